@@ -1,0 +1,33 @@
+//! What exists, who may, what ran: the one database beside the lake.
+//!
+//! SQLite by default, PostgreSQL by URL; the same statements and the same test suite on both. Plain functions, one file
+//! per table family, all methods of [`Catalog`]. The catalog never holds a source's rows, except the payloads of
+//! quarantined ones, and never a secret: tokens are kept as hashes, passwords are not kept at all.
+//!
+//! It does not open Delta tables and knows no connector.
+
+mod audit;
+mod cursor;
+mod database;
+mod error;
+mod lease;
+mod mapping;
+mod quarantine;
+mod run;
+mod snapshot;
+mod source;
+mod table;
+mod token;
+
+pub use audit::{AuditEntry, NewAudit};
+pub use cursor::{CursorRow, NewCursor};
+pub use database::Catalog;
+pub use error::Error;
+pub use lease::Lease;
+pub use mapping::{CodeMapRow, MappingRow, NewMapping};
+pub use quarantine::{NewQuarantined, QuarantineFilter, QuarantineState, Quarantined};
+pub use run::{LogLevel, LogLine, NewRun, Run, RunKind, RunState, RunUnit, Step, UnitState};
+pub use snapshot::LakeSnapshot;
+pub use source::{DiscoveryRow, NewSource, Source};
+pub use table::{Column, NewColumn, NewTable, Table};
+pub use token::{NewToken, Token};

@@ -1,0 +1,24 @@
+//! The outside world: sources are read into Arrow batches with a cursor.
+//!
+//! A connector only *reads*; the pipeline decides where records land. It knows nothing of zones, tables of the lake, or
+//! FHIR mappings. Reading twice from one cursor yields the same records in the same order (as far as the source has not
+//! changed), and a record that cannot be read becomes a [`ReadItem::Reject`], never a gap.
+//!
+//! One file or folder per system; the registry is owned by whoever starts the server, nothing is static.
+
+mod error;
+pub mod frame;
+mod params;
+mod registry;
+mod secret;
+mod source;
+pub mod testkit;
+
+pub use error::{Error, Stage};
+pub use params::SourceSpec;
+pub use registry::{Registry, SourceKind};
+pub use secret::Secrets;
+pub use source::{
+    Discovery, ForeignKey, ReadItem, ReadMode, ReadRequest, ReadStream, Selection, Source, SourceColumn, SourceTable,
+    StageOutcome, StageReport, TableKind, TableRef,
+};

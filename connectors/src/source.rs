@@ -1,0 +1,176 @@
+use std::{fmt, sync::Arc};
+
+use arrow::{array::RecordBatch, datatypes::DataType};
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use mavis_types::Cursor;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Stage};
+
+/// A connected source. Cheap to hold: connections are opened when they are needed.
+#[async_trait]
+pub trait Source: Send + Sync + fmt::Debug + 'static {
+    /// Tries every stage of the connection in order and says how far it got; stops at the first failure.
+    async fn check(&self) -> Vec<StageReport>;
+
+    /// The tables there are, with types, keys and comments. Reads no rows beyond what telling a type needs.
+    async fn discover(&self, selection: &Selection) -> Result<Discovery, Error>;
+
+    /// Reads one table. The stream ends with [`ReadItem::End`] or with an error; a stream that just stops was cut.
+    async fn read(&self, request: ReadRequest) -> Result<ReadStream, Error>;
+}
+
+/// What one table's reading yields, in order.
+pub type ReadStream = BoxStream<'static, Result<ReadItem, Error>>;
+
+#[derive(Debug, Clone)]
+pub enum ReadItem {
+    /// Rows, with the columns of the table's discovery (by name; later batches may add columns, never change a type).
+    Batch(RecordBatch),
+    /// A record that cannot be a row.
+    Reject { origin: String, reason: String, payload: String },
+    /// Everything yielded so far is before this place; a commit may happen here.
+    Cursor(Cursor),
+    /// The reading is complete. `whole`: every row that the table has was yielded (a snapshot), so that rows which are
+    /// in the lake and were not yielded are gone from the source.
+    End { cursor: Option<Cursor>, whole: bool },
+}
+
+#[derive(Debug, Clone)]
+pub struct ReadRequest {
+    pub table: TableRef,
+    /// Where the last committed reading ended. `None`: from the beginning.
+    pub from: Option<Cursor>,
+    /// Rows of a batch, at most.
+    pub batch_rows: usize,
+    /// Bytes of a batch, about.
+    pub batch_bytes: usize,
+}
+
+impl ReadRequest {
+    /// A reading from the beginning with the usual batch size: 65,536 rows or 32 MiB.
+    #[must_use]
+    pub fn whole(table: TableRef) -> Self {
+        Self { table, from: None, batch_rows: 65_536, batch_bytes: 32 << 20 }
+    }
+}
+
+/// How a source calls a table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableRef {
+    /// Where the source has several schemas worth telling apart; `None` for the only or default one.
+    pub schema: Option<String>,
+    pub name: String,
+}
+
+impl fmt::Display for TableRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// Which tables a source is asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Selection {
+    /// Names or `schema.name`, `*` and `?` allowed; empty: all.
+    #[serde(default)]
+    pub include: Vec<String>,
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+impl Selection {
+    /// Whether the table is asked for; patterns match case-insensitively, with or without the schema.
+    #[must_use]
+    pub fn takes(&self, table: &TableRef) -> bool {
+        let _ = table;
+        todo!()
+    }
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Discovery {
+    pub tables: Vec<SourceTable>,
+    /// Tables that could not be described, each with the reason: a broken sheet, a view without rights.
+    pub failures: Vec<(TableRef, String)>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SourceTable {
+    pub table: TableRef,
+    pub kind: TableKind,
+    pub columns: Vec<SourceColumn>,
+    /// Columns of the primary key (or of a unique key of NOT NULL columns), in key order; empty where there is none.
+    pub key: Vec<String>,
+    pub foreign_keys: Vec<ForeignKey>,
+    pub comment: Option<String>,
+    pub row_estimate: Option<u64>,
+    pub mode: ReadMode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableKind {
+    Table,
+    View,
+    File,
+    Sheet,
+    /// FHIR resources of one type: a column `resource` holds the JSON as received.
+    Resources,
+}
+
+/// What a second reading yields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadMode {
+    /// Everything again; the lake compares and finds out what changed.
+    Snapshot,
+    /// Only rows after the cursor; a row with a known key replaces the older one.
+    Incremental,
+    /// Only rows after the cursor; rows are never changed once read (new files, appended lines).
+    Append,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SourceColumn {
+    /// As the source calls it.
+    pub name: String,
+    pub data_type: DataType,
+    pub nullable: bool,
+    /// The source's own word for the type.
+    pub source_type: String,
+    pub comment: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ForeignKey {
+    pub columns: Vec<String>,
+    pub table: TableRef,
+    pub referenced: Vec<String>,
+}
+
+/// One line of a connection test.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StageReport {
+    pub stage: Stage,
+    pub outcome: StageOutcome,
+    /// What was found, or what is wrong and what to do.
+    pub message: String,
+    pub millis: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageOutcome {
+    Passed,
+    Failed,
+    /// Does not apply to this source.
+    Skipped,
+}
+
+/// A connected source as it is passed around.
+pub(crate) type BoxedSource = Arc<dyn Source>;

@@ -1,0 +1,1 @@
+//! FHIRPath compiled onto columns: what search parameters use today, views later.

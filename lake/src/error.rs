@@ -1,0 +1,35 @@
+use mavis_types::TableName;
+
+/// Why the lake did not do what was asked. After any of them nothing is half done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another writer committed in between; begin the unit again.
+    #[error("version {version} of table `{table}` was committed by another writer")]
+    Conflict { table: TableName, version: i64 },
+    /// Delta knows a transaction that the catalog does not: the catalog was restored from an older backup.
+    #[error(
+        "the catalog is older than the lake: table `{table}` is at step {sequence} of `{app_id}`, which the catalog does \
+         not know; restore a newer catalog, or ingest the table again in full"
+    )]
+    CatalogBehind { table: TableName, app_id: String, sequence: i64 },
+    #[error("table `{table}` is in use: {reason}")]
+    Busy { table: TableName, reason: String },
+    /// A column changed in a way that would lose values.
+    #[error("column `{column}` of table `{table}` cannot change from {from} to {to}: {instead}")]
+    Evolution { table: TableName, column: String, from: String, to: String, instead: String },
+    #[error("there is no table `{table}`")]
+    NoSuchTable { table: String },
+    #[error("table `{table}` has no version {wanted}; it has versions {oldest} to {newest}")]
+    NoSuchVersion { table: TableName, wanted: String, oldest: i64, newest: i64 },
+    /// Disk full, store unreachable: nothing was committed.
+    #[error("the lake's store failed while {doing}: {reason}")]
+    Store { doing: String, reason: String },
+    #[error("counts of table `{table}` do not add up: {detail}; nothing was committed")]
+    Unbalanced { table: TableName, detail: String },
+    #[error(transparent)]
+    Catalog(#[from] mavis_catalog::Error),
+    #[error(transparent)]
+    Delta(#[from] deltalake_core::DeltaTableError),
+    #[error(transparent)]
+    Query(#[from] datafusion::error::DataFusionError),
+}

@@ -1,0 +1,48 @@
+use mavis_catalog::{LogLine, RunState, RunUnit, Source};
+use mavis_types::{Counts, SourceName};
+use serde::{Deserialize, Serialize};
+
+/// What `ingest` is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IngestRequest {
+    pub source: SourceName,
+    /// Only these tables (as the source calls them); empty: all that discovery found.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// Read again from the beginning and compare.
+    #[serde(default)]
+    pub full: bool,
+}
+
+/// How uploaded files are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportOptions {
+    /// Name of the source that the import becomes.
+    pub source: SourceName,
+    /// Keep the resources' own ids.
+    pub authoritative: bool,
+}
+
+/// A source with what is known of its last run.
+#[derive(Debug, Clone)]
+pub struct SourceSummary {
+    pub source: Source,
+    pub tables: u64,
+    pub last_run: Option<(RunState, chrono::DateTime<chrono::Utc>)>,
+}
+
+/// What a watcher of a run is told.
+#[derive(Debug, Clone)]
+pub enum RunEvent {
+    State { state: RunState, counts: Counts, error: Option<String> },
+    Unit(UnitProgress),
+    Log(LogLine),
+}
+
+/// How far a unit is; `expected` rows where the source gave an estimate.
+#[derive(Debug, Clone)]
+pub struct UnitProgress {
+    pub table: String,
+    pub unit: RunUnit,
+    pub expected: Option<u64>,
+}

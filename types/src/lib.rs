@@ -1,0 +1,18 @@
+//! The small words that every crate of Mavis shares: zones, names, ids, cursors, principals, counts.
+//!
+//! Nothing here reads, waits or knows a wire format. A word belongs here only if two crates that must not import each
+//! other both need it.
+
+mod count;
+mod cursor;
+mod id;
+mod name;
+mod principal;
+mod zone;
+
+pub use count::Counts;
+pub use cursor::Cursor;
+pub use id::{RunId, SnapshotId, SourceId, TableId, TokenId};
+pub use name::{NameError, SourceName, TableName, normalize_name, unique_names};
+pub use principal::{Principal, Role, SchemaGrant, Scope};
+pub use zone::Zone;
