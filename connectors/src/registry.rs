@@ -1,13 +1,11 @@
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
 
-use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::{Error, Secrets, SourceSpec, source::BoxedSource};
 
 /// A kind of source: its name, its declared parameters, and how to connect.
-#[async_trait]
 pub trait SourceKind: Send + Sync + 'static {
     /// As written in `kind`, lower case.
     const NAME: &'static str;
@@ -42,28 +40,144 @@ impl fmt::Debug for Registry {
     }
 }
 
+/// A [`SourceKind`] behind an object-safe face.
+struct Erased<K>(PhantomData<fn() -> K>);
+
+impl<K: SourceKind> ErasedKind for Erased<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn summary(&self) -> &'static str {
+        K::SUMMARY
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        schemars::schema_for!(K::Params).to_value()
+    }
+
+    fn connect(&self, spec: &SourceSpec, secrets: &Secrets) -> Result<BoxedSource, Error> {
+        let refuse = |reason: String| Error::Params { source_name: spec.name.to_string(), reason };
+        if let Some(field) = crate::params::find_password(&spec.params) {
+            let variable = Secrets::variable(K::NAME, spec.name.as_str());
+            return Err(refuse(format!(
+                "`{field}` holds a secret: take it out and set the environment variable {variable} instead"
+            )));
+        }
+        let params = serde_json::from_value(spec.params.clone()).map_err(|error| refuse(error.to_string()))?;
+        K::connect(spec.name.as_str(), params, secrets)
+    }
+}
+
 impl Registry {
     /// Every kind that is built in.
     #[must_use]
     pub fn built_in() -> Self {
-        todo!()
+        Self::default()
     }
 
+    /// The registry with one more kind; a kind of the same name is replaced.
     #[must_use]
-    pub fn with<K: SourceKind>(self) -> Self {
-        todo!()
+    pub fn with<K: SourceKind>(mut self) -> Self {
+        self.kinds.insert(K::NAME, Arc::new(Erased::<K>(PhantomData)));
+        self
     }
 
+    /// Checks the parameters of a source and makes it; opens no connection.
+    ///
     /// # Errors
     /// [`Error::UnknownKind`] with the kinds there are; [`Error::Params`] with the field that is wrong.
     pub fn connect(&self, spec: &SourceSpec, secrets: &Secrets) -> Result<BoxedSource, Error> {
-        let _ = (spec, secrets);
-        todo!()
+        match self.kinds.get(spec.kind.as_str()) {
+            Some(kind) => kind.connect(spec, secrets),
+            None => Err(Error::UnknownKind {
+                kind: spec.kind.clone(),
+                known: self.kinds.keys().map(|name| (*name).to_owned()).collect(),
+            }),
+        }
     }
 
     /// Name, summary and JSON Schema of the parameters of each kind.
     #[must_use]
     pub fn describe(&self) -> Vec<(&'static str, &'static str, serde_json::Value)> {
-        todo!()
+        self.kinds.values().map(|kind| (kind.name(), kind.summary(), kind.schema())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use crate::{Discovery, ReadRequest, ReadStream, Selection, Source, StageReport};
+    use mavis_types::SourceName;
+    use serde_json::json;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    #[async_trait]
+    impl Source for Nothing {
+        async fn check(&self) -> Vec<StageReport> {
+            Vec::new()
+        }
+        async fn discover(&self, _: &Selection) -> Result<Discovery, Error> {
+            Ok(Discovery::default())
+        }
+        async fn read(&self, request: ReadRequest) -> Result<ReadStream, Error> {
+            Err(Error::NoSuchTable { table: request.table.to_string() })
+        }
+    }
+
+    #[derive(serde::Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Params {
+        #[allow(dead_code, reason = "only its presence is checked")]
+        host: String,
+    }
+
+    struct Fake;
+
+    impl SourceKind for Fake {
+        const NAME: &'static str = "fake";
+        const SUMMARY: &'static str = "a source without tables";
+        type Params = Params;
+
+        fn connect(_: &str, _: Params, _: &Secrets) -> Result<BoxedSource, Error> {
+            Ok(Arc::new(Nothing))
+        }
+    }
+
+    fn connect(kind: &str, params: serde_json::Value) -> String {
+        let spec =
+            SourceSpec { name: SourceName::new("one").unwrap(), kind: kind.to_owned(), params, authoritative: false };
+        match Registry::default().with::<Fake>().connect(&spec, &Secrets::from_pairs([])) {
+            Ok(_) => "connected".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_is_answered_with_the_kinds_there_are() {
+        assert_eq!(connect("oracle", json!({})), "there is no connector kind `oracle`: use one of fake");
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_named() {
+        let message = connect("fake", json!({"host": "h", "prot": 1}));
+        assert!(message.starts_with("parameters of source `one`: unknown field `prot`"), "{message}");
+    }
+
+    #[test]
+    fn a_password_among_the_parameters_is_refused_with_its_variable_and_without_its_value() {
+        let message = connect("fake", json!({"host": "h", "ssh": {"password": "tiger"}}));
+        assert!(message.contains("`ssh.password`") && message.contains("FAKE_PASSWORD_ONE"), "{message}");
+        assert!(!message.contains("tiger"), "{message}");
+    }
+
+    #[test]
+    fn kinds_describe_their_parameters() {
+        let described = Registry::default().with::<Fake>().describe();
+        assert_eq!(described[0].0, "fake");
+        assert!(described[0].2["properties"]["host"].is_object());
     }
 }

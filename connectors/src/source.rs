@@ -87,9 +87,47 @@ impl Selection {
     /// Whether the table is asked for; patterns match case-insensitively, with or without the schema.
     #[must_use]
     pub fn takes(&self, table: &TableRef) -> bool {
-        let _ = table;
-        todo!()
+        let matches_any = |patterns: &[String]| {
+            patterns.iter().any(|pattern| wildcard(pattern, &table.name) || wildcard(pattern, &table.to_string()))
+        };
+        (self.include.is_empty() || matches_any(&self.include)) && !matches_any(&self.exclude)
     }
+
+    /// What both selections take: the patterns of a source's declaration and those of one request.
+    #[must_use]
+    pub fn takes_with(&self, other: &Selection, table: &TableRef) -> bool {
+        self.takes(table) && other.takes(table)
+    }
+}
+
+/// Whether `text` matches a pattern of literal characters, `*` (any run) and `?` (any one character), whatever the case.
+fn wildcard(pattern: &str, text: &str) -> bool {
+    let pattern: Vec<char> = pattern.trim().chars().flat_map(char::to_lowercase).collect();
+    let text: Vec<char> = text.chars().flat_map(char::to_lowercase).collect();
+    let (mut p, mut t) = (0, 0);
+    // Where to go on after a mismatch: just after the last star, one character further in the text.
+    let mut retry = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                retry = Some((p + 1, t));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match retry {
+                Some((after_star, from)) => {
+                    p = after_star;
+                    t = from + 1;
+                    retry = Some((after_star, t));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -174,3 +212,31 @@ pub enum StageOutcome {
 
 /// A connected source as it is passed around.
 pub(crate) type BoxedSource = Arc<dyn Source>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(&[], &[], true)]
+    #[case(&["hms_patient"], &[], true)]
+    #[case(&["HMS_*"], &[], true)]
+    #[case(&["public.hms_*"], &[], true)]
+    #[case(&["public.*"], &["*_patient"], false)]
+    #[case(&["patient"], &[], false)]
+    #[case(&["other.hms_patient"], &[], false)]
+    #[case(&["hms_patien?"], &[], true)]
+    #[case(&["hms_patient?"], &[], false)]
+    #[case(&["*a*t*e*t"], &[], true)]
+    fn a_selection_takes_what_its_patterns_say(
+        #[case] include: &[&str],
+        #[case] exclude: &[&str],
+        #[case] taken: bool,
+    ) {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let selection = Selection { include: owned(include), exclude: owned(exclude) };
+        let table = TableRef { schema: Some("public".to_owned()), name: "hms_patient".to_owned() };
+        assert_eq!(selection.takes(&table), taken);
+    }
+}
