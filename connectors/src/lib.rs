@@ -7,17 +7,23 @@
 //! One file or folder per system; the registry is owned by whoever starts the server, nothing is static.
 
 mod error;
+mod fhir_files;
 pub mod frame;
+mod objects;
 mod params;
+mod reading;
 mod registry;
 mod secret;
 mod source;
+mod sqlite;
 pub mod testkit;
 
 pub use error::{Error, Stage};
+pub use fhir_files::{FhirFiles, FhirFilesParams};
 pub use params::SourceSpec;
 pub use registry::{Registry, SourceKind};
 pub use secret::Secrets;
+pub use sqlite::{Sqlite, SqliteParams};
 pub use source::{
     Discovery, ForeignKey, ReadItem, ReadMode, ReadRequest, ReadStream, Selection, Source, SourceColumn, SourceTable,
     StageOutcome, StageReport, TableKind, TableRef,

@@ -1,0 +1,11 @@
+//! Files, on local disk or in any object store: found by path or pattern, opened as plain bytes, remembered by place.
+
+mod lines;
+mod location;
+mod open;
+mod place;
+
+pub(crate) use lines::{Lines, printable};
+pub(crate) use location::{FileEntry, Location};
+pub(crate) use open::{open, read_whole, unreadable};
+pub(crate) use place::{Next, Place, Places};
