@@ -1,6 +1,10 @@
 use chrono::{DateTime, Utc};
 
-use crate::{Catalog, Error};
+use crate::{
+    Catalog, Error,
+    engine::Durability,
+    value::{Row, signed, values},
+};
 
 /// Who did what, when, and whether it was allowed. Append-only; never a patient's value, never SQL text with literals.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,11 +34,28 @@ pub struct NewAudit {
 }
 
 impl Catalog {
+    /// A crash of the process loses no entry; a loss of power may take those of the last moments.
+    ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn audit(&self, entry: &NewAudit) -> Result<(), Error> {
-        let _ = entry;
-        todo!()
+        let mut tx = self.engine.begin(Durability::System).await?;
+        let id = tx.count("audit", 1).await?;
+        tx.all(
+            "INSERT INTO audit (id, at, actor, action, object, allowed, door, row_count)
+             VALUES ($1, NOW_MICROS, $2, $3, $4, $5, $6, $7)",
+            values![
+                id,
+                &entry.actor,
+                &entry.action,
+                &entry.object,
+                entry.allowed,
+                &entry.door,
+                entry.rows.map(signed),
+            ],
+        )
+        .await?;
+        tx.commit().await
     }
 
     /// Newest first.
@@ -42,7 +63,20 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn audit_entries(&self, limit: u32) -> Result<Vec<AuditEntry>, Error> {
-        let _ = limit;
-        todo!()
+        let rows = self.engine.all("SELECT * FROM audit ORDER BY id DESC LIMIT $1", values![limit]).await?;
+        rows.iter().map(read_entry).collect()
     }
+}
+
+fn read_entry(row: &Row) -> Result<AuditEntry, Error> {
+    Ok(AuditEntry {
+        id: row.int("audit.id")?,
+        at: row.time("audit.at")?,
+        actor: row.text("audit.actor")?,
+        action: row.text("audit.action")?,
+        object: row.text("audit.object")?,
+        allowed: row.flag("audit.allowed")?,
+        door: row.text("audit.door")?,
+        rows: row.opt_count("audit.row_count")?,
+    })
 }

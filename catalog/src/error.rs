@@ -1,11 +1,14 @@
-/// Why the catalog could not do what was asked.
+use sqlx::error::ErrorKind;
+
+/// Why the catalog could not do what was asked. No variant prints a stored value of a row: details of the database stay
+/// in the `source` of [`Error::Database`], for the log of whoever handles it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("there is no {what} `{name}`")]
     NotFound { what: &'static str, name: String },
     #[error("{what} `{name}` exists already")]
     Exists { what: &'static str, name: String },
-    /// Somebody else holds the lease; try again after `expires_at_micros`.
+    /// Somebody else holds the lease; try again after `expires_at`.
     #[error("`{target}` is in use by run {holder}; its lease ends at {expires_at}")]
     Leased { target: String, holder: String, expires_at: chrono::DateTime<chrono::Utc> },
     /// The lease was lost to somebody else, or ran out, before it was renewed.
@@ -15,6 +18,22 @@ pub enum Error {
     Open { url: String, reason: String },
     #[error("the catalog holds a value that cannot be read in {place}")]
     Corrupt { place: &'static str },
+    /// A rule of the database was broken. Its own message is dropped, for it may quote the row.
+    #[error("the catalog refused a row: {rule}")]
+    Refused { rule: &'static str },
     #[error("the catalog database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let rule = match error.as_database_error().map(sqlx::error::DatabaseError::kind) {
+            Some(ErrorKind::UniqueViolation) => "a value that must be unique is taken",
+            Some(ErrorKind::ForeignKeyViolation) => "it names something that is not there",
+            Some(ErrorKind::NotNullViolation) => "a value that must be there is missing",
+            Some(ErrorKind::CheckViolation | ErrorKind::ExclusionViolation) => "a value is outside its limits",
+            _ => return Self::Database(error),
+        };
+        Self::Refused { rule }
+    }
 }

@@ -3,7 +3,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use mavis_types::TableId;
 
-use crate::{Catalog, Error};
+use crate::{
+    Catalog, Error,
+    engine::Durability,
+    value::{Row, signed, values},
+};
+
+/// A century: longer than that is for ever, and still fits beside the time of day.
+const FOREVER_MICROS: i64 = 100 * 366 * 86_400 * 1_000_000;
 
 /// The right to commit to one table until `expires_at`. Dropping it does not give it back: call [`Catalog::release`].
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +29,36 @@ impl Catalog {
     /// # Errors
     /// [`Error::Leased`] when somebody holds it.
     pub async fn lease(&self, table: TableId, holder: &str, ttl: Duration) -> Result<Lease, Error> {
-        let _ = (table, holder, ttl);
-        todo!()
+        // More than once: the holder may give it back between the two statements.
+        for _ in 0..3 {
+            let taken = self
+                .engine
+                .write(
+                    Durability::System,
+                    "INSERT INTO leases (table_id, holder, epoch, expires_at) VALUES ($1, $2, 1, NOW_MICROS + $3)
+                     ON CONFLICT (table_id) DO UPDATE SET
+                        holder = excluded.holder, epoch = leases.epoch + 1, expires_at = excluded.expires_at
+                     WHERE leases.expires_at <= NOW_MICROS
+                     RETURNING holder, epoch, expires_at",
+                    values![table.to_string(), holder, micros(ttl)],
+                )
+                .await?;
+            if let Some(row) = taken.first() {
+                return read_lease(table, row);
+            }
+            let held = self
+                .engine
+                .one(
+                    "SELECT holder, epoch, expires_at FROM leases WHERE table_id = $1 AND expires_at > NOW_MICROS",
+                    values![table.to_string()],
+                )
+                .await?;
+            if let Some(row) = held {
+                let Lease { holder, expires_at, .. } = read_lease(table, &row)?;
+                return Err(Error::Leased { target: table.to_string(), holder, expires_at });
+            }
+        }
+        Err(Error::Leased { target: table.to_string(), holder: "another".to_owned(), expires_at: Utc::now() })
     }
 
     /// Makes the lease last `ttl` from now.
@@ -31,8 +66,20 @@ impl Catalog {
     /// # Errors
     /// [`Error::LeaseLost`] when it is no longer ours.
     pub async fn renew(&self, lease: &Lease, ttl: Duration) -> Result<Lease, Error> {
-        let _ = (lease, ttl);
-        todo!()
+        let renewed = self
+            .engine
+            .write(
+                Durability::System,
+                "UPDATE leases SET expires_at = NOW_MICROS + $4
+                 WHERE table_id = $1 AND holder = $2 AND epoch = $3 AND expires_at > NOW_MICROS
+                 RETURNING holder, epoch, expires_at",
+                values![lease.table.to_string(), &lease.holder, lease.epoch, micros(ttl)],
+            )
+            .await?;
+        match renewed.first() {
+            Some(row) => read_lease(lease.table, row),
+            None => Err(Error::LeaseLost { target: lease.table.to_string() }),
+        }
     }
 
     /// Gives it back; a lease that was lost is none of our business any more.
@@ -40,8 +87,14 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn release(&self, lease: &Lease) -> Result<(), Error> {
-        let _ = lease;
-        todo!()
+        self.engine
+            .write(
+                Durability::System,
+                "UPDATE leases SET expires_at = 0 WHERE table_id = $1 AND holder = $2 AND epoch = $3",
+                values![lease.table.to_string(), &lease.holder, lease.epoch],
+            )
+            .await?;
+        Ok(())
     }
 
     /// Ends every lease of holders that start with `prefix`: at start, those of this server's earlier life.
@@ -49,7 +102,41 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn release_all(&self, prefix: &str) -> Result<u64, Error> {
-        let _ = prefix;
-        todo!()
+        let released = self
+            .engine
+            .write(
+                Durability::System,
+                "UPDATE leases SET expires_at = 0
+                 WHERE SUBSTR(holder, 1, LENGTH($1)) = $1 AND expires_at > NOW_MICROS
+                 RETURNING table_id",
+                values![prefix],
+            )
+            .await?;
+        Ok(released.len() as u64)
     }
+
+    /// Leases that somebody holds now, by the time at which they end.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        let rows = self
+            .engine
+            .all("SELECT * FROM leases WHERE expires_at > NOW_MICROS ORDER BY expires_at, table_id", values![])
+            .await?;
+        rows.iter().map(|row| read_lease(row.parse("leases.table_id")?, row)).collect()
+    }
+}
+
+pub(crate) fn micros(duration: Duration) -> i64 {
+    signed(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)).min(FOREVER_MICROS)
+}
+
+fn read_lease(table: TableId, row: &Row) -> Result<Lease, Error> {
+    Ok(Lease {
+        table,
+        holder: row.text("leases.holder")?,
+        epoch: row.int("leases.epoch")?,
+        expires_at: row.time("leases.expires_at")?,
+    })
 }

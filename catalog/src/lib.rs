@@ -4,20 +4,32 @@
 //! per table family, all methods of [`Catalog`]. The catalog never holds a source's rows, except the payloads of
 //! quarantined ones, and never a secret: tokens are kept as hashes, passwords are not kept at all.
 //!
+//! # One text, two backends
+//!
+//! Columns are text, 64-bit numbers and bytes only, so that every statement stands once and runs on both. Times come from
+//! the database's own clock: a lease means the same to every process that shares the catalog. SQLite runs with a
+//! write-ahead log, one writer at a time inside the process, readers beside it; what a Delta commit relies on (cursor
+//! rows, quarantine) is on disk when the call returns.
+//!
 //! It does not open Delta tables and knows no connector.
 
 mod audit;
 mod cursor;
 mod database;
+mod engine;
 mod error;
 mod lease;
+mod listing;
 mod mapping;
+mod migrate;
+mod page;
 mod quarantine;
 mod run;
 mod snapshot;
 mod source;
 mod table;
 mod token;
+mod value;
 
 pub use audit::{AuditEntry, NewAudit};
 pub use cursor::{CursorRow, NewCursor};

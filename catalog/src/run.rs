@@ -2,7 +2,11 @@ use chrono::{DateTime, Utc};
 use mavis_types::{Counts, RunId, SourceId, TableId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Catalog, Error};
+use crate::{
+    Catalog, Error,
+    engine::Durability,
+    value::{Row, json, values, word},
+};
 
 /// One run of the pipeline.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +53,14 @@ pub enum RunState {
     Retrying,
     FailedPermanently,
     Cancelled,
+}
+
+impl RunState {
+    /// Whether the run itself will not go on; a retry is a run of its own.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Pending | Self::Running)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -119,15 +131,41 @@ impl Catalog {
     /// # Errors
     /// [`Error::Exists`] when the id is known: the same request was sent twice.
     pub async fn add_run(&self, new: NewRun) -> Result<Run, Error> {
-        let _ = new;
-        todo!()
+        let added = self
+            .engine
+            .write(
+                Durability::Disk,
+                "INSERT INTO runs (id, kind, source_id, request, requested_by, state, parent_id, attempt, counts,
+                                   created_at, log_sequence, unit_sequence)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NOW_MICROS, 0, 0)
+                 ON CONFLICT (id) DO NOTHING
+                 RETURNING *",
+                values![
+                    new.id.to_string(),
+                    word(&new.kind, "runs.kind")?,
+                    new.source.map(|id| id.to_string()),
+                    json(&new.request, "runs.request")?,
+                    &new.requested_by,
+                    word(&RunState::Pending, "runs.state")?,
+                    new.parent.map(|id| id.to_string()),
+                    new.attempt,
+                    json(&Counts::default(), "runs.counts")?,
+                ],
+            )
+            .await?;
+        match added.first() {
+            Some(row) => read_run(row),
+            None => Err(Error::Exists { what: "run", name: new.id.to_string() }),
+        }
     }
 
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn run(&self, id: RunId) -> Result<Run, Error> {
-        let _ = id;
-        todo!()
+        match self.engine.one("SELECT * FROM runs WHERE id = $1", values![id.to_string()]).await? {
+            Some(row) => read_run(&row),
+            None => Err(not_found(id)),
+        }
     }
 
     /// Newest first.
@@ -135,8 +173,20 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn runs(&self, source: Option<SourceId>, limit: u32) -> Result<Vec<Run>, Error> {
-        let _ = (source, limit);
-        todo!()
+        let rows = match source {
+            Some(source) => {
+                self.engine
+                    .all(
+                        "SELECT * FROM runs WHERE source_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
+                        values![source.to_string(), limit],
+                    )
+                    .await?
+            }
+            None => {
+                self.engine.all("SELECT * FROM runs ORDER BY created_at DESC, id DESC LIMIT $1", values![limit]).await?
+            }
+        };
+        rows.iter().map(read_run).collect()
     }
 
     /// Runs that are pending or running: after a crash, those to resume.
@@ -144,7 +194,14 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn unfinished_runs(&self) -> Result<Vec<Run>, Error> {
-        todo!()
+        let rows = self
+            .engine
+            .all(
+                "SELECT * FROM runs WHERE state IN ($1, $2) ORDER BY created_at, id",
+                values![word(&RunState::Pending, "runs.state")?, word(&RunState::Running, "runs.state")?],
+            )
+            .await?;
+        rows.iter().map(read_run).collect()
     }
 
     /// Moves a run on; sets `started_at` on the first `Running` and `finished_at` on a final state.
@@ -158,17 +215,63 @@ impl Catalog {
         counts: Counts,
         error: Option<&str>,
     ) -> Result<(), Error> {
-        let _ = (id, state, counts, error);
-        todo!()
+        let changed = self
+            .engine
+            .write(
+                Durability::Disk,
+                "UPDATE runs SET
+                    state = $2, counts = $3, error = $4,
+                    started_at = CASE WHEN $5 = 1 THEN COALESCE(started_at, NOW_MICROS) ELSE started_at END,
+                    finished_at = CASE WHEN $6 = 1 THEN COALESCE(finished_at, NOW_MICROS) END
+                 WHERE id = $1
+                 RETURNING id",
+                values![
+                    id.to_string(),
+                    word(&state, "runs.state")?,
+                    json(&counts, "runs.counts")?,
+                    error,
+                    state == RunState::Running,
+                    state.is_final(),
+                ],
+            )
+            .await?;
+        if changed.is_empty() { Err(not_found(id)) } else { Ok(()) }
     }
 
-    /// Inserts or replaces the row of `(run, step, table)`.
+    /// Inserts or replaces the row of `(run, step, table)`; it keeps its place in the order.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::NotFound`] when there is no such run.
     pub async fn set_run_unit(&self, unit: &RunUnit) -> Result<(), Error> {
-        let _ = unit;
-        todo!()
+        let seconds = if unit.seconds.is_finite() { unit.seconds } else { 0.0 };
+        let mut tx = self.engine.begin(Durability::System).await?;
+        // Numbers the unit where it is new, and keeps out a second writer of the same run.
+        let ordinal = tx
+            .one(
+                "UPDATE runs SET unit_sequence = unit_sequence + 1 WHERE id = $1 RETURNING unit_sequence",
+                values![unit.run.to_string()],
+            )
+            .await?
+            .ok_or_else(|| not_found(unit.run))?
+            .int("runs.unit_sequence")?;
+        tx.all(
+            "INSERT INTO run_units (run_id, step, table_id, ordinal, state, counts, error, seconds)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (run_id, step, table_id) DO UPDATE SET
+                state = excluded.state, counts = excluded.counts, error = excluded.error, seconds = excluded.seconds",
+            values![
+                unit.run.to_string(),
+                word(&unit.step, "run_units.step")?,
+                unit.table.to_string(),
+                ordinal,
+                word(&unit.state, "run_units.state")?,
+                json(&unit.counts, "run_units.counts")?,
+                &unit.error,
+                seconds,
+            ],
+        )
+        .await?;
+        tx.commit().await
     }
 
     /// In the order in which they began.
@@ -176,15 +279,38 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn run_units(&self, run: RunId) -> Result<Vec<RunUnit>, Error> {
-        let _ = run;
-        todo!()
+        let rows = self
+            .engine
+            .all("SELECT * FROM run_units WHERE run_id = $1 ORDER BY ordinal", values![run.to_string()])
+            .await?;
+        rows.iter().map(read_unit).collect()
     }
 
+    /// Adds a line; lines of a run are numbered 1, 2, 3, ... in the order in which they become visible.
+    ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::NotFound`] when there is no such run.
     pub async fn log(&self, run: RunId, level: LogLevel, message: &str) -> Result<LogLine, Error> {
-        let _ = (run, level, message);
-        todo!()
+        let mut tx = self.engine.begin(Durability::System).await?;
+        let sequence = tx
+            .one(
+                "UPDATE runs SET log_sequence = log_sequence + 1 WHERE id = $1 RETURNING log_sequence",
+                values![run.to_string()],
+            )
+            .await?
+            .ok_or_else(|| not_found(run))?
+            .int("runs.log_sequence")?;
+        let row = tx
+            .one(
+                "INSERT INTO run_log (run_id, sequence, at, level, message) VALUES ($1, $2, NOW_MICROS, $3, $4)
+                 RETURNING *",
+                values![run.to_string(), sequence, word(&level, "run_log.level")?, message],
+            )
+            .await?
+            .ok_or(Error::Corrupt { place: "run_log.sequence" })?;
+        let line = read_line(&row)?;
+        tx.commit().await?;
+        Ok(line)
     }
 
     /// Lines with a sequence above `after`.
@@ -192,7 +318,85 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn run_log(&self, run: RunId, after: i64) -> Result<Vec<LogLine>, Error> {
-        let _ = (run, after);
-        todo!()
+        let rows = self
+            .engine
+            .all(
+                "SELECT * FROM run_log WHERE run_id = $1 AND sequence > $2 ORDER BY sequence",
+                values![run.to_string(), after],
+            )
+            .await?;
+        rows.iter().map(read_line).collect()
     }
+
+    /// Units of all runs: those of the newest run first, within a run in the order in which they began.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn all_run_units(&self, limit: u32) -> Result<Vec<RunUnit>, Error> {
+        let rows = self
+            .engine
+            .all(
+                "SELECT u.* FROM run_units u JOIN runs r ON r.id = u.run_id
+                 ORDER BY r.created_at DESC, r.id DESC, u.ordinal LIMIT $1",
+                values![limit],
+            )
+            .await?;
+        rows.iter().map(read_unit).collect()
+    }
+
+    /// Log lines of all runs, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn all_run_log(&self, limit: u32) -> Result<Vec<LogLine>, Error> {
+        let rows = self
+            .engine
+            .all("SELECT * FROM run_log ORDER BY at DESC, run_id DESC, sequence DESC LIMIT $1", values![limit])
+            .await?;
+        rows.iter().map(read_line).collect()
+    }
+}
+
+fn not_found(id: RunId) -> Error {
+    Error::NotFound { what: "run", name: id.to_string() }
+}
+
+fn read_run(row: &Row) -> Result<Run, Error> {
+    Ok(Run {
+        id: row.parse("runs.id")?,
+        kind: row.word("runs.kind")?,
+        source: row.opt_parse("runs.source_id")?,
+        request: row.json("runs.request")?,
+        requested_by: row.text("runs.requested_by")?,
+        state: row.word("runs.state")?,
+        parent: row.opt_parse("runs.parent_id")?,
+        attempt: row.small("runs.attempt")?,
+        error: row.opt_text("runs.error")?,
+        counts: row.json("runs.counts")?,
+        created_at: row.time("runs.created_at")?,
+        started_at: row.opt_time("runs.started_at")?,
+        finished_at: row.opt_time("runs.finished_at")?,
+    })
+}
+
+fn read_unit(row: &Row) -> Result<RunUnit, Error> {
+    Ok(RunUnit {
+        run: row.parse("run_units.run_id")?,
+        step: row.word("run_units.step")?,
+        table: row.parse("run_units.table_id")?,
+        state: row.word("run_units.state")?,
+        counts: row.json("run_units.counts")?,
+        error: row.opt_text("run_units.error")?,
+        seconds: row.real("run_units.seconds")?,
+    })
+}
+
+fn read_line(row: &Row) -> Result<LogLine, Error> {
+    Ok(LogLine {
+        run: row.parse("run_log.run_id")?,
+        sequence: row.int("run_log.sequence")?,
+        at: row.time("run_log.at")?,
+        level: row.word("run_log.level")?,
+        message: row.text("run_log.message")?,
+    })
 }

@@ -3,7 +3,12 @@ use std::{collections::BTreeMap, time::Duration};
 use chrono::{DateTime, Utc};
 use mavis_types::{RunId, SnapshotId, TableId};
 
-use crate::{Catalog, Error};
+use crate::{
+    Catalog, Error,
+    engine::Durability,
+    lease::micros,
+    value::{Row, json, values},
+};
 
 /// The Delta versions that belong together: what a FHIR request or a query on `fhir` sees.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +22,8 @@ pub struct LakeSnapshot {
 impl Catalog {
     /// Publishes a new snapshot: the newest one's versions with `changed` put over them. Serialised by the database.
     ///
+    /// A version never goes back: where two publications overtake one another, the higher version of a table stays.
+    ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn publish_snapshot(
@@ -24,8 +31,28 @@ impl Catalog {
         run: Option<RunId>,
         changed: &BTreeMap<TableId, i64>,
     ) -> Result<LakeSnapshot, Error> {
-        let _ = (run, changed);
-        todo!()
+        let mut tx = self.engine.begin(Durability::Disk).await?;
+        // The counter is locked until the commit, so the newest snapshot read below stays the newest.
+        let id = tx.count("snapshot", 1).await?;
+        let mut versions = match tx.one("SELECT * FROM lake_snapshots ORDER BY id DESC LIMIT 1", values![]).await? {
+            Some(row) => read_snapshot(&row)?.versions,
+            None => BTreeMap::new(),
+        };
+        for (table, version) in changed {
+            let newest = versions.entry(*table).or_insert(*version);
+            *newest = (*newest).max(*version);
+        }
+        let row = tx
+            .one(
+                "INSERT INTO lake_snapshots (id, run_id, published_at, versions) VALUES ($1, $2, NOW_MICROS, $3)
+                 RETURNING *",
+                values![id, run.map(|run| run.to_string()), json(&versions, "lake_snapshots.versions")?],
+            )
+            .await?
+            .ok_or(Error::Corrupt { place: "lake_snapshots.id" })?;
+        let snapshot = read_snapshot(&row)?;
+        tx.commit().await?;
+        Ok(snapshot)
     }
 
     /// The newest snapshot; `None` before the first publication.
@@ -33,14 +60,17 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn latest_snapshot(&self) -> Result<Option<LakeSnapshot>, Error> {
-        todo!()
+        let row = self.engine.one("SELECT * FROM lake_snapshots ORDER BY id DESC LIMIT 1", values![]).await?;
+        row.as_ref().map(read_snapshot).transpose()
     }
 
     /// # Errors
     /// [`Error::NotFound`] when it was never published or has been forgotten.
     pub async fn snapshot(&self, id: SnapshotId) -> Result<LakeSnapshot, Error> {
-        let _ = id;
-        todo!()
+        match self.engine.one("SELECT * FROM lake_snapshots WHERE id = $1", values![id.0]).await? {
+            Some(row) => read_snapshot(&row),
+            None => Err(Error::NotFound { what: "snapshot", name: id.to_string() }),
+        }
     }
 
     /// Forgets snapshots older than `age`, never the newest.
@@ -48,7 +78,33 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn forget_snapshots(&self, age: Duration) -> Result<u64, Error> {
-        let _ = age;
-        todo!()
+        let forgotten = self
+            .engine
+            .write(
+                Durability::System,
+                "DELETE FROM lake_snapshots
+                 WHERE published_at < NOW_MICROS - $1 AND id < (SELECT MAX(id) FROM lake_snapshots)
+                 RETURNING id",
+                values![micros(age)],
+            )
+            .await?;
+        Ok(forgotten.len() as u64)
     }
+
+    /// The snapshots that are remembered, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn snapshots(&self, limit: u32) -> Result<Vec<LakeSnapshot>, Error> {
+        let rows = self.engine.all("SELECT * FROM lake_snapshots ORDER BY id DESC LIMIT $1", values![limit]).await?;
+        rows.iter().map(read_snapshot).collect()
+    }
+}
+
+fn read_snapshot(row: &Row) -> Result<LakeSnapshot, Error> {
+    Ok(LakeSnapshot {
+        id: SnapshotId(row.int("lake_snapshots.id")?),
+        published_at: row.time("lake_snapshots.published_at")?,
+        versions: row.json("lake_snapshots.versions")?,
+    })
 }

@@ -1,7 +1,11 @@
 use chrono::{DateTime, Utc};
-use mavis_types::{SourceId, TableId, TableName, Zone};
+use mavis_types::{SourceId, TableId, TableName};
 
-use crate::{Catalog, Error};
+use crate::{
+    Catalog, Error,
+    engine::Durability,
+    value::{Row, json, signed, values},
+};
 
 /// A table of the lake as the catalog knows it; the truth about its rows is in Delta.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,104 +73,201 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn ensure_table(&self, new: NewTable) -> Result<Table, Error> {
-        let _ = new;
-        todo!()
+        if let Some(table) = self.find_table(&new.name).await? {
+            return Ok(table);
+        }
+        let base = location(&new.name);
+        let id = TableId::new().to_string();
+        let mut number = 1_u64;
+        loop {
+            let location = if number == 1 { base.clone() } else { format!("{base}_{number}") };
+            let made = self
+                .engine
+                .write(
+                    Durability::Disk,
+                    "INSERT INTO lake_tables (id, zone, schema_name, table_name, source_id, source_schema, source_table,
+                                              location, key_columns, comment, created_at, updated_at)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NOW_MICROS, NOW_MICROS)
+                     ON CONFLICT DO NOTHING
+                     RETURNING *",
+                    values![
+                        &id,
+                        new.name.zone.as_str(),
+                        &new.name.schema,
+                        &new.name.table,
+                        new.source.map(|id| id.to_string()),
+                        &new.source_schema,
+                        &new.source_table,
+                        location,
+                        json(&new.key, "lake_tables.key_columns")?,
+                        &new.comment,
+                    ],
+                )
+                .await?;
+            if let Some(row) = made.first() {
+                return read_table(row);
+            }
+            // Either somebody made the table in this moment, or its folder is another table's.
+            if let Some(table) = self.find_table(&new.name).await? {
+                return Ok(table);
+            }
+            number += 1;
+        }
     }
 
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn table(&self, name: &TableName) -> Result<Table, Error> {
-        let _ = name;
-        todo!()
+        self.find_table(name).await?.ok_or_else(|| Error::NotFound { what: "table", name: name.to_string() })
     }
 
     /// # Errors
     /// [`Error::Database`].
     pub async fn find_table(&self, name: &TableName) -> Result<Option<Table>, Error> {
-        let _ = name;
-        todo!()
+        let row = self
+            .engine
+            .one(
+                "SELECT * FROM lake_tables WHERE zone = $1 AND schema_name = $2 AND table_name = $3",
+                values![name.zone.as_str(), &name.schema, &name.table],
+            )
+            .await?;
+        row.as_ref().map(read_table).transpose()
     }
 
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn table_by_id(&self, id: TableId) -> Result<Table, Error> {
-        let _ = id;
-        todo!()
-    }
-
-    /// Tables by name, filtered; `limit` and `after` page through a million of them.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn tables(
-        &self,
-        zone: Option<Zone>,
-        schema: Option<&str>,
-        after: Option<&TableName>,
-        limit: Option<u32>,
-    ) -> Result<Vec<Table>, Error> {
-        let _ = (zone, schema, after, limit);
-        todo!()
-    }
-
-    /// Every table of a source, in all zones.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn tables_of_source(&self, source: SourceId) -> Result<Vec<Table>, Error> {
-        let _ = source;
-        todo!()
-    }
-
-    /// Distinct schemas of a zone (of all zones where none is given), by name.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn schemas(&self, zone: Option<Zone>) -> Result<Vec<(Zone, String)>, Error> {
-        let _ = zone;
-        todo!()
+        match self.engine.one("SELECT * FROM lake_tables WHERE id = $1", values![id.to_string()]).await? {
+            Some(row) => read_table(&row),
+            None => Err(not_found(id)),
+        }
     }
 
     /// Replaces the columns of a table.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::NotFound`] when there is no such table.
     pub async fn set_columns(&self, table: TableId, columns: &[NewColumn]) -> Result<(), Error> {
-        let _ = (table, columns);
-        todo!()
-    }
-
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn columns(&self, table: TableId) -> Result<Vec<Column>, Error> {
-        let _ = table;
-        todo!()
-    }
-
-    /// Columns of every table of a schema in one statement, by table name and position.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn columns_of_schema(&self, zone: Zone, schema: &str) -> Result<Vec<(TableName, Column)>, Error> {
-        let _ = (zone, schema);
-        todo!()
+        let mut tx = self.engine.begin(Durability::Disk).await?;
+        // First the table's own row: it locks out whoever replaces the same columns.
+        tx.one("UPDATE lake_tables SET updated_at = NOW_MICROS WHERE id = $1 RETURNING id", values![table.to_string()])
+            .await?
+            .ok_or_else(|| not_found(table))?;
+        tx.all("DELETE FROM lake_columns WHERE table_id = $1", values![table.to_string()]).await?;
+        tx.insert_many(
+            "INSERT INTO lake_columns
+                (table_id, position, name, source_name, data_type, source_type, nullable, comment)",
+            "",
+            columns.iter().zip(0_i64..).map(|(column, position)| {
+                values![
+                    table.to_string(),
+                    position,
+                    &column.name,
+                    &column.source_name,
+                    &column.data_type,
+                    &column.source_type,
+                    column.nullable,
+                    &column.comment,
+                ]
+            }),
+        )
+        .await?;
+        tx.commit().await
     }
 
     /// Records the key of a table.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::NotFound`] when there is no such table.
     pub async fn set_key(&self, table: TableId, key: &[String]) -> Result<(), Error> {
-        let _ = (table, key);
-        todo!()
+        let set = self
+            .engine
+            .write(
+                Durability::Disk,
+                "UPDATE lake_tables SET key_columns = $2, updated_at = NOW_MICROS WHERE id = $1 RETURNING id",
+                values![table.to_string(), json(&key, "lake_tables.key_columns")?],
+            )
+            .await?;
+        if set.is_empty() { Err(not_found(table)) } else { Ok(()) }
     }
 
-    /// Told after each commit: the newest version and, where known, its rows.
+    /// Told after each commit: the newest version and, where known, its rows. News of an older version, that came late,
+    /// changes nothing; a newer version whose rows are not known leaves them unknown.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::NotFound`] when there is no such table.
     pub async fn note_table_state(&self, table: TableId, version: i64, rows: Option<u64>) -> Result<(), Error> {
-        let _ = (table, version, rows);
-        todo!()
+        let noted = self
+            .engine
+            .write(
+                Durability::System,
+                "UPDATE lake_tables SET
+                    row_count = CASE WHEN version > $2 THEN row_count
+                                     WHEN version = $2 THEN COALESCE($3, row_count)
+                                     ELSE $3 END,
+                    updated_at = CASE WHEN version > $2 THEN updated_at ELSE NOW_MICROS END,
+                    version = CASE WHEN version > $2 THEN version ELSE $2 END
+                 WHERE id = $1
+                 RETURNING id",
+                values![table.to_string(), version, rows.map(signed)],
+            )
+            .await?;
+        if noted.is_empty() { Err(not_found(table)) } else { Ok(()) }
     }
+}
+
+/// `<zone>/<schema>/<table>` in characters that every store and file system keeps apart: small letters, digits, `_`
+/// and `-`. Other characters become `_`; names that meet there get a number.
+fn location(name: &TableName) -> String {
+    let folder = |text: &str| -> String {
+        text.chars()
+            .map(|c| match c.to_ascii_lowercase() {
+                c if c.is_ascii_alphanumeric() || c == '_' || c == '-' => c,
+                _ => '_',
+            })
+            .collect()
+    };
+    format!("{}/{}/{}", name.zone, folder(&name.schema), folder(&name.table))
+}
+
+fn not_found(id: TableId) -> Error {
+    Error::NotFound { what: "table", name: id.to_string() }
+}
+
+pub(crate) fn read_name(row: &Row) -> Result<TableName, Error> {
+    Ok(TableName {
+        zone: row.parse("lake_tables.zone")?,
+        schema: row.text("lake_tables.schema_name")?,
+        table: row.text("lake_tables.table_name")?,
+    })
+}
+
+pub(crate) fn read_table(row: &Row) -> Result<Table, Error> {
+    Ok(Table {
+        id: row.parse("lake_tables.id")?,
+        name: read_name(row)?,
+        source: row.opt_parse("lake_tables.source_id")?,
+        source_schema: row.opt_text("lake_tables.source_schema")?,
+        source_table: row.opt_text("lake_tables.source_table")?,
+        location: row.text("lake_tables.location")?,
+        key: row.json("lake_tables.key_columns")?,
+        comment: row.opt_text("lake_tables.comment")?,
+        rows: row.opt_count("lake_tables.row_count")?,
+        version: row.opt_int("lake_tables.version")?,
+        created_at: row.time("lake_tables.created_at")?,
+        updated_at: row.time("lake_tables.updated_at")?,
+    })
+}
+
+pub(crate) fn read_column(row: &Row) -> Result<Column, Error> {
+    Ok(Column {
+        table: row.parse("lake_columns.table_id")?,
+        position: row.small("lake_columns.position")?,
+        name: row.text("lake_columns.name")?,
+        source_name: row.opt_text("lake_columns.source_name")?,
+        data_type: row.text("lake_columns.data_type")?,
+        source_type: row.opt_text("lake_columns.source_type")?,
+        nullable: row.flag("lake_columns.nullable")?,
+        comment: row.opt_text("lake_columns.comment")?,
+    })
 }

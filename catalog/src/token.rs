@@ -1,7 +1,16 @@
 use chrono::{DateTime, Utc};
 use mavis_types::{Principal, Role, Scope, TokenId};
+use rand::RngCore;
+use sha2::{Digest, Sha256};
 
-use crate::{Catalog, Error};
+use crate::{
+    Catalog, Error,
+    engine::Durability,
+    value::{Row, json, values, word},
+};
+
+/// Tells a secret from other text, to people and to scanners that look for leaked secrets.
+const SECRET_PREFIX: &str = "mvs_";
 
 /// A bearer token, without its secret.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,8 +38,37 @@ impl Catalog {
     /// # Errors
     /// [`Error::Exists`] when a live token has that name.
     pub async fn create_token(&self, new: NewToken) -> Result<(Token, String), Error> {
-        let _ = new;
-        todo!()
+        let mut bytes = [0_u8; 32];
+        rand::rng().fill_bytes(&mut bytes);
+        let secret = format!("{SECRET_PREFIX}{}", hex::encode(bytes));
+        let mut tx = self.engine.begin(Durability::Disk).await?;
+        // An expired token no longer holds its name.
+        tx.all(
+            "UPDATE tokens SET revoked_at = expires_at
+             WHERE name = $1 AND revoked_at IS NULL AND expires_at <= NOW_MICROS",
+            values![&new.name],
+        )
+        .await?;
+        let row = tx
+            .one(
+                "INSERT INTO tokens (id, name, role, scope, secret_hash, created_at, expires_at)
+                 VALUES ($1, $2, $3, $4, $5, NOW_MICROS, $6)
+                 ON CONFLICT DO NOTHING
+                 RETURNING *",
+                values![
+                    TokenId::new().to_string(),
+                    &new.name,
+                    word(&new.role, "tokens.role")?,
+                    json(&new.scope, "tokens.scope")?,
+                    hash(&secret),
+                    new.expires_at,
+                ],
+            )
+            .await?
+            .ok_or_else(|| Error::Exists { what: "token", name: new.name.clone() })?;
+        let token = read_token(&row)?;
+        tx.commit().await?;
+        Ok((token, secret))
     }
 
     /// Who a secret belongs to; `None` for an unknown, expired or revoked one. Looked up by hash.
@@ -38,14 +76,26 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn authenticate(&self, secret: &str) -> Result<Option<Principal>, Error> {
-        let _ = secret;
-        todo!()
+        let row = self
+            .engine
+            .one(
+                "SELECT * FROM tokens
+                 WHERE secret_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > NOW_MICROS)",
+                values![hash(secret)],
+            )
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let Token { id, name, role, scope, .. } = read_token(&row)?;
+        Ok(Some(Principal { token: id, name, role, scope }))
     }
 
+    /// All of them, revoked and expired ones too, by name.
+    ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn tokens(&self) -> Result<Vec<Token>, Error> {
-        todo!()
+        let rows = self.engine.all("SELECT * FROM tokens ORDER BY name, created_at, id", values![]).await?;
+        rows.iter().map(read_token).collect()
     }
 
     /// Revokes by name or id, at once.
@@ -53,7 +103,40 @@ impl Catalog {
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn revoke_token(&self, name_or_id: &str) -> Result<(), Error> {
-        let _ = name_or_id;
-        todo!()
+        // By id where it is one: a token whose name looks like another one's id is not taken for it.
+        for column in ["id", "name"] {
+            let revoked = self
+                .engine
+                .write(
+                    Durability::Disk,
+                    format!(
+                        "UPDATE tokens SET revoked_at = NOW_MICROS WHERE {column} = $1 AND revoked_at IS NULL
+                         RETURNING id"
+                    ),
+                    values![name_or_id],
+                )
+                .await?;
+            if !revoked.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(Error::NotFound { what: "token", name: name_or_id.to_owned() })
     }
+}
+
+/// A secret has 256 random bits, so one round of SHA-256 is enough: there is nothing to guess.
+fn hash(secret: &str) -> String {
+    hex::encode(Sha256::digest(secret.as_bytes()))
+}
+
+fn read_token(row: &Row) -> Result<Token, Error> {
+    Ok(Token {
+        id: row.parse("tokens.id")?,
+        name: row.text("tokens.name")?,
+        role: row.word("tokens.role")?,
+        scope: row.json("tokens.scope")?,
+        created_at: row.time("tokens.created_at")?,
+        expires_at: row.opt_time("tokens.expires_at")?,
+        revoked_at: row.opt_time("tokens.revoked_at")?,
+    })
 }
