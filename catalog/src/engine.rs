@@ -194,12 +194,7 @@ impl Tx<'_> {
     }
 
     /// Inserts many rows, a few hundred to a statement: `head` ends before `VALUES`, `tail` begins after the rows.
-    pub(crate) async fn insert_many(
-        &mut self,
-        head: &str,
-        tail: &str,
-        rows: impl IntoIterator<Item = Vec<Value>>,
-    ) -> Result<(), Error> {
+    pub(crate) async fn insert_many(&mut self, head: &str, tail: &str, rows: Vec<Vec<Value>>) -> Result<(), Error> {
         let mut rows = rows.into_iter().peekable();
         while rows.peek().is_some() {
             let mut sql = format!("{head} VALUES ");

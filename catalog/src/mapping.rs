@@ -146,9 +146,12 @@ impl Catalog {
             "INSERT INTO code_map_rows
                 (map_name, ordinal, source_code, target_code, target_system, target_display)",
             "",
-            rows.iter().zip(0_i64..).map(|(row, ordinal)| {
-                values![name, ordinal, &row.source_code, &row.target_code, &row.target_system, &row.target_display,]
-            }),
+            rows.iter()
+                .zip(0_i64..)
+                .map(|(row, ordinal)| {
+                    values![name, ordinal, &row.source_code, &row.target_code, &row.target_system, &row.target_display,]
+                })
+                .collect(),
         )
         .await?;
         tx.commit().await

@@ -158,18 +158,22 @@ impl Catalog {
             "INSERT INTO lake_columns
                 (table_id, position, name, source_name, data_type, source_type, nullable, comment)",
             "",
-            columns.iter().zip(0_i64..).map(|(column, position)| {
-                values![
-                    table.to_string(),
-                    position,
-                    &column.name,
-                    &column.source_name,
-                    &column.data_type,
-                    &column.source_type,
-                    column.nullable,
-                    &column.comment,
-                ]
-            }),
+            columns
+                .iter()
+                .zip(0_i64..)
+                .map(|(column, position)| {
+                    values![
+                        table.to_string(),
+                        position,
+                        &column.name,
+                        &column.source_name,
+                        &column.data_type,
+                        &column.source_type,
+                        column.nullable,
+                        &column.comment,
+                    ]
+                })
+                .collect(),
         )
         .await?;
         tx.commit().await
