@@ -2,6 +2,7 @@
 //!
 //! - [`definitions`]: the resource types, elements and search parameters, derived from the official files;
 //! - [`json`]: JSON with numbers kept as written;
+//! - [`temporal`]: dates and times, partial ones too, as periods;
 //! - [`shape`]: resources to Arrow columns and the exact text back;
 //! - [`validate`]: structure, cardinality, types, required codes;
 //! - [`bundle`]: Bundles taken apart, references resolved;
@@ -20,6 +21,7 @@ pub mod mapping;
 pub mod path;
 pub mod search;
 pub mod shape;
+pub mod temporal;
 pub mod validate;
 
 mod id;

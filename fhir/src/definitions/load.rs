@@ -27,6 +27,8 @@ pub(super) struct TypeDefinition {
     pub(super) kind: TypeKind,
     pub(super) elements: Vec<Element>,
     pub(super) lookup: Lookup,
+    /// Elements with a lower bound; of a choice the first one.
+    pub(super) required: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -62,12 +64,22 @@ pub(super) fn load() -> Definitions {
             gather(definition.name, &by_name, &type_by_name, &codes, &mut elements);
         }
         definition.lookup = Lookup::new(&elements);
+        definition.required = required(&elements);
         definition.elements = elements;
     }
     let resource_by_name = (0..).map(ResourceType).zip(&resources).map(|(id, resource)| (resource.name, id)).collect();
     let id_of = |name| type_by_name.get(name).copied().unwrap_or(TypeId(0));
     let (reference, extension) = (id_of("Reference"), id_of("Extension"));
     Definitions { types, type_by_name, resources, resource_by_name, reference, extension }
+}
+
+fn required(elements: &[Element]) -> Vec<usize> {
+    let bound = |index: &usize| {
+        let one: &Element = &elements[*index];
+        let is_first = !elements[..*index].iter().any(|other| one.choice.is_some() && other.choice == one.choice);
+        one.min > 0 && is_first
+    };
+    (0..elements.len()).filter(bound).collect()
 }
 
 fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
@@ -96,7 +108,13 @@ fn blocks() -> Vec<Block> {
 
 /// Types without their elements (primitives first, in the order of [`Primitive::ALL`]), and resource types by name.
 fn declare(blocks: &[Block]) -> (Vec<TypeDefinition>, Vec<ResourceDefinition>) {
-    let declared = |name, kind| TypeDefinition { name, kind, elements: Vec::new(), lookup: Lookup::default() };
+    let declared = |name, kind| TypeDefinition {
+        name,
+        kind,
+        elements: Vec::new(),
+        lookup: Lookup::default(),
+        required: Vec::new(),
+    };
     let mut types: Vec<_> = Primitive::ALL
         .into_iter()
         .map(|primitive| declared(primitive.name(), TypeKind::Primitive(primitive)))

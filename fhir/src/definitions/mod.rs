@@ -156,6 +156,12 @@ pub fn element(type_id: TypeId, name: &str) -> Option<&'static Element> {
     definition.lookup.find(name, &definition.elements).map(|index| &definition.elements[index])
 }
 
+/// Elements with a lower bound above zero, by their place in [`elements`]; of a choice only its first one.
+#[must_use]
+pub fn required(type_id: TypeId) -> &'static [usize] {
+    &type_id.definition().required
+}
+
 /// The place of the element of this name in [`elements`].
 #[must_use]
 pub fn element_index(type_id: TypeId, name: &str) -> Option<usize> {

@@ -1,0 +1,112 @@
+//! Whose patient's compartment a resource is in.
+
+use std::sync::LazyLock;
+
+use crate::{
+    ResourceType,
+    bundle::relative_reference,
+    definitions::{self, TypeId},
+    json::Value,
+};
+
+/// Ways from a resource's root to references that may put it into a compartment, by resource type.
+static PATHS: LazyLock<Vec<Vec<Vec<&'static str>>>> = LazyLock::new(|| ResourceType::all().map(paths).collect());
+
+/// The id of the patient whose compartment the resource is in: for a Patient `id`, else that of the first `Patient/id`
+/// which a search parameter of the patient compartment finds.
+#[must_use]
+pub fn patient_of<'a>(resource_type: ResourceType, resource: &'a Value<'_>, id: &'a str) -> Option<&'a str> {
+    if resource_type.name() == "Patient" {
+        return Some(id);
+    }
+    PATHS.get(usize::from(resource_type.0))?.iter().find_map(|path| first_patient(resource, path))
+}
+
+fn first_patient<'a>(value: &'a Value<'_>, path: &[&str]) -> Option<&'a str> {
+    if let Value::Array(items) = value {
+        return items.iter().find_map(|item| first_patient(item, path));
+    }
+    match path.split_first() {
+        Some((name, rest)) => first_patient(value.get(name)?, rest),
+        None => match relative_reference(value.get_str("reference")?)? {
+            ("Patient", id) => Some(id),
+            _ => None,
+        },
+    }
+}
+
+fn paths(resource: ResourceType) -> Vec<Vec<&'static str>> {
+    let codes = definitions::patient_compartment(resource).iter();
+    let parameters = codes.filter_map(|code| definitions::search_parameter(resource, code));
+    parameters.flat_map(|parameter| parameter.expression.split('|')).flat_map(|one| path(resource, one)).collect()
+}
+
+/// The element names of `Type.a.b`, which may end in `.where(resolve() is Patient)` or be cast to a Reference; `value` of a
+/// choice becomes `valueReference`. More than one where a choice has several references; none where it is no such path.
+fn path(resource: ResourceType, expression: &'static str) -> Option<Vec<&'static str>> {
+    let plain = expression.trim().trim_start_matches('(');
+    let end = plain.find([' ', ')']).unwrap_or(plain.len());
+    let plain = &plain[..end];
+    let plain = [".where(", ".ofType(", ".as("]
+        .into_iter()
+        .fold(plain, |text, call| text.find(call).map_or(text, |end| &text[..end]));
+    let mut steps = plain.split('.').skip(1);
+    let mut at: TypeId = definitions::root(resource);
+    let mut names = Vec::new();
+    for step in &mut steps {
+        let element = definitions::element(at, step).or_else(|| {
+            definitions::elements(at).iter().find(|one| one.choice == Some(step) && one.type_id.is_reference())
+        })?;
+        names.push(element.name);
+        at = element.type_id;
+    }
+    at.is_reference().then_some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::json;
+
+    #[test]
+    fn every_parameter_of_the_compartment_leads_to_references() {
+        for resource in ResourceType::all().filter(|resource| resource.name() != "Patient") {
+            for code in definitions::patient_compartment(resource) {
+                let parameter = definitions::search_parameter(resource, code).unwrap();
+                for one in parameter.expression.split('|') {
+                    assert!(path(resource, one).is_some(), "{resource} {code}: {one}");
+                }
+            }
+        }
+    }
+
+    #[rstest]
+    #[case("Patient", r#"{"id":"x"}"#, Some("own"))]
+    #[case("Observation", r#"{"subject":{"reference":"Patient/p1"}}"#, Some("p1"))]
+    #[case("Observation", r#"{"subject":{"reference":"Patient/p1/_history/3"}}"#, Some("p1"))]
+    #[case("Observation", r#"{"subject":{"reference":"Group/p1"}}"#, None)]
+    #[case("Observation", r#"{"subject":{"reference":"https://example.org/Patient/p1"}}"#, None)]
+    #[case(
+        "Observation",
+        r#"{"subject":{"reference":"Group/g"},"performer":[{"display":"x"},{"reference":"Patient/p2"}]}"#,
+        Some("p2")
+    )]
+    #[case(
+        "Appointment",
+        r#"{"participant":[{"actor":{"reference":"Location/l"}},{"actor":{"reference":"Patient/p3"}}]}"#,
+        Some("p3")
+    )]
+    #[case("Group", r#"{"member":[{"entity":{"reference":"Patient/p4"}}]}"#, Some("p4"))]
+    #[case("Organization", r#"{"partOf":{"reference":"Patient/p1"}}"#, None)]
+    #[case("Observation", r#"{"subject":"Patient/p1"}"#, None)]
+    fn a_resource_is_in_the_compartment_of_its_patient(
+        #[case] resource: ResourceType,
+        #[case] text: &str,
+        #[case] patient: Option<&str>,
+    ) {
+        let value = json::parse(text.as_bytes()).unwrap();
+        assert_eq!(patient_of(resource, &value, "own"), patient);
+    }
+}
