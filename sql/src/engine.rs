@@ -1,10 +1,19 @@
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use datafusion::{dataframe::DataFrame, scalar::ScalarValue};
-use futures::stream::BoxStream;
-use mavis_lake::Lake;
-use mavis_types::{Principal, SnapshotId, TableName};
+use std::sync::Arc;
 
-use crate::{Error, Limits};
+use arrow::datatypes::SchemaRef;
+use datafusion::execution::SessionState;
+use mavis_lake::Lake;
+use mavis_types::{Principal, SnapshotId};
+
+use crate::{
+    Error, Limits, Session,
+    admission::Admission,
+    catalogs::pin,
+    cpu::Cpu,
+    functions::template,
+    listing::{self, TableListing},
+    stream::Running,
+};
 
 /// How much runs at once.
 #[derive(Debug, Clone)]
@@ -18,22 +27,48 @@ pub struct EngineOptions {
 
 /// The one door for queries. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Engine {}
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all sessions share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) lake: Lake,
+    pub(crate) limits: Limits,
+    pub(crate) admission: Admission,
+    pub(crate) running: Running,
+    /// Functions and rules, registered once; every query starts from a copy.
+    pub(crate) template: Result<SessionState, String>,
+    /// `None` when the system gave no threads: nothing runs then.
+    pub(crate) cpu: Option<Cpu>,
+}
 
 impl Engine {
+    /// An engine over a lake, with threads of its own: as many as a plan has partitions.
     #[must_use]
     pub fn new(lake: Lake, options: EngineOptions) -> Self {
-        let _ = (lake, options);
-        todo!()
+        let template = template(lake.sessions()).map_err(|error| error.to_string());
+        let threads = lake.sessions().config().target_partitions();
+        let cpu = Cpu::new(threads).inspect_err(|error| tracing::error!(%error, "no threads for queries")).ok();
+        let admission = Admission::new(options.concurrent, options.queued);
+        let running = Running::default();
+        Self { inner: Arc::new(Inner { lake, limits: options.limits, admission, running, template, cpu }) }
     }
 
     /// A session of one principal. `snapshot`: the FHIR state to see; `None` pins the newest at each statement.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotGone`].
     pub async fn session(&self, principal: &Principal, snapshot: Option<SnapshotId>) -> Result<Session, Error> {
-        let _ = (principal, snapshot);
-        todo!()
+        let seen = pin(self.inner.lake.catalog(), snapshot).await?.map(|snapshot| snapshot.id);
+        Ok(Session::new(Arc::clone(&self.inner), principal.clone(), snapshot, seen))
     }
 
     /// Tables that the principal may see, from the catalog database, no Delta log opened; patterns are SQL LIKE.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
     pub async fn list_tables(
         &self,
         principal: &Principal,
@@ -41,22 +76,26 @@ impl Engine {
         schema_pattern: Option<&str>,
         table_pattern: Option<&str>,
     ) -> Result<Vec<TableListing>, Error> {
-        let _ = (principal, catalog, schema_pattern, table_pattern);
-        todo!()
+        listing::tables(self.inner.lake.catalog(), principal, catalog, schema_pattern, table_pattern).await
     }
 
     /// `(catalog, schema)` pairs that the principal may see: zones, `system` and `information_schema` among them.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
     pub async fn list_schemas(
         &self,
         principal: &Principal,
         catalog: Option<&str>,
         schema_pattern: Option<&str>,
     ) -> Result<Vec<(String, String)>, Error> {
-        let _ = (principal, catalog, schema_pattern);
-        todo!()
+        listing::schemas(self.inner.lake.catalog(), principal, catalog, schema_pattern).await
     }
 
     /// The Arrow schema of a table as queries see it, from the catalog database.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`] also for what the principal may not see.
     pub async fn table_schema(
         &self,
         principal: &Principal,
@@ -64,99 +103,12 @@ impl Engine {
         schema: &str,
         table: &str,
     ) -> Result<SchemaRef, Error> {
-        let _ = (principal, catalog, schema, table);
-        todo!()
+        listing::table_schema(self.inner.lake.catalog(), principal, catalog, schema, table).await
     }
 
-    /// Stops a running query by the id that [`QueryStream::id`] told.
+    /// Stops a running query by the id that [`crate::QueryStream::id`] told.
     #[must_use]
     pub fn cancel(&self, query: uuid::Uuid) -> bool {
-        let _ = query;
-        todo!()
-    }
-}
-
-/// A line of a table listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableListing {
-    pub catalog: String,
-    pub schema: String,
-    pub table: String,
-    /// `TABLE`, `VIEW` or `SYSTEM TABLE`.
-    pub kind: &'static str,
-    pub comment: Option<String>,
-}
-
-/// One principal's view of the lake.
-#[derive(Debug, Clone)]
-pub struct Session {}
-
-impl Session {
-    /// Parses and plans without running: the answer's schema and the parameters' types.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] with line and column, [`Error::NoSuchTable`], [`Error::Refused`].
-    pub async fn prepare(&self, sql: &str) -> Result<Prepared, Error> {
-        let _ = sql;
-        todo!()
-    }
-
-    /// Plans again for this principal and runs. `params`: values of `$1`, `$2`, ... (or `?`), in order.
-    ///
-    /// # Errors
-    /// As [`Session::prepare`], and [`Error::Limit`] when the queue is full.
-    pub async fn query(&self, sql: &str, params: &[ScalarValue], limits: Option<Limits>) -> Result<QueryStream, Error> {
-        let _ = (sql, params, limits);
-        todo!()
-    }
-
-    /// A guarded frame over one table at this session's snapshot; for doors that build plans themselves (FHIR search).
-    ///
-    /// # Errors
-    /// [`Error::NoSuchTable`] also for what the principal may not see.
-    pub async fn table(&self, name: &TableName) -> Result<DataFrame, Error> {
-        let _ = name;
-        todo!()
-    }
-
-    /// Runs a frame made from [`Session::table`] under the same guard, admission and limits as SQL.
-    ///
-    /// # Errors
-    /// As [`Session::query`].
-    pub async fn run(&self, frame: DataFrame, limits: Option<Limits>) -> Result<QueryStream, Error> {
-        let _ = (frame, limits);
-        todo!()
-    }
-
-    /// The FHIR snapshot that this session sees; `None` before anything was published.
-    #[must_use]
-    pub fn snapshot(&self) -> Option<SnapshotId> {
-        todo!()
-    }
-
-    #[must_use]
-    pub fn principal(&self) -> &Principal {
-        todo!()
-    }
-}
-
-/// A planned statement.
-#[derive(Debug, Clone)]
-pub struct Prepared {
-    pub schema: SchemaRef,
-    /// One field per parameter, in order; a type that could not be told is Utf8.
-    pub parameters: SchemaRef,
-}
-
-/// A running query. Dropping it stops the work.
-pub struct QueryStream {
-    pub id: uuid::Uuid,
-    pub schema: SchemaRef,
-    pub batches: BoxStream<'static, Result<RecordBatch, Error>>,
-}
-
-impl std::fmt::Debug for QueryStream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("QueryStream").field("id", &self.id).finish_non_exhaustive()
+        self.inner.running.cancel(query)
     }
 }

@@ -1,15 +1,35 @@
 //! Every query passes here: zones as SQL catalogs, one guard, limits, our dialect, time travel.
 //!
-//! A statement is parsed by our dialect, its time travel clauses and names are resolved against the catalog database, the
-//! tables that it names (and no others) are opened, each behind a guarded provider for the principal who asks, the plan is
-//! walked once more and denied by default, and it runs within the limits of admission on the CPU runtime.
+//! A statement is parsed by our [`dialect`] and refused unless it only reads. The tables that it names (and no others) are
+//! resolved against the catalog database and opened, each behind a guarded provider for the principal who asks
+//! ([`catalogs`], [`guard`], [`time_travel`]); [`names`] spells its identifiers as the tables do; [`planner`] plans it; the
+//! plan is walked once more and denied by default; and it runs within the limits of [`admission`] on threads of its own
+//! ([`run`], [`stream`]). [`system`] has the tables about the lake itself.
 //!
 //! It writes nothing and never imports `pipeline`.
 
+mod admission;
+mod catalogs;
+mod cpu;
+mod dialect;
 mod engine;
 mod error;
+mod fault;
+mod functions;
+mod guard;
 mod limits;
+mod listing;
+mod memory;
+mod names;
+mod planner;
+mod run;
+mod session;
+mod stream;
+mod system;
+mod time_travel;
 
-pub use engine::{Engine, EngineOptions, Prepared, QueryStream, Session, TableListing};
+pub use engine::{Engine, EngineOptions};
 pub use error::Error;
 pub use limits::Limits;
+pub use listing::TableListing;
+pub use session::{Prepared, QueryStream, Session};

@@ -1,0 +1,228 @@
+//! Names to tables: zones as SQL catalogs, resolved in the catalog database, opened only when a statement names them.
+
+use std::{collections::BTreeSet, str::FromStr, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::{
+    catalog::TableProvider,
+    common::utils::datafusion_strsim::levenshtein,
+    datasource::{empty::EmptyTable, provider_as_source},
+};
+use mavis_catalog::{Catalog, Column, LakeSnapshot, Table};
+use mavis_lake::Lake;
+use mavis_types::{Principal, SnapshotId, TableName, Zone};
+
+use crate::{
+    Error,
+    guard::{GuardedTable, Policy, Seen},
+    names::{Bindings, BoundName, TableKey},
+    planner::{Sources, plain},
+    system,
+    time_travel::AsOf,
+};
+
+/// Zone and schema of a table that is named alone.
+const DEFAULT: (Zone, &str) = (Zone::Fhir, "r4");
+/// Where a schema that is named without its zone is looked for.
+const SEARCHED: [Zone; 4] = [Zone::Fhir, Zone::Processed, Zone::Raw, Zone::Work];
+/// Tables that a hint is looked for among.
+const HINT_TABLES: u32 = 2_000;
+
+/// What one statement of one principal sees.
+#[derive(Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) lake: &'a Lake,
+    pub(crate) principal: &'a Arc<Principal>,
+    /// The snapshot that the session was opened at; `None`: the newest when the statement names a FHIR table.
+    pub(crate) pinned: Option<SnapshotId>,
+    snapshot: tokio::sync::OnceCell<Option<LakeSnapshot>>,
+}
+
+/// The tables of one statement: for the walk through names, and for planning.
+#[derive(Default)]
+pub(crate) struct Opened {
+    pub(crate) bindings: Bindings,
+    pub(crate) sources: Sources,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(lake: &'a Lake, principal: &'a Arc<Principal>, pinned: Option<SnapshotId>) -> Self {
+        Self { lake, principal, pinned, snapshot: tokio::sync::OnceCell::new() }
+    }
+
+    /// Opens the tables that a statement names. One that is not there is remembered as such: it may be a CTE.
+    pub(crate) async fn open(&self, keys: &BTreeSet<TableKey>) -> Opened {
+        let mut opened = Opened::default();
+        for key in keys {
+            let bound = match self.bind(key).await {
+                Ok((bound, provider)) => {
+                    opened.sources.insert(bound.relation.clone(), provider_as_source(provider));
+                    Ok(Arc::new(bound))
+                }
+                Err(error) => Err(error),
+            };
+            opened.bindings.insert(key.clone(), bound);
+        }
+        opened
+    }
+
+    /// The table that a key means, guarded.
+    pub(crate) async fn bind(&self, key: &TableKey) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
+        if let Some((name, provider)) = system::find(&key.parts, self.lake.catalog(), self.principal) {
+            if key.as_of.is_some() {
+                return Err(crate::fault::invalid(format!("`{key}` keeps no versions")));
+            }
+            let columns = provider.schema();
+            return Ok((BoundName { relation: name.clone(), name, columns }, provider));
+        }
+        match self.find(&key.parts).await? {
+            Some((table, policy)) => self.guarded(&table, policy, key.as_of).await,
+            None => Err(Error::NoSuchTable { table: key.to_string(), hint: self.hint(&key.parts).await }),
+        }
+    }
+
+    /// What the principal sees of a table of the lake; what may not be read is as if it were not there.
+    async fn find(&self, parts: &[String]) -> Result<Option<(Table, Policy)>, Error> {
+        for name in candidates(parts) {
+            if let Seen::Through(policy) = Policy::of(self.principal, &name)
+                && let Some(table) = self.lake.catalog().find_table(&name).await?
+            {
+                return Ok(Some((table, policy)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn guarded(
+        &self,
+        table: &Table,
+        policy: Policy,
+        as_of: Option<AsOf>,
+    ) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
+        let version = match as_of {
+            Some(AsOf::Version(version)) => State::At(Some(version)),
+            Some(AsOf::Time(at)) => State::At(Some(self.lake.version_at(table.id, at).await?)),
+            None if table.name.zone == Zone::Fhir => match self.snapshot().await? {
+                Some(snapshot) => snapshot.versions.get(&table.id).map_or(State::Unpublished, |v| State::At(Some(*v))),
+                None => State::Unpublished,
+            },
+            None => State::At(None),
+        };
+        let provider = match version {
+            State::At(version) => self.lake.provider(table.id, version).await?,
+            State::Unpublished => {
+                Arc::new(EmptyTable::new(schema_of(&self.lake.catalog().columns(table.id).await?)?)) as Arc<dyn TableProvider>
+            }
+        };
+        let shown = table.name.to_string();
+        let guarded = GuardedTable::new(provider, &shown, policy, self.principal.token);
+        let name = [table.name.zone.as_str().to_owned(), table.name.schema.clone(), table.name.table.clone()];
+        let mut relation = name.clone();
+        if let (Some(as_of), [_, _, last]) = (as_of, &mut relation) {
+            last.push_str(&as_of.mark());
+        }
+        Ok((BoundName { relation, name, columns: guarded.schema() }, Arc::new(guarded)))
+    }
+
+    /// The FHIR state that the statement sees, the same for all its tables.
+    pub(crate) async fn snapshot(&self) -> Result<Option<&LakeSnapshot>, Error> {
+        let found = self.snapshot.get_or_try_init(|| async { pin(self.lake.catalog(), self.pinned).await }).await?;
+        Ok(found.as_ref())
+    }
+
+    /// The snapshot's id, if the statement asked for one.
+    pub(crate) fn seen(&self) -> Option<SnapshotId> {
+        self.snapshot.get().and_then(Option::as_ref).map(|snapshot| snapshot.id)
+    }
+
+    /// The nearest names among what the principal may see; empty where nothing is near.
+    async fn hint(&self, parts: &[String]) -> String {
+        let wanted = parts.last().map(String::as_str).unwrap_or_default();
+        let mut schemas: Vec<(Zone, String)> = candidates(parts).into_iter().map(|name| (name.zone, name.schema)).collect();
+        schemas.retain(|(zone, schema)| self.principal.may_read_schema(*zone, schema));
+        let mut near: Vec<(usize, String)> = Vec::new();
+        for (zone, schema) in schemas {
+            let Ok(tables) = self.lake.catalog().tables(Some(zone), Some(&schema), None, Some(HINT_TABLES)).await else {
+                continue;
+            };
+            near.extend(tables.iter().map(|table| (levenshtein(wanted, &table.name.table), table.name.to_string())));
+        }
+        if near.iter().all(|(distance, _)| *distance > reach(wanted))
+            && let Ok(tables) = self.lake.catalog().tables(None, None, None, Some(HINT_TABLES)).await
+        {
+            let readable = tables.iter().filter(|table| self.principal.may_read(&table.name));
+            near.extend(readable.map(|table| (levenshtein(wanted, &table.name.table), table.name.to_string())));
+        }
+        near.retain(|(distance, _)| *distance <= reach(wanted));
+        near.sort();
+        near.dedup();
+        match near.as_slice() {
+            [] => String::new(),
+            [(_, one)] => format!("; did you mean `{one}`?"),
+            [(_, one), (_, two), ..] => format!("; did you mean `{one}` or `{two}`?"),
+        }
+    }
+}
+
+/// How many letters a near name may differ by.
+fn reach(wanted: &str) -> usize {
+    (wanted.len() / 3).clamp(1, 3)
+}
+
+enum State {
+    At(Option<i64>),
+    /// The table is there, but no snapshot has it yet: it has columns and no rows.
+    Unpublished,
+}
+
+/// The snapshot of that id, or the newest.
+pub(crate) async fn pin(catalog: &Catalog, id: Option<SnapshotId>) -> Result<Option<LakeSnapshot>, Error> {
+    match id {
+        None => Ok(catalog.latest_snapshot().await?),
+        Some(id) => match catalog.snapshot(id).await {
+            Ok(snapshot) => Ok(Some(snapshot)),
+            Err(mavis_catalog::Error::NotFound { .. }) => Err(Error::SnapshotGone { id: id.0 }),
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+/// Where a table may be, in the order in which it is looked for.
+fn candidates(parts: &[String]) -> Vec<TableName> {
+    match parts {
+        [table] => vec![TableName::new(DEFAULT.0, DEFAULT.1, table)],
+        [schema, table] => SEARCHED.into_iter().map(|zone| TableName::new(zone, schema, table)).collect(),
+        [zone, schema, table] => Zone::from_str(zone).map(|zone| TableName::new(zone, schema, table)).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The Arrow schema that the catalog recorded for a table, as a query returns it.
+///
+/// # Errors
+/// [`Error::Catalog`] when a type cannot be read.
+pub(crate) fn schema_of(columns: &[Column]) -> Result<SchemaRef, Error> {
+    let fields = columns.iter().map(|column| {
+        let data_type = DataType::from_str(&column.data_type)
+            .map_err(|_| Error::Catalog(mavis_catalog::Error::Corrupt { place: "columns.data_type" }))?;
+        Ok(Field::new(&column.name, data_type, column.nullable))
+    });
+    Ok(plain(&Schema::new(fields.collect::<Result<Vec<_>, Error>>()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(&["patient"], "fhir.r4.patient")]
+    #[case(&["hms", "patient"], "fhir.hms.patient processed.hms.patient raw.hms.patient work.hms.patient")]
+    #[case(&["raw", "hms", "patient"], "raw.hms.patient")]
+    #[case(&["silver", "hms", "patient"], "")]
+    fn a_name_is_looked_for_in(#[case] parts: &[&str], #[case] places: &str) {
+        let parts: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
+        let found: Vec<String> = candidates(&parts).iter().map(ToString::to_string).collect();
+        assert_eq!(found.join(" "), places);
+    }
+}

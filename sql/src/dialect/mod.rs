@@ -1,0 +1,12 @@
+//! The SQL that we read: one dialect, one statement at a time, reading only.
+//!
+//! [`syntax`] names what the parser accepts, [`parse`] turns text into one statement, [`statement`] lets through what
+//! reads and turns `SHOW` and `DESCRIBE` into queries on `information_schema`.
+
+mod parse;
+mod show;
+mod statement;
+mod syntax;
+
+pub(crate) use parse::parse;
+pub(crate) use statement::{Admitted, admit};

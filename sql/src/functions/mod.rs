@@ -1,0 +1,53 @@
+//! The functions that queries have: DataFusion's own, less those that tell about files, and those that mappings share.
+
+use std::sync::Arc;
+
+use datafusion::{
+    catalog::TableFunction,
+    execution::{FunctionRegistry, SessionState, SessionStateDefaults, session_state::SessionStateBuilder},
+    logical_expr::ScalarUDF,
+};
+use mavis_lake::Sessions;
+
+use crate::Error;
+
+/// Functions that tell where a row is stored.
+const LEAKING: [&str; 2] = ["input_file_name", "file_row_index"];
+
+/// The state that every query starts from: functions and rules registered once, no tables, no file formats, no catalogs.
+///
+/// # Errors
+/// [`Error::Execution`] when a function cannot be registered.
+pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
+    let config = sessions
+        .config()
+        .with_information_schema(false)
+        .with_create_default_catalog_and_schema(false)
+        .set_bool("datafusion.sql_parser.collect_spans", true)
+        .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(sessions.runtime())
+        .with_expr_planners(SessionStateDefaults::default_expr_planners())
+        .with_scalar_functions(scalar_functions())
+        .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
+        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_window_functions(SessionStateDefaults::default_window_functions())
+        .with_table_function_list(SessionStateDefaults::default_table_functions())
+        .build();
+    for function in mavis_fhir::functions::shared() {
+        state.register_udf(Arc::new(function)).map_err(|error| crate::fault::planning(&error))?;
+    }
+    Ok(state)
+}
+
+fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+    let mut functions = SessionStateDefaults::default_scalar_functions();
+    functions.retain(|function| !LEAKING.contains(&function.name()));
+    functions
+}
+
+/// A table function by name: `generate_series` and `range`.
+pub(crate) fn table_function(state: &SessionState, name: &str) -> Option<Arc<TableFunction>> {
+    state.table_functions().get(name).cloned()
+}

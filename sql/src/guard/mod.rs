@@ -1,0 +1,19 @@
+//! The one guard between a principal and the rows of the lake.
+//!
+//! [`table::GuardedTable`] is the only kind of table of the lake that a session holds. Its scans end in a
+//! [`barrier::Barrier`]: rows pass through, predicates pass down only where evaluating them on rows that the caller may
+//! not see tells nothing (a comparison of an unmasked column with a literal cannot fail and returns nothing but a
+//! boolean). [`policy`] says what a principal sees of a table. [`walk`] looks over every finished plan and denies what it
+//! does not know; [`explain`] cuts out of EXPLAIN what lies below the barrier.
+
+mod barrier;
+mod explain;
+mod policy;
+mod predicate;
+mod table;
+mod walk;
+
+pub(crate) use explain::cut_explained;
+pub(crate) use policy::{Policy, Seen};
+pub(crate) use table::GuardedTable;
+pub(crate) use walk::check;

@@ -1,0 +1,36 @@
+//! Which table and which column an identifier of a statement means.
+//!
+//! DataFusion lower-cases unquoted identifiers and then compares exactly, which cannot find `birthDate`. So before a
+//! statement is planned its identifiers are rewritten to the exact spelling, in double quotes: [`tables`] collects the
+//! tables that a statement names, the caller binds them, and [`resolve`] walks the statement with the scopes that SQL
+//! has (FROM, aliases, CTEs, subqueries, outer queries), puts the bound names in, and spells every column as its table
+//! does. An unquoted identifier matches whatever its case; a quoted one only exactly. An identifier that is found nowhere
+//! is left as it is: the planner reports it.
+
+mod columns;
+mod expr;
+mod query;
+mod scope;
+mod tables;
+
+pub(crate) use query::resolve;
+pub(crate) use tables::{TableKey, tables};
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::datatypes::SchemaRef;
+
+use crate::Error;
+
+/// A table as a statement's plan will know it.
+#[derive(Debug, Clone)]
+pub(crate) struct BoundName {
+    /// `[catalog, schema, table]` of the relation in the plan; the table carries a mark where a state was asked for.
+    pub(crate) relation: [String; 3],
+    /// `[catalog, schema, table]` by which columns may be qualified.
+    pub(crate) name: [String; 3],
+    pub(crate) columns: SchemaRef,
+}
+
+/// What was found for each table that a statement names. A name that turns out to be a CTE needs none.
+pub(crate) type Bindings = HashMap<TableKey, Result<Arc<BoundName>, Error>>;

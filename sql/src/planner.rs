@@ -1,0 +1,232 @@
+//! From a resolved statement to a checked logical plan, and the types of its parameters and its answer.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::{
+    catalog::TableFunctionArgs,
+    common::{DFSchema, ParamValues, Result, TableReference, plan_datafusion_err, tree_node::TreeNode},
+    config::ConfigOptions,
+    datasource::{cte_worktable::CteWorkTable, provider_as_source},
+    execution::SessionState,
+    logical_expr::{
+        AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+        planner::{ContextProvider, ExprPlanner, TypePlanner},
+        simplify::SimplifyContext,
+    },
+    optimizer::simplify_expressions::ExprSimplifier,
+    scalar::ScalarValue,
+    sql::{
+        planner::{ParserOptions, SqlToRel},
+        sqlparser::ast::Statement,
+    },
+};
+
+use crate::{Error, fault, functions};
+
+/// The tables of one statement, by `[catalog, schema, table]` in the plan.
+pub(crate) type Sources = HashMap<[String; 3], Arc<dyn TableSource>>;
+
+/// Plans a statement whose names are resolved.
+///
+/// # Errors
+/// [`Error::Invalid`] with line and column where they are known.
+pub(crate) fn plan(state: &SessionState, sources: &Sources, statement: Statement) -> Result<LogicalPlan, Error> {
+    let provider = Provider { state, sources };
+    let options = ParserOptions::from(&state.config_options().sql_parser);
+    SqlToRel::new_with_options(&provider, options)
+        .sql_statement_to_plan(statement)
+        .map_err(|error| fault::planning(&error))
+}
+
+struct Provider<'a> {
+    state: &'a SessionState,
+    sources: &'a Sources,
+}
+
+impl ContextProvider for Provider<'_> {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        let key = match &name {
+            TableReference::Full { catalog, schema, table } => [catalog.to_string(), schema.to_string(), table.to_string()],
+            _ => return Err(plan_datafusion_err!("there is no table `{name}`")),
+        };
+        self.sources.get(&key).cloned().ok_or_else(|| plan_datafusion_err!("there is no table `{name}`"))
+    }
+
+    fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> Result<Arc<dyn TableSource>> {
+        let function = functions::table_function(self.state, name)
+            .ok_or_else(|| plan_datafusion_err!("there is no table function `{name}`"))?;
+        let context = SimplifyContext::builder().with_config_options(Arc::clone(self.state.config_options())).build();
+        let simplifier = ExprSimplifier::new(context);
+        let schema = DFSchema::empty();
+        let args = args.into_iter().map(|arg| simplifier.coerce(arg, &schema).and_then(|arg| simplifier.simplify(arg)));
+        let args = args.collect::<Result<Vec<_>>>()?;
+        let provider = function.create_table_provider_with_args(TableFunctionArgs::new(&args, self.state))?;
+        Ok(provider_as_source(provider))
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.state.expr_planners()
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        None
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.state.scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.state.higher_order_functions().get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.state.aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.state.window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.state.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.state.scalar_functions().keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.state.higher_order_functions().keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.state.aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.state.window_functions().keys().cloned().collect()
+    }
+}
+
+/// The parameters of a plan in order, `$1` first. A type that cannot be told is Utf8; that of LIMIT and OFFSET is Int64.
+///
+/// # Errors
+/// [`Error::Invalid`] when a parameter has two types, or one is left out.
+pub(crate) fn parameters(plan: &LogicalPlan) -> Result<Vec<DataType>, Error> {
+    let fields = plan.get_parameter_fields().map_err(|error| fault::planning(&error))?;
+    let in_limits = limit_parameters(plan).map_err(|error| fault::planning(&error))?;
+    let mut types: Vec<Option<DataType>> = vec![None; fields.len()];
+    for (name, field) in fields {
+        let position = name.trim_start_matches('$').parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+        let known = field.map(|field| field.data_type().clone()).filter(|data_type| *data_type != DataType::Null);
+        let guessed = if in_limits.contains(&name) { DataType::Int64 } else { DataType::Utf8 };
+        match position.and_then(|position| types.get_mut(position)) {
+            Some(slot) => *slot = Some(known.unwrap_or(guessed)),
+            None => return Err(fault::invalid(format!("parameter `{name}` stands there, but not all before it"))),
+        }
+    }
+    Ok(types.into_iter().flatten().collect())
+}
+
+fn limit_parameters(plan: &LogicalPlan) -> Result<Vec<String>> {
+    use datafusion::{common::tree_node::TreeNodeRecursion, logical_expr::expr::Placeholder};
+    let mut names = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            for expr in limit.skip.iter().chain(limit.fetch.iter()) {
+                expr.apply(|expr| {
+                    if let Expr::Placeholder(Placeholder { id, .. }) = expr {
+                        names.push(id.clone());
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })?;
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(names)
+}
+
+/// Puts values in the place of parameters, cast to the types that the plan expects of them.
+///
+/// # Errors
+/// [`Error::Invalid`] when there are too few or too many, or one cannot be cast; the value is not repeated.
+pub(crate) fn bind(plan: LogicalPlan, types: &[DataType], values: &[ScalarValue]) -> Result<LogicalPlan, Error> {
+    if types.len() != values.len() {
+        return Err(fault::invalid(format!(
+            "the statement has {} parameters, {} values were given",
+            types.len(),
+            values.len()
+        )));
+    }
+    if types.is_empty() {
+        return Ok(plan);
+    }
+    let mut bound = Vec::with_capacity(values.len());
+    for (number, (data_type, value)) in (1..).zip(types.iter().zip(values)) {
+        // A parameter whose type is open keeps the type it came with.
+        let cast = if *data_type == DataType::Utf8 && !value.is_null() && value.data_type() != DataType::Utf8 {
+            Ok(value.clone())
+        } else {
+            value.cast_to(data_type)
+        };
+        let cast = cast.map_err(|_| fault::invalid(format!("the value of parameter ${number} is not a {data_type}")))?;
+        bound.push(cast);
+    }
+    plan.with_param_values(ParamValues::from(bound)).map_err(|error| fault::planning(&error))
+}
+
+/// The columns of a plan's answer as every door tells them: told before running, and what the batches then have. Views
+/// and dictionaries come as the plain types that every client reads; metadata of files is left out.
+///
+/// # Errors
+/// [`Error::Invalid`] when types do not fit together.
+pub(crate) fn answer(state: &SessionState, plan: &LogicalPlan, types: &[DataType]) -> Result<SchemaRef, Error> {
+    let fail = |error| fault::planning(&error);
+    if matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {
+        return Ok(plain(plan.schema().as_arrow()));
+    }
+    // Typed nulls, so that the answer's nullability is the same before and after values are bound.
+    let nulls = types.iter().map(ScalarValue::try_from).collect::<Result<Vec<_>>>().map_err(fail)?;
+    let plan = if nulls.is_empty() {
+        plan.clone()
+    } else {
+        plan.clone().with_param_values(ParamValues::from(nulls)).map_err(fail)?
+    };
+    let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(fail)?;
+    Ok(plain(analyzed.schema().as_arrow()))
+}
+
+/// A schema without views, dictionaries and metadata.
+pub(crate) fn plain(schema: &Schema) -> SchemaRef {
+    let fields: Vec<Field> = schema.fields().iter().map(|field| plain_field(field)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn plain_field(field: &Field) -> Field {
+    Field::new(field.name(), plain_type(field.data_type()), field.is_nullable())
+}
+
+fn plain_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::Dictionary(_, value) => plain_type(value),
+        DataType::List(item) | DataType::ListView(item) => DataType::List(Arc::new(plain_field(item))),
+        DataType::LargeList(item) | DataType::LargeListView(item) => DataType::LargeList(Arc::new(plain_field(item))),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(Arc::new(plain_field(item)), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| plain_field(field)).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(Arc::new(plain_field(entries)), *sorted),
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,161 @@
+//! Running a checked plan: admission, threads, memory, one more try with sort-merge joins.
+
+use std::sync::Arc;
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    error::DataFusionError,
+    execution::{SessionState, TaskContext, runtime_env::RuntimeEnv},
+    logical_expr::{Expr, LogicalPlan, Operator},
+    physical_plan::{ExecutionPlan, execute_stream, joins::HashJoinExec},
+};
+use futures::StreamExt;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    Error, Limits, QueryStream,
+    engine::Inner,
+    fault, guard,
+    memory::QueryPool,
+    session::as_promised,
+    stream::{self, Sender, Stopped, out_of_time, pump},
+};
+
+/// Starts a plan that passed the guard; the answer's batches have `schema`.
+///
+/// # Errors
+/// [`Error::Limit`] when it cannot be admitted in time.
+pub(crate) async fn start(
+    inner: &Arc<Inner>,
+    state: SessionState,
+    plan: LogicalPlan,
+    schema: SchemaRef,
+    limits: Limits,
+    deadline: Instant,
+) -> Result<QueryStream, Error> {
+    let permit = inner.admission.admit(deadline).await?;
+    let cpu = inner.cpu.as_ref().ok_or_else(|| Error::Execution { message: "there are no threads for queries".to_owned() })?;
+    let job = Job { runtime: inner.lake.sessions().runtime(), state, plan, schema: Arc::clone(&schema), limits, deadline };
+    stream::open(
+        &inner.running,
+        schema,
+        deadline,
+        limits.rows,
+        |work| cpu.spawn(work).map(|task| task.abort_handle()),
+        |sender| job.work(sender, permit),
+    )
+}
+
+struct Job {
+    runtime: Arc<RuntimeEnv>,
+    state: SessionState,
+    plan: LogicalPlan,
+    schema: SchemaRef,
+    limits: Limits,
+    deadline: Instant,
+}
+
+impl Job {
+    async fn work(mut self, mut sender: Sender, _permit: OwnedSemaphorePermit) {
+        let started = std::time::Instant::now();
+        let outcome = match self.attempt(&mut sender).await {
+            Err(Stopped::Failed((error, true))) if fault::is_exhausted(&error) && !sender.has_sent() => {
+                // A hash join holds one side in memory and cannot spill; a sort-merge join can.
+                metrics::counter!("mavis_sql_retries_total").increment(1);
+                self.state.config_mut().options_mut().optimizer.prefer_hash_join = false;
+                self.attempt(&mut sender).await
+            }
+            outcome => outcome,
+        };
+        let label = match outcome {
+            Ok(()) => "ok",
+            Err(Stopped::OutOfTime) => {
+                sender.fail(out_of_time()).await;
+                "out_of_time"
+            }
+            Err(Stopped::Failed((error, _))) => {
+                let told = fault::execution(&error);
+                tracing::warn!(reason = %told, "a query failed while running");
+                sender.fail(told).await;
+                "failed"
+            }
+        };
+        metrics::counter!("mavis_sql_queries_total", "outcome" => label).increment(1);
+        metrics::histogram!("mavis_sql_query_seconds").record(started.elapsed().as_secs_f64());
+    }
+
+    /// Plans and runs. A failure tells whether the plan had a hash join.
+    async fn attempt(&mut self, sender: &mut Sender) -> Result<(), Stopped<(DataFusionError, bool)>> {
+        let planned = timeout_at(self.deadline, self.physical()).await.map_err(|_| Stopped::OutOfTime)?;
+        let physical = planned.map_err(|error| Stopped::Failed((error, false)))?;
+        let hash_join = has_hash_join(&physical);
+        let failed = |error| Stopped::Failed((error, hash_join));
+        let stream = execute_stream(physical, self.context()).map_err(failed)?;
+        let (schema, explained) = (Arc::clone(&self.schema), is_explained(&self.plan));
+        let batches = stream.map(move |batch| promise(&batch?, &schema, explained));
+        pump(batches, sender, self.deadline).await.map_err(|stopped| match stopped {
+            Stopped::OutOfTime => Stopped::OutOfTime,
+            Stopped::Failed(error) => failed(error),
+        })
+    }
+
+    async fn physical(&mut self) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        if is_explained(&self.plan) {
+            return self.state.create_physical_plan(&self.plan).await;
+        }
+        let optimized = self.state.optimize(&self.plan)?;
+        // Filters inside the file reader pay off for look-ups and cost on scans.
+        self.state.config_mut().options_mut().execution.parquet.pushdown_filters = looks_up(&optimized)?;
+        self.state.query_planner().create_physical_plan(&optimized, &self.state).await
+    }
+
+    /// The query's own share of memory over the lake's files, caches and spill folder.
+    fn context(&self) -> Arc<TaskContext> {
+        let mut runtime = RuntimeEnv::clone(&self.runtime);
+        runtime.memory_pool = Arc::new(QueryPool::new(Arc::clone(&self.runtime.memory_pool), self.limits.memory_bytes));
+        Arc::new(TaskContext::from(&self.state).with_runtime(Arc::new(runtime)))
+    }
+}
+
+fn promise(batch: &RecordBatch, schema: &SchemaRef, explained: bool) -> Result<RecordBatch, DataFusionError> {
+    let cut = if explained { Some(guard::cut_explained(batch)?) } else { None };
+    as_promised(cut.as_ref().unwrap_or(batch), schema).map_err(|error| DataFusionError::External(Box::new(error)))
+}
+
+fn is_explained(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_))
+}
+
+fn has_hash_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.exists(|node| Ok(node.is::<HashJoinExec>())).unwrap_or(false)
+}
+
+/// Whether the plan looks rows up: a scan with a column that must equal a value.
+fn looks_up(plan: &LogicalPlan) -> Result<bool, DataFusionError> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            found |= scan.filters.iter().any(is_equality);
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
+fn is_equality(filter: &Expr) -> bool {
+    match filter {
+        Expr::BinaryExpr(binary) => match binary.op {
+            Operator::Eq => matches!(
+                (binary.left.as_ref(), binary.right.as_ref()),
+                (Expr::Column(_), Expr::Literal(..)) | (Expr::Literal(..), Expr::Column(_))
+            ),
+            Operator::And => is_equality(&binary.left) || is_equality(&binary.right),
+            _ => false,
+        },
+        _ => false,
+    }
+}

@@ -1,0 +1,241 @@
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use datafusion::{
+    dataframe::DataFrame,
+    datasource::provider_as_source,
+    execution::SessionState,
+    logical_expr::{LogicalPlan, LogicalPlanBuilder},
+    scalar::ScalarValue,
+    sql::sqlparser::ast::ObjectName,
+};
+use futures::stream::BoxStream;
+use mavis_types::{Principal, SnapshotId, TableName};
+use tokio::time::Instant;
+
+use crate::{
+    Error, Limits,
+    catalogs::View,
+    dialect::{Admitted, admit, parse},
+    engine::Inner,
+    fault, guard,
+    names::{TableKey, resolve, tables},
+    planner, run,
+};
+
+/// No snapshot seen yet.
+const NONE: i64 = i64::MIN;
+
+/// One principal's view of the lake. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Session {
+    inner: Arc<Inner>,
+    principal: Arc<Principal>,
+    pinned: Option<SnapshotId>,
+    /// The FHIR snapshot of the newest statement.
+    seen: Arc<AtomicI64>,
+}
+
+/// A planned statement.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub schema: SchemaRef,
+    /// One field per parameter, in order; a type that could not be told is Utf8.
+    pub parameters: SchemaRef,
+}
+
+/// A running query. Dropping it stops the work.
+pub struct QueryStream {
+    pub id: uuid::Uuid,
+    pub schema: SchemaRef,
+    pub batches: BoxStream<'static, Result<RecordBatch, Error>>,
+}
+
+impl fmt::Debug for QueryStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueryStream").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A statement that was planned and passed the guard.
+#[derive(Debug)]
+struct Planned {
+    plan: LogicalPlan,
+    state: SessionState,
+    parameters: Vec<DataType>,
+    schema: SchemaRef,
+}
+
+impl Session {
+    pub(crate) fn new(
+        inner: Arc<Inner>,
+        principal: Principal,
+        pinned: Option<SnapshotId>,
+        seen: Option<SnapshotId>,
+    ) -> Self {
+        let seen = Arc::new(AtomicI64::new(seen.map_or(NONE, |id| id.0)));
+        Self { inner, principal: Arc::new(principal), pinned, seen }
+    }
+
+    /// Parses and plans without running: the answer's schema and the parameters' types.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with line and column, [`Error::NoSuchTable`], [`Error::Refused`].
+    pub async fn prepare(&self, sql: &str) -> Result<Prepared, Error> {
+        let planned = self.in_time(self.inner.limits, self.planned(sql)).await?;
+        let fields = (1..).zip(&planned.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
+        let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Ok(Prepared { schema: planned.schema, parameters })
+    }
+
+    /// Plans again for this principal and runs. `params`: values of `$1`, `$2`, ... (or `?`), in order.
+    ///
+    /// # Errors
+    /// As [`Session::prepare`], and [`Error::Limit`] when the queue is full.
+    pub async fn query(&self, sql: &str, params: &[ScalarValue], limits: Option<Limits>) -> Result<QueryStream, Error> {
+        let limits = limits.unwrap_or(self.inner.limits);
+        let deadline = Instant::now() + limits.time;
+        let planned = self.in_time(limits, self.planned(sql)).await?;
+        let plan = planner::bind(planned.plan, &planned.parameters, params)?;
+        run::start(&self.inner, planned.state, plan, planned.schema, limits, deadline).await
+    }
+
+    /// A guarded frame over one table at this session's snapshot; for doors that build plans themselves (FHIR search).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`] also for what the principal may not see.
+    pub async fn table(&self, name: &TableName) -> Result<DataFrame, Error> {
+        let view = View::new(&self.inner.lake, &self.principal, self.pinned);
+        let key = TableKey {
+            parts: vec![name.zone.as_str().to_owned(), name.schema.clone(), name.table.clone()],
+            as_of: None,
+        };
+        let (_, provider) = view.bind(&key).await?;
+        self.note(&view);
+        let reference = datafusion::common::TableReference::bare(name.table.clone());
+        let plan = LogicalPlanBuilder::scan(reference, provider_as_source(provider), None)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(|error| fault::planning(&error))?;
+        Ok(DataFrame::new(self.state()?, plan))
+    }
+
+    /// Runs a frame made from [`Session::table`] under the same guard, admission and limits as SQL.
+    ///
+    /// # Errors
+    /// As [`Session::query`].
+    pub async fn run(&self, frame: DataFrame, limits: Option<Limits>) -> Result<QueryStream, Error> {
+        let limits = limits.unwrap_or(self.inner.limits);
+        let deadline = Instant::now() + limits.time;
+        let (_, plan) = frame.into_parts();
+        guard::check(&plan, self.principal.token)?;
+        let state = self.state()?;
+        let schema = planner::answer(&state, &plan, &[])?;
+        run::start(&self.inner, state, plan, schema, limits, deadline).await
+    }
+
+    /// The FHIR snapshot that this session sees; `None` before anything was published. A session that is not pinned sees
+    /// the newest at each statement: this is the one of its last statement on `fhir`.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<SnapshotId> {
+        let seen = self.seen.load(Ordering::Acquire);
+        self.pinned.or((seen != NONE).then_some(SnapshotId(seen)))
+    }
+
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    async fn planned(&self, sql: &str) -> Result<Planned, Error> {
+        let mut statement = match admit(parse(sql)?)? {
+            Admitted::Query(statement) => statement,
+            Admitted::Describe(name) => return self.describe(&name).await,
+            Admitted::Nothing => return self.passed(LogicalPlan::default(), self.state()?),
+        };
+        let view = View::new(&self.inner.lake, &self.principal, self.pinned);
+        let mut opened = view.open(&tables(&statement)?).await;
+        self.note(&view);
+        resolve(&mut statement, &mut opened.bindings)?;
+        let state = self.state()?;
+        let plan = planner::plan(&state, &opened.sources, statement)?;
+        self.passed(plan, state)
+    }
+
+    /// The last step of planning, the same for every kind of statement.
+    fn passed(&self, plan: LogicalPlan, state: SessionState) -> Result<Planned, Error> {
+        guard::check(&plan, self.principal.token)?;
+        let parameters = planner::parameters(&plan)?;
+        let schema = planner::answer(&state, &plan, &parameters)?;
+        Ok(Planned { plan, state, parameters, schema })
+    }
+
+    /// `DESCRIBE t`: a line per column, as a query would return it.
+    async fn describe(&self, name: &ObjectName) -> Result<Planned, Error> {
+        let view = View::new(&self.inner.lake, &self.principal, self.pinned);
+        let (bound, _) = view.bind(&TableKey::read(name, None)?).await?;
+        self.note(&view);
+        let columns = planner::plain(&bound.columns);
+        let text = |text: String| datafusion::prelude::lit(text);
+        let lines = columns.fields().iter().map(|field| {
+            let nullable = if field.is_nullable() { "YES" } else { "NO" };
+            vec![text(field.name().clone()), text(field.data_type().to_string()), text(nullable.to_owned())]
+        });
+        let lines: Vec<_> = lines.collect();
+        let builder = if lines.is_empty() {
+            Ok(LogicalPlanBuilder::empty(false))
+        } else {
+            LogicalPlanBuilder::values(lines).and_then(|values| {
+                let names = ["column_name", "data_type", "is_nullable"];
+                let columns = (1..).zip(names).map(|(n, name)| datafusion::prelude::col(format!("column{n}")).alias(name));
+                values.project(columns.collect::<Vec<_>>())
+            })
+        };
+        let plan = builder.and_then(LogicalPlanBuilder::build).map_err(|error| fault::planning(&error))?;
+        self.passed(plan, self.state()?)
+    }
+
+    fn state(&self) -> Result<SessionState, Error> {
+        let mut state =
+            self.inner.template.clone().map_err(|message| Error::Execution { message })?;
+        state.mark_start_execution();
+        Ok(state)
+    }
+
+    fn note(&self, view: &View<'_>) {
+        if let Some(id) = view.seen() {
+            self.seen.store(id.0, Ordering::Release);
+        }
+    }
+
+    async fn in_time<T>(&self, limits: Limits, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::time::timeout(limits.time, work).await.unwrap_or_else(|_| Err(crate::stream::out_of_time()))
+    }
+}
+
+/// A batch with the columns and types that were promised.
+pub(crate) fn as_promised(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Error> {
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        if column.data_type() == field.data_type() {
+            Ok(Arc::clone(column))
+        } else {
+            arrow::compute::cast(column, field.data_type())
+        }
+    });
+    let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let batch = columns
+        .collect::<Result<Vec<ArrayRef>, _>>()
+        .and_then(|columns| RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options));
+    batch.map_err(|error| {
+        tracing::error!(kind = %fault::execution(&error.into()), "an answer is not what was planned");
+        Error::Execution { message: "the answer's columns are not what was planned".to_owned() }
+    })
+}

@@ -1,0 +1,208 @@
+//! From the threads that compute to the door that sends: a bounded channel, a deadline on both sides, a way to stop.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use futures::{Stream, StreamExt, stream::BoxStream};
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{Instant, timeout_at},
+};
+use uuid::Uuid;
+
+use crate::{Error, QueryStream};
+
+/// Batches that wait for a slow reader.
+const AHEAD: usize = 2;
+
+/// Queries that run, by id.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Running(Arc<Mutex<HashMap<Uuid, Stop>>>);
+
+/// How to stop a query.
+#[derive(Debug, Clone)]
+struct Stop {
+    cancelled: Arc<AtomicBool>,
+    abort: AbortHandle,
+}
+
+impl Running {
+    /// Stops a query; false if it does not run.
+    pub(crate) fn cancel(&self, id: Uuid) -> bool {
+        let stop = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        match stop {
+            None => false,
+            Some(stop) => {
+                stop.cancelled.store(true, Ordering::Release);
+                stop.abort.abort();
+                true
+            }
+        }
+    }
+
+    fn enter(&self, id: Uuid, stop: Stop) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, stop);
+    }
+
+    fn leave(&self, id: Uuid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+/// Stops the work when the reader goes away.
+struct Reader {
+    running: Running,
+    id: Uuid,
+    stop: Stop,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.stop.abort.abort();
+        self.running.leave(self.id);
+    }
+}
+
+/// The sending end: what the work calls for each batch.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    channel: mpsc::Sender<Result<RecordBatch, Error>>,
+    deadline: Instant,
+    rows_left: Option<u64>,
+    sent: bool,
+}
+
+impl Sender {
+    /// Whether a batch has gone out: from then on the work cannot be begun again.
+    pub(crate) fn has_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// Passes a batch on. `false`: stop, the reader is gone, or was told of a limit.
+    pub(crate) async fn send(&mut self, batch: RecordBatch) -> bool {
+        if batch.num_rows() == 0 {
+            return true;
+        }
+        let rows = batch.num_rows() as u64;
+        let (batch, over) = match self.rows_left.map(|left| (left, rows > left)) {
+            Some((left, true)) => (batch.slice(0, usize::try_from(left).unwrap_or(usize::MAX)), true),
+            _ => (batch, false),
+        };
+        self.rows_left = self.rows_left.map(|left| left.saturating_sub(rows));
+        self.sent = true;
+        if batch.num_rows() > 0 && !self.put(Ok(batch)).await {
+            return false;
+        }
+        if over {
+            let detail = "the answer has more rows than may be sent; ask for fewer with LIMIT or WHERE".to_owned();
+            self.put(Err(Error::Limit { limit: "row limit", detail })).await;
+        }
+        !over
+    }
+
+    pub(crate) async fn fail(&mut self, error: Error) {
+        self.put(Err(error)).await;
+    }
+
+    async fn put(&self, message: Result<RecordBatch, Error>) -> bool {
+        timeout_at(self.deadline, self.channel.send(message)).await.is_ok_and(|sent| sent.is_ok())
+    }
+}
+
+/// Starts `work` with a sender and gives the reader's end. `start` puts the work on its threads.
+pub(crate) fn open<W, F>(
+    running: &Running,
+    schema: SchemaRef,
+    deadline: Instant,
+    rows: Option<u64>,
+    start: impl FnOnce(F) -> Option<AbortHandle>,
+    work: W,
+) -> Result<QueryStream, Error>
+where
+    W: FnOnce(Sender) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (channel, receiver) = mpsc::channel(AHEAD);
+    let sender = Sender { channel, deadline, rows_left: rows, sent: false };
+    let abort = start(work(sender)).ok_or(Error::Cancelled)?;
+    let id = Uuid::now_v7();
+    let stop = Stop { cancelled: Arc::new(AtomicBool::new(false)), abort };
+    running.enter(id, stop.clone());
+    let reader = Reader { running: running.clone(), id, stop };
+    Ok(QueryStream { id, schema, batches: batches(receiver, reader, deadline) })
+}
+
+fn batches(
+    mut receiver: mpsc::Receiver<Result<RecordBatch, Error>>,
+    reader: Reader,
+    deadline: Instant,
+) -> BoxStream<'static, Result<RecordBatch, Error>> {
+    let stream = async_stream::stream! {
+        loop {
+            match timeout_at(deadline, receiver.recv()).await {
+                Err(_) => {
+                    yield Err(out_of_time());
+                    break;
+                }
+                Ok(None) => {
+                    if reader.stop.cancelled.load(Ordering::Acquire) {
+                        yield Err(Error::Cancelled);
+                    }
+                    break;
+                }
+                Ok(Some(Err(error))) => {
+                    yield Err(error);
+                    break;
+                }
+                Ok(Some(Ok(batch))) => yield Ok(batch),
+            }
+        }
+        drop(reader);
+    };
+    stream.boxed()
+}
+
+/// A short answer that is there already.
+pub(crate) fn ready(schema: SchemaRef, batches: Vec<RecordBatch>) -> QueryStream {
+    QueryStream { id: Uuid::now_v7(), schema, batches: futures::stream::iter(batches.into_iter().map(Ok)).boxed() }
+}
+
+pub(crate) fn out_of_time() -> Error {
+    Error::Limit {
+        limit: "time limit",
+        detail: "the query took longer than it may; ask for less, or raise the limit".to_owned(),
+    }
+}
+
+/// Runs a stream to its end, or until the sender says stop. The error is the stream's.
+pub(crate) async fn pump<S, E>(mut stream: S, sender: &mut Sender, deadline: Instant) -> Result<(), Stopped<E>>
+where
+    S: Stream<Item = Result<RecordBatch, E>> + Unpin,
+{
+    loop {
+        match timeout_at(deadline, stream.next()).await {
+            Err(_) => return Err(Stopped::OutOfTime),
+            Ok(None) => return Ok(()),
+            Ok(Some(Err(error))) => return Err(Stopped::Failed(error)),
+            Ok(Some(Ok(batch))) => {
+                if !sender.send(batch).await {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Why a stream ended early.
+#[derive(Debug)]
+pub(crate) enum Stopped<E> {
+    OutOfTime,
+    Failed(E),
+}

@@ -1,0 +1,59 @@
+use async_stream::try_stream;
+use futures::StreamExt;
+
+use super::system_tables;
+use crate::system::{Definition, INFORMATION, Lines, Request, sheet::Sheet};
+
+pub(in crate::system) const TABLES: Definition = Definition {
+    schema: INFORMATION,
+    table: "tables",
+    comment: "Tables that you may read.",
+    for_admins: false,
+    columns: || sheet(&[]).schema(),
+    read,
+};
+
+struct Line {
+    catalog: String,
+    schema: String,
+    table: String,
+    kind: &'static str,
+    comment: Option<String>,
+}
+
+fn sheet(lines: &[Line]) -> Sheet {
+    Sheet::default()
+        .text("table_catalog", lines.iter().map(|line| line.catalog.as_str()))
+        .text("table_schema", lines.iter().map(|line| line.schema.as_str()))
+        .text("table_name", lines.iter().map(|line| line.table.as_str()))
+        .text("table_type", lines.iter().map(|line| line.kind))
+        .maybe_text("table_comment", lines.iter().map(|line| line.comment.as_deref()))
+}
+
+fn read(request: Request) -> Lines {
+    try_stream! {
+        for place in request.schemas("table_catalog", "table_schema").await? {
+            let mut after = None;
+            while let Some(page) = request.tables(&place, "table_name", after.as_ref()).await? {
+                after = page.last().map(|table| table.name.clone());
+                let lines: Vec<Line> = page.into_iter().map(|table| Line {
+                    catalog: table.name.zone.to_string(),
+                    schema: table.name.schema,
+                    table: table.name.table,
+                    kind: "BASE TABLE",
+                    comment: table.comment,
+                }).collect();
+                yield sheet(&lines).batch()?;
+            }
+        }
+        let own: Vec<Line> = system_tables(&request).into_iter().map(|(catalog, definition)| Line {
+            catalog: catalog.to_owned(),
+            schema: definition.schema.to_owned(),
+            table: definition.table.to_owned(),
+            kind: "VIEW",
+            comment: Some(definition.comment.to_owned()),
+        }).collect();
+        yield sheet(&own).batch()?;
+    }
+    .boxed()
+}

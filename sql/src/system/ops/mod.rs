@@ -1,0 +1,64 @@
+//! `system.ops`: runs, their parts and logs, quarantine, audit, grants.
+
+mod audit;
+mod grants;
+mod quarantine;
+mod run_log;
+mod run_units;
+mod runs;
+
+pub(super) use audit::AUDIT;
+pub(super) use grants::GRANTS;
+pub(super) use quarantine::QUARANTINE;
+pub(super) use run_log::RUN_LOG;
+pub(super) use run_units::RUN_UNITS;
+pub(super) use runs::RUNS;
+
+use mavis_catalog::Run;
+use mavis_types::RunId;
+
+use super::{Request, sheet::Sheet};
+use crate::Error;
+
+/// Runs, units, audit entries that a table shows at most, the newest first.
+const NEWEST: u32 = 10_000;
+/// Lines of logs that are shown at most when no run is named.
+const NEWEST_LINES: u32 = 100_000;
+
+/// The newest runs that the principal may know of: those of sources whose schemas may be read.
+async fn known_runs(request: &Request) -> Result<Vec<Run>, Error> {
+    let runs = match request.equal("source") {
+        Some(wanted) => {
+            let sources = request.sources().await?;
+            match sources.iter().find(|(_, name)| name.as_str() == wanted) {
+                Some((id, _)) => request.catalog.runs(Some(*id), NEWEST).await?,
+                None => Vec::new(),
+            }
+        }
+        None => request.catalog.runs(None, NEWEST).await?,
+    };
+    if request.reads_all() {
+        return Ok(runs);
+    }
+    let sources = request.sources().await?;
+    Ok(runs.into_iter().filter(|run| run.source.is_some_and(|id| sources.contains_key(&id))).collect())
+}
+
+/// The run that a query names, if it names one.
+fn named_run(request: &Request) -> Option<Option<RunId>> {
+    request.equal("run_id").map(|text| text.parse().ok())
+}
+
+/// The columns of counts, the same in every table that has them.
+fn counts(sheet: Sheet, counts: &[mavis_types::Counts]) -> Sheet {
+    use super::sheet::number;
+    sheet
+        .number("rows_read", counts.iter().map(|c| number(c.read)))
+        .number("rows_fanned_out", counts.iter().map(|c| number(c.fanned_out)))
+        .number("rows_inserted", counts.iter().map(|c| number(c.inserted)))
+        .number("rows_updated", counts.iter().map(|c| number(c.updated)))
+        .number("rows_unchanged", counts.iter().map(|c| number(c.unchanged)))
+        .number("rows_deduplicated", counts.iter().map(|c| number(c.deduplicated)))
+        .number("rows_quarantined", counts.iter().map(|c| number(c.quarantined)))
+        .number("rows_deleted", counts.iter().map(|c| number(c.deleted)))
+}

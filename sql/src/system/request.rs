@@ -1,0 +1,109 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use mavis_catalog::{Catalog, Table};
+use mavis_types::{Principal, Scope, SourceId, TableId, TableName, Zone};
+
+use crate::Error;
+
+/// Tables that are listed at once.
+const PAGE: u32 = 1_000;
+
+/// What one scan of a system table asks for.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub(super) catalog: Catalog,
+    pub(super) principal: Arc<Principal>,
+    /// Columns that must equal a text. Rows that differ may be left out; the query filters again.
+    pub(super) equals: BTreeMap<String, String>,
+    /// For `<catalog>.information_schema`: only this catalog.
+    pub(super) only_catalog: Option<String>,
+}
+
+impl Request {
+    pub(super) fn equal(&self, column: &str) -> Option<&str> {
+        self.equals.get(column).map(String::as_str)
+    }
+
+    /// Whether rows of a SQL catalog can be in the answer; `column` is the one that names it.
+    pub(super) fn wants_catalog(&self, column: &str, name: &str) -> bool {
+        self.equal(column).is_none_or(|wanted| wanted == name)
+            && self.only_catalog.as_deref().is_none_or(|wanted| wanted == name)
+    }
+
+    /// Schemas of the lake that are asked for and may be read, by name.
+    pub(super) async fn schemas(&self, zone_column: &str, schema_column: &str) -> Result<Vec<(Zone, String)>, Error> {
+        let mut schemas = match &self.principal.scope {
+            Scope::Schemas(grants) => grants.iter().map(|grant| (grant.zone, grant.schema.clone())).collect(),
+            Scope::All => match self.equal(schema_column) {
+                Some(schema) => Zone::ALL.into_iter().map(|zone| (zone, schema.to_owned())).collect(),
+                None => self.catalog.schemas(None).await?,
+            },
+        };
+        schemas.retain(|(zone, schema)| {
+            self.wants_catalog(zone_column, zone.as_str())
+                && self.equal(schema_column).is_none_or(|wanted| wanted == schema)
+        });
+        schemas.sort();
+        schemas.dedup();
+        Ok(schemas)
+    }
+
+    /// The next page of tables of a schema; `None` after the last.
+    pub(super) async fn tables(
+        &self,
+        place: &(Zone, String),
+        table_column: &str,
+        after: Option<&TableName>,
+    ) -> Result<Option<Vec<Table>>, Error> {
+        if let Some(table) = self.equal(table_column) {
+            let name = TableName::new(place.0, &place.1, table);
+            let found = if after.is_none() { self.catalog.find_table(&name).await? } else { None };
+            return Ok(found.map(|table| vec![table]));
+        }
+        let page = self.catalog.tables(Some(place.0), Some(&place.1), after, Some(PAGE)).await?;
+        Ok((!page.is_empty()).then_some(page))
+    }
+
+    /// Names of sources by id, those that the principal may know of.
+    pub(super) async fn sources(&self) -> Result<HashMap<SourceId, String>, Error> {
+        let sources = self.catalog.sources().await?;
+        let known = sources.into_iter().filter(|source| self.knows_source(source.name.as_str()));
+        Ok(known.map(|source| (source.id, source.name.as_str().to_owned())).collect())
+    }
+
+    /// Whether a schema that may be read is the source's: `<source>` or `<source>__<schema>`.
+    pub(super) fn knows_source(&self, source: &str) -> bool {
+        match &self.principal.scope {
+            Scope::All => true,
+            Scope::Schemas(grants) => grants.iter().any(|grant| {
+                grant.schema.strip_prefix(source).is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
+            }),
+        }
+    }
+
+    pub(super) fn reads_all(&self) -> bool {
+        self.principal.scope == Scope::All
+    }
+}
+
+/// Names of tables by id, looked up once; a table that may not be read, or is gone, has none.
+#[derive(Debug, Default)]
+pub(super) struct Names(HashMap<TableId, Option<TableName>>);
+
+impl Names {
+    pub(super) async fn of(&mut self, request: &Request, id: TableId) -> Result<Option<TableName>, Error> {
+        if let Some(known) = self.0.get(&id) {
+            return Ok(known.clone());
+        }
+        let name = match request.catalog.table_by_id(id).await {
+            Ok(table) => Some(table.name).filter(|name| request.principal.may_read(name)),
+            Err(mavis_catalog::Error::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        self.0.insert(id, name.clone());
+        Ok(name)
+    }
+}
