@@ -34,3 +34,6 @@ pub(crate) struct BoundName {
 
 /// What was found for each table that a statement names. A name that turns out to be a CTE needs none.
 pub(crate) type Bindings = HashMap<TableKey, Result<Arc<BoundName>, Error>>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,12 @@
+//! The SQL door over a real lake: Delta tables written through the lake's own units, a catalog in SQLite.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod fixture;
+mod guard;
+mod limits;
+mod listing;
+mod names;
+mod parameters;
+mod slt;
+mod system;
+mod time_travel;

@@ -1,0 +1,82 @@
+use mavis_sql::Error;
+
+use crate::fixture::Fixture;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn system_tables_show_a_reader_only_what_concerns_his_schemas() {
+    let lake = Fixture::new().await;
+    let seen = "SELECT zone || '.' || schema_name || '.' || table_name FROM system.catalog.tables ORDER BY 1";
+    assert_eq!(
+        lake.ask(&lake.reader, seen).await.unwrap(),
+        ["fhir.r4.observation", "fhir.r4.patient", "processed.hms.hms_patient"]
+    );
+    assert_eq!(lake.rows(seen).await.len(), 5);
+    let schemas = "SELECT DISTINCT schema_name FROM system.catalog.columns ORDER BY 1";
+    assert_eq!(lake.ask(&lake.reader, schemas).await.unwrap(), ["hms", "r4"]);
+    let quarantine = "SELECT table_name, payload FROM system.ops.quarantine ORDER BY 1";
+    assert_eq!(lake.ask(&lake.reader, quarantine).await.unwrap(), ["fhir.r4.patient|payload of fhir.r4.patient"]);
+    assert_eq!(lake.rows(quarantine).await.len(), 2);
+    let sneaky = "SELECT payload FROM system.ops.quarantine WHERE table_name = 'processed.secret.staff'";
+    assert!(lake.ask(&lake.reader, sneaky).await.unwrap().is_empty());
+    assert_eq!(lake.ask(&lake.reader, "SELECT name, params FROM system.catalog.sources").await.unwrap(), ["hms|NULL"]);
+    assert_eq!(lake.rows("SELECT params FROM system.catalog.sources").await, ["{\"path\":\"/data\"}"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_administrator_finds_the_audit() {
+    let lake = Fixture::new().await;
+    assert_eq!(lake.rows("SELECT actor, action FROM system.ops.audit").await, ["admin|source.add"]);
+    let forbidden = lake.error(&lake.reader, "SELECT * FROM system.ops.audit").await;
+    let absent = lake.error(&lake.reader, "SELECT * FROM system.ops.audix").await;
+    assert!(matches!(forbidden, Error::NoSuchTable { .. }), "{forbidden}");
+    assert_eq!(forbidden.to_string().replace("audit", "audix"), absent.to_string());
+    let listed = "SELECT count(*) FROM information_schema.tables WHERE table_name = 'audit'";
+    assert_eq!(lake.ask(&lake.reader, listed).await.unwrap(), ["0"]);
+    assert_eq!(lake.rows(listed).await, ["1"]);
+    let grants = lake.ask(&lake.reader, "SELECT zone, schema_name FROM system.ops.grants ORDER BY 1").await.unwrap();
+    assert_eq!(grants, ["fhir|r4", "processed|hms"]);
+    assert_eq!(lake.rows("SELECT principal, zone FROM system.ops.grants").await, ["bi|NULL"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn information_schema_is_reachable_alone_and_in_every_catalog() {
+    let lake = Fixture::new().await;
+    let all = lake.rows("SELECT DISTINCT table_catalog FROM information_schema.tables ORDER BY 1").await;
+    assert_eq!(all, ["fhir", "processed", "raw", "system", "work"]);
+    let one = lake.rows("SELECT DISTINCT table_catalog FROM raw.information_schema.tables").await;
+    assert_eq!(one, ["raw"]);
+    let columns = "SELECT column_name, ordinal_position, is_nullable FROM information_schema.columns \
+                   WHERE table_schema = 'r4' AND table_name = 'patient' AND ordinal_position < 3 ORDER BY 2";
+    assert_eq!(lake.ask(&lake.reader, columns).await.unwrap(), ["id|1|YES", "birthDate|2|YES"]);
+    let hidden = "SELECT * FROM information_schema.columns WHERE table_name = 'staff'";
+    assert!(lake.ask(&lake.reader, hidden).await.unwrap().is_empty());
+    let schemata = "SELECT schema_name FROM information_schema.schemata WHERE catalog_name = 'processed' ORDER BY 1";
+    assert_eq!(lake.ask(&lake.reader, schemata).await.unwrap(), ["hms", "information_schema"]);
+    assert_eq!(lake.rows("SELECT count(*) FROM information_schema.views").await, ["0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_system_table_can_be_read_whole() {
+    let lake = Fixture::new().await;
+    for table in ["sources", "tables", "columns", "mappings"] {
+        lake.rows(&format!("SELECT * FROM system.catalog.{table}")).await;
+    }
+    for table in ["runs", "run_units", "run_log", "quarantine", "audit", "grants"] {
+        lake.rows(&format!("SELECT * FROM system.ops.{table}")).await;
+        lake.rows(&format!("SELECT count(*) FROM system.ops.{table} LIMIT 1")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show_and_describe_answer_from_the_catalog() {
+    let lake = Fixture::new().await;
+    let tables = lake.ask(&lake.reader, "SHOW TABLES IN hms").await.unwrap();
+    assert_eq!(tables, ["processed|hms|hms_patient|BASE TABLE"]);
+    assert_eq!(lake.rows("SHOW TABLES IN raw.hms LIKE 'hms*'").await, ["raw|hms|hms_patient|BASE TABLE"]);
+    assert_eq!(lake.rows("SHOW SCHEMAS IN fhir").await, ["fhir|information_schema", "fhir|r4"]);
+    assert!(lake.rows("SHOW DATABASES LIKE 'sec%'").await.contains(&"processed|secret".to_owned()));
+    let described = lake.rows("DESCRIBE patient").await;
+    assert_eq!(described[..2], ["id|Utf8|YES", "birthDate|Utf8|YES"]);
+    assert_eq!(lake.rows("SHOW COLUMNS FROM raw.hms.hms_patient").await[0], "id|Int64|YES");
+    assert!(lake.rows("SET TIME ZONE 'UTC'").await.is_empty());
+}
