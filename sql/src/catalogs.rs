@@ -110,9 +110,8 @@ impl<'a> View<'a> {
         };
         let provider = match version {
             State::At(version) => self.lake.provider(table.id, version).await?,
-            State::Unpublished => {
-                Arc::new(EmptyTable::new(schema_of(&self.lake.catalog().columns(table.id).await?)?)) as Arc<dyn TableProvider>
-            }
+            State::Unpublished => Arc::new(EmptyTable::new(schema_of(&self.lake.catalog().columns(table.id).await?)?))
+                as Arc<dyn TableProvider>,
         };
         let shown = table.name.to_string();
         let guarded = GuardedTable::new(provider, &shown, policy, self.principal.token);
@@ -138,11 +137,13 @@ impl<'a> View<'a> {
     /// The nearest names among what the principal may see; empty where nothing is near.
     async fn hint(&self, parts: &[String]) -> String {
         let wanted = parts.last().map(String::as_str).unwrap_or_default();
-        let mut schemas: Vec<(Zone, String)> = candidates(parts).into_iter().map(|name| (name.zone, name.schema)).collect();
+        let mut schemas: Vec<(Zone, String)> =
+            candidates(parts).into_iter().map(|name| (name.zone, name.schema)).collect();
         schemas.retain(|(zone, schema)| self.principal.may_read_schema(*zone, schema));
         let mut near: Vec<(usize, String)> = Vec::new();
         for (zone, schema) in schemas {
-            let Ok(tables) = self.lake.catalog().tables(Some(zone), Some(&schema), None, Some(HINT_TABLES)).await else {
+            let Ok(tables) = self.lake.catalog().tables(Some(zone), Some(&schema), None, Some(HINT_TABLES)).await
+            else {
                 continue;
             };
             near.extend(tables.iter().map(|table| (levenshtein(wanted, &table.name.table), table.name.to_string())));
@@ -192,7 +193,9 @@ fn candidates(parts: &[String]) -> Vec<TableName> {
     match parts {
         [table] => vec![TableName::new(DEFAULT.0, DEFAULT.1, table)],
         [schema, table] => SEARCHED.into_iter().map(|zone| TableName::new(zone, schema, table)).collect(),
-        [zone, schema, table] => Zone::from_str(zone).map(|zone| TableName::new(zone, schema, table)).into_iter().collect(),
+        [zone, schema, table] => {
+            Zone::from_str(zone).map(|zone| TableName::new(zone, schema, table)).into_iter().collect()
+        }
         _ => Vec::new(),
     }
 }

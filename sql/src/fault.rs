@@ -35,10 +35,12 @@ pub(crate) fn planning(error: &DataFusionError) -> Error {
         DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
             Error::Invalid { message: told(root), line: None, column: None }
         }
-        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => execution(error),
-        DataFusionError::Internal(_) => {
-            Error::Execution { message: "the planner met a case that it does not know; put the statement differently".to_owned() }
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
+            execution(error)
         }
+        DataFusionError::Internal(_) => Error::Execution {
+            message: "the planner met a case that it does not know; put the statement differently".to_owned(),
+        },
         _ => {
             let message = first_sentence(&root.message());
             match span {
@@ -120,7 +122,8 @@ fn told(error: &DataFusionError) -> String {
 fn cast(message: &str) -> String {
     let target = message.rfind(" to value of ").map(|at| &message[at + " to value of ".len()..]);
     let target = target.and_then(|rest| rest.split(" type").next()).filter(|name| {
-        name.len() < 60 && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '(' | ')' | ',' | ' ' | '_' | ':'))
+        name.len() < 60
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '(' | ')' | ',' | ' ' | '_' | ':'))
     });
     match target {
         Some(name) => format!("a value could not be cast to {name}; try_cast gives null instead"),

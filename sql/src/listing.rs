@@ -32,7 +32,9 @@ pub(crate) async fn tables(
     let mut lines = Vec::new();
     for (place, schema) in schemas(store, principal, catalog, schema_pattern).await? {
         if schema == system::INFORMATION || place == system::SYSTEM {
-            lines.extend(system_lines(principal, &place, &schema).into_iter().filter(|line| wanted.is_match(&line.table)));
+            lines.extend(
+                system_lines(principal, &place, &schema).into_iter().filter(|line| wanted.is_match(&line.table)),
+            );
             continue;
         }
         let Ok(zone) = place.parse::<Zone>() else { continue };
@@ -41,12 +43,14 @@ pub(crate) async fn tables(
             let page = store.tables(Some(zone), Some(&schema), after.as_ref(), Some(PAGE)).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.name.clone());
-            lines.extend(page.into_iter().filter(|table| wanted.is_match(&table.name.table)).map(|table| TableListing {
-                catalog: place.clone(),
-                schema: table.name.schema,
-                table: table.name.table,
-                kind: "TABLE",
-                comment: table.comment,
+            lines.extend(page.into_iter().filter(|table| wanted.is_match(&table.name.table)).map(|table| {
+                TableListing {
+                    catalog: place.clone(),
+                    schema: table.name.schema,
+                    table: table.name.table,
+                    kind: "TABLE",
+                    comment: table.comment,
+                }
             }));
         }
     }

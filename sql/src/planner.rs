@@ -47,7 +47,9 @@ struct Provider<'a> {
 impl ContextProvider for Provider<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         let key = match &name {
-            TableReference::Full { catalog, schema, table } => [catalog.to_string(), schema.to_string(), table.to_string()],
+            TableReference::Full { catalog, schema, table } => {
+                [catalog.to_string(), schema.to_string(), table.to_string()]
+            }
             _ => return Err(plan_datafusion_err!("there is no table `{name}`")),
         };
         self.sources.get(&key).cloned().ok_or_else(|| plan_datafusion_err!("there is no table `{name}`"))
@@ -180,7 +182,8 @@ pub(crate) fn bind(plan: LogicalPlan, types: &[DataType], values: &[ScalarValue]
         } else {
             value.cast_to(data_type)
         };
-        let cast = cast.map_err(|_| fault::invalid(format!("the value of parameter ${number} is not a {data_type}")))?;
+        let cast =
+            cast.map_err(|_| fault::invalid(format!("the value of parameter ${number} is not a {data_type}")))?;
         bound.push(cast);
     }
     plan.with_param_values(ParamValues::from(bound)).map_err(|error| fault::planning(&error))

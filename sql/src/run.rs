@@ -38,8 +38,12 @@ pub(crate) async fn start(
     deadline: Instant,
 ) -> Result<QueryStream, Error> {
     let permit = inner.admission.admit(deadline).await?;
-    let cpu = inner.cpu.as_ref().ok_or_else(|| Error::Execution { message: "there are no threads for queries".to_owned() })?;
-    let job = Job { runtime: inner.lake.sessions().runtime(), state, plan, schema: Arc::clone(&schema), limits, deadline };
+    let cpu = inner
+        .cpu
+        .as_ref()
+        .ok_or_else(|| Error::Execution { message: "there are no threads for queries".to_owned() })?;
+    let job =
+        Job { runtime: inner.lake.sessions().runtime(), state, plan, schema: Arc::clone(&schema), limits, deadline };
     stream::open(
         &inner.running,
         schema,

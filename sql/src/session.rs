@@ -195,7 +195,8 @@ impl Session {
         } else {
             LogicalPlanBuilder::values(lines).and_then(|values| {
                 let names = ["column_name", "data_type", "is_nullable"];
-                let columns = (1..).zip(names).map(|(n, name)| datafusion::prelude::col(format!("column{n}")).alias(name));
+                let columns =
+                    (1..).zip(names).map(|(n, name)| datafusion::prelude::col(format!("column{n}")).alias(name));
                 values.project(columns.collect::<Vec<_>>())
             })
         };
@@ -204,8 +205,7 @@ impl Session {
     }
 
     fn state(&self) -> Result<SessionState, Error> {
-        let mut state =
-            self.inner.template.clone().map_err(|message| Error::Execution { message })?;
+        let mut state = self.inner.template.clone().map_err(|message| Error::Execution { message })?;
         state.mark_start_execution();
         Ok(state)
     }

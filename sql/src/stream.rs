@@ -169,11 +169,6 @@ fn batches(
     stream.boxed()
 }
 
-/// A short answer that is there already.
-pub(crate) fn ready(schema: SchemaRef, batches: Vec<RecordBatch>) -> QueryStream {
-    QueryStream { id: Uuid::now_v7(), schema, batches: futures::stream::iter(batches.into_iter().map(Ok)).boxed() }
-}
-
 pub(crate) fn out_of_time() -> Error {
     Error::Limit {
         limit: "time limit",

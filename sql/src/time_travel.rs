@@ -23,9 +23,9 @@ impl AsOf {
         match clause {
             TableVersion::VersionAsOf(expr) => version(expr),
             TableVersion::TimestampAsOf(expr) | TableVersion::ForSystemTimeAsOf(expr) => time(expr),
-            TableVersion::Function(_) | TableVersion::Changes { .. } => {
-                Err(fault::invalid("write `VERSION AS OF 3` or `TIMESTAMP AS OF '2024-05-01 12:00:00'` after the table"))
-            }
+            TableVersion::Function(_) | TableVersion::Changes { .. } => Err(fault::invalid(
+                "write `VERSION AS OF 3` or `TIMESTAMP AS OF '2024-05-01 12:00:00'` after the table",
+            )),
         }
     }
 
@@ -58,7 +58,9 @@ fn time(expr: &Expr) -> Result<AsOf, Error> {
         _ => None,
     };
     text.and_then(instant).map(AsOf::Time).ok_or_else(|| {
-        fault::invalid("TIMESTAMP AS OF takes a text such as '2024-05-01', '2024-05-01 12:00:00' or '2024-05-01T12:00:00+02:00'")
+        fault::invalid(
+            "TIMESTAMP AS OF takes a text such as '2024-05-01', '2024-05-01 12:00:00' or '2024-05-01T12:00:00+02:00'",
+        )
     })
 }
 
@@ -72,7 +74,9 @@ fn text_of(value: &Value) -> Option<&str> {
 /// A time without an offset is UTC; a date is its first moment.
 fn instant(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
-    if let Ok(at) = DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z")) {
+    if let Ok(at) =
+        DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z"))
+    {
         return Some(at.with_timezone(&Utc));
     }
     let naive = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"]

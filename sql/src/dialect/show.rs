@@ -22,11 +22,13 @@ pub(super) fn as_query(statement: &Statement) -> Result<Option<Statement>, Error
             let filter = like("catalog_name", show_options.filter_position.as_ref())?;
             format!("SELECT DISTINCT catalog_name FROM information_schema.schemata WHERE true{filter} ORDER BY 1")
         }
-        Statement::ShowVariable { variable } => match variable.iter().map(|i| i.value.to_lowercase()).collect::<Vec<_>>().as_slice() {
-            [time, zone] if time == "time" && zone == "zone" => "SELECT 'UTC' AS timezone".to_owned(),
-            [name] if name == "timezone" => "SELECT 'UTC' AS timezone".to_owned(),
-            _ => return Ok(None),
-        },
+        Statement::ShowVariable { variable } => {
+            match variable.iter().map(|i| i.value.to_lowercase()).collect::<Vec<_>>().as_slice() {
+                [time, zone] if time == "time" && zone == "zone" => "SELECT 'UTC' AS timezone".to_owned(),
+                [name] if name == "timezone" => "SELECT 'UTC' AS timezone".to_owned(),
+                _ => return Ok(None),
+            }
+        }
         _ => return Ok(None),
     };
     parse(&sql).map(Some)
@@ -105,7 +107,9 @@ fn like(column: &str, filter: Option<&ShowStatementFilterPosition>) -> Result<St
         Some(ShowStatementFilterPosition::Infix(filter) | ShowStatementFilterPosition::Suffix(filter)) => filter,
     };
     match filter {
-        ShowStatementFilter::Like(pattern) | ShowStatementFilter::ILike(pattern) | ShowStatementFilter::NoKeyword(pattern) => {
+        ShowStatementFilter::Like(pattern)
+        | ShowStatementFilter::ILike(pattern)
+        | ShowStatementFilter::NoKeyword(pattern) => {
             Ok(format!(" AND {column} ILIKE {}", literal(&pattern.replace('*', "%"))))
         }
         ShowStatementFilter::Where(condition) => Ok(format!(" AND ({condition})")),

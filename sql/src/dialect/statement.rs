@@ -27,13 +27,17 @@ pub(crate) fn admit(statement: Statement) -> Result<Admitted, Error> {
             return explain(analyze, verbose, *statement, format.is_some() || options.is_some());
         }
         Statement::Set(set) if show::sets_utc(&set) => return Ok(Admitted::Nothing),
-        Statement::Set(_) => return Err(refused("settings cannot be changed here, only `SET TIME ZONE 'UTC'` is taken")),
+        Statement::Set(_) => {
+            return Err(refused("settings cannot be changed here, only `SET TIME ZONE 'UTC'` is taken"));
+        }
         Statement::Use(_) => return Err(refused("there is no `USE`: write the schema before the table")),
         Statement::ExplainTable { table_name, .. } => return Ok(Admitted::Describe(table_name)),
         Statement::ShowColumns { show_options, .. } => return show::described(show_options).map(Admitted::Describe),
         other => match show::as_query(&other)? {
             Some(query) => query,
-            None => return Err(refused("queries are read-only: only SELECT, VALUES, EXPLAIN, SHOW and DESCRIBE are taken")),
+            None => {
+                return Err(refused("queries are read-only: only SELECT, VALUES, EXPLAIN, SHOW and DESCRIBE are taken"));
+            }
         },
     };
     match query.visit(&mut ReadsOnly) {

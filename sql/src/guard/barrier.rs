@@ -5,8 +5,8 @@ use datafusion::{
     execution::TaskContext,
     physical_expr::{PhysicalExpr, expressions::Column},
     physical_plan::{
-        ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
-        SendableRecordBatchStream, Statistics, StatisticsArgs,
+        ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+        ReplaceChildrenOptions, SendableRecordBatchStream, Statistics, StatisticsArgs,
         execution_plan::CardinalityEffect,
         filter_pushdown::{
             ChildFilterDescription, ChildPushdownResult, FilterDescription, FilterPushdownPhase,
@@ -124,12 +124,17 @@ impl ExecutionPlan for Barrier {
         _: &ConfigOptions,
     ) -> Result<FilterDescription> {
         // A filter that is held back is asked for as one on a column that is not there; results go by position.
-        let asked: Vec<Arc<dyn PhysicalExpr>> = filters
-            .into_iter()
-            .map(|filter| {
-                if passes_physical(&filter, &self.policy) { filter } else { Arc::new(Column::new(HELD, usize::MAX)) }
-            })
-            .collect();
+        let asked: Vec<Arc<dyn PhysicalExpr>> =
+            filters
+                .into_iter()
+                .map(|filter| {
+                    if passes_physical(&filter, &self.policy) {
+                        filter
+                    } else {
+                        Arc::new(Column::new(HELD, usize::MAX))
+                    }
+                })
+                .collect();
         Ok(FilterDescription::new().with_child(ChildFilterDescription::from_child(&asked, &self.input)?))
     }
 

@@ -4,7 +4,9 @@ use datafusion::{
     logical_expr::{Expr, Operator},
     physical_expr::{
         PhysicalExpr,
-        expressions::{BinaryExpr, Column, DynamicFilterPhysicalExpr, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NotExpr},
+        expressions::{
+            BinaryExpr, Column, DynamicFilterPhysicalExpr, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NotExpr,
+        },
     },
 };
 

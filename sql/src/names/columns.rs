@@ -1,10 +1,11 @@
+use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Ident, ObjectName, ObjectNamePart, SelectItem, SelectItemQualifiedWildcardKind, Values,
-    WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, SelectItem, SelectItemQualifiedWildcardKind, Values, WildcardAdditionalOptions,
 };
 
 use super::{
-    expr::{column, name_of, spell},
+    expr::{column, element, name_of, spell},
     query::Walk,
     scope::{Col, Relation, exact, means},
 };
@@ -16,7 +17,7 @@ pub(super) fn projection(items: &mut [SelectItem], walk: &mut Walk<'_>) -> Resul
     for item in items {
         match item {
             SelectItem::UnnamedExpr(expr) => {
-                if let Some((name, data_type, is_nested)) = named(expr, walk)? {
+                if let Some((name, data_type, is_nested)) = named(expr, walk)?.filter(|(name, ..)| !name.is_empty()) {
                     if is_nested {
                         let alias = Ident::with_quote('"', &name);
                         *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
@@ -49,7 +50,7 @@ pub(super) fn projection(items: &mut [SelectItem], walk: &mut Walk<'_>) -> Resul
     Ok(columns)
 }
 
-type Named = (String, Option<arrow::datatypes::DataType>, bool);
+type Named = (String, Option<DataType>, bool);
 
 /// Spells an expression; tells its name if it is a column, a field of one, or a cast of either.
 fn named(expr: &mut Expr, walk: &mut Walk<'_>) -> Result<Option<Named>, Error> {
@@ -59,6 +60,12 @@ fn named(expr: &mut Expr, walk: &mut Walk<'_>) -> Result<Option<Named>, Error> {
             spell(expr, walk)?;
             Ok(name)
         }
+        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("unnest") => {
+            let item = unnested(function, walk)?;
+            spell(expr, walk)?;
+            // It has no name of its own, but an alias takes the type of the items.
+            Ok(item.map(|item| (String::new(), Some(item), false)))
+        }
         Expr::Cast { expr: inner, .. } | Expr::Nested(inner) => {
             Ok(named(inner, walk)?.map(|(name, _, is_nested)| (name, None, is_nested)))
         }
@@ -67,6 +74,14 @@ fn named(expr: &mut Expr, walk: &mut Walk<'_>) -> Result<Option<Named>, Error> {
             Ok(None)
         }
     }
+}
+
+/// The type of the items of the list that is unnested.
+fn unnested(function: &mut Function, walk: &Walk<'_>) -> Result<Option<DataType>, Error> {
+    let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(list))] = list.args.as_mut_slice() else { return Ok(None) };
+    let found = column(&walk.scopes, list)?;
+    Ok(found.and_then(|(_, data_type, _)| element(data_type)))
 }
 
 /// The relation of `p.*`, whose qualifier is put in.
@@ -96,7 +111,10 @@ fn wildcard(
     let mut columns: Vec<Col> =
         relations.iter().filter_map(|relation| relation.columns.as_ref()).flatten().cloned().collect();
     let spelled = |ident: &mut Ident| {
-        let found = columns.iter().find(|col| col.name == ident.value).or_else(|| columns.iter().find(|col| means(ident, &col.name)));
+        let found = columns
+            .iter()
+            .find(|col| col.name == ident.value)
+            .or_else(|| columns.iter().find(|col| means(ident, &col.name)));
         if let Some(col) = found {
             *ident = exact(ident, &col.name);
         }

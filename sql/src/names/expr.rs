@@ -127,11 +127,12 @@ fn access(
     Ok(name.map(|name| (name, data_type, true)))
 }
 
-fn element(data_type: Option<DataType>) -> Option<DataType> {
+pub(super) fn element(data_type: Option<DataType>) -> Option<DataType> {
     match data_type? {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) | DataType::ListView(item) => {
-            Some(item.data_type().clone())
-        }
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item) => Some(item.data_type().clone()),
         _ => None,
     }
 }

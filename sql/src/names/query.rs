@@ -1,8 +1,8 @@
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast::{
-    Cte, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, OrderByKind, Query, Select,
-    SetExpr, Statement, TableAlias, TableFactor, TableWithJoins, Values,
+    Cte, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, OrderByKind, Query,
+    Select, SetExpr, Statement, TableAlias, TableFactor, TableWithJoins, Values,
 };
 
 use super::{
@@ -113,7 +113,9 @@ impl Walk<'_> {
 
     fn select(&mut self, select: &mut Select) -> Result<(Vec<Col>, Scope), Error> {
         if !select.lateral_views.is_empty() || !select.connect_by.is_empty() || select.prewhere.is_some() {
-            return Err(fault::invalid("LATERAL VIEW, CONNECT BY and PREWHERE are not known; unnest() takes lists apart"));
+            return Err(fault::invalid(
+                "LATERAL VIEW, CONNECT BY and PREWHERE are not known; unnest() takes lists apart",
+            ));
         }
         self.scopes.push(Scope::default());
         for item in &mut select.from {

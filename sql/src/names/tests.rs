@@ -12,11 +12,8 @@ fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
 }
 
 fn human_name() -> DataType {
-    let fields: Fields = vec![
-        Field::new("family", DataType::Utf8, true),
-        Field::new("givenName", DataType::Utf8, true),
-    ]
-    .into();
+    let fields: Fields =
+        vec![Field::new("family", DataType::Utf8, true), Field::new("givenName", DataType::Utf8, true)].into();
     DataType::List(Arc::new(Field::new("element", DataType::Struct(fields), true)))
 }
 

@@ -8,12 +8,12 @@ use arrow::{
 };
 use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;
-use mavis_catalog::{
-    Catalog, NewAudit, NewQuarantined, NewRun, NewSource, NewTable, NewToken, RunKind, Step, Table,
-};
+use mavis_catalog::{Catalog, NewAudit, NewQuarantined, NewRun, NewSource, NewTable, NewToken, RunKind, Step, Table};
 use mavis_lake::{AppId, End, Lake, LakeOptions, TableSpec, WriteMode};
 use mavis_sql::{Engine, EngineOptions, Error, Limits, QueryStream};
-use mavis_types::{Principal, Role, RunId, SchemaGrant, Scope, SnapshotId, SourceId, SourceName, TableName, TokenId, Zone};
+use mavis_types::{
+    Principal, Role, RunId, SchemaGrant, Scope, SnapshotId, SourceId, SourceName, TableName, TokenId, Zone,
+};
 use tempfile::TempDir;
 
 /// A lake with a few tables, and who asks.
@@ -179,7 +179,12 @@ impl Fixture {
         self.ask_with(who, sql, &[]).await
     }
 
-    pub(crate) async fn ask_with(&self, who: &Principal, sql: &str, params: &[ScalarValue]) -> Result<Vec<String>, Error> {
+    pub(crate) async fn ask_with(
+        &self,
+        who: &Principal,
+        sql: &str,
+        params: &[ScalarValue],
+    ) -> Result<Vec<String>, Error> {
         let session = self.engine.session(who, None).await?;
         lines(session.query(sql, params, None).await?).await
     }
@@ -235,7 +240,8 @@ pub(crate) fn patients(rows: &[(i64, &str, &str)]) -> RecordBatch {
 
 /// `id`, `birthDate`, `name` (a list of one name), `resource`.
 pub(crate) fn resources(rows: &[(&str, &str, &str)]) -> RecordBatch {
-    let fields: Fields = vec![Field::new("family", DataType::Utf8, true), Field::new("givenName", DataType::Utf8, true)].into();
+    let fields: Fields =
+        vec![Field::new("family", DataType::Utf8, true), Field::new("givenName", DataType::Utf8, true)].into();
     let item = Arc::new(Field::new("element", DataType::Struct(fields.clone()), true));
     let family: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.2)));
     let given: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>; rows.len()]));

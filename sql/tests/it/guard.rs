@@ -31,16 +31,23 @@ async fn a_reader_reads_what_the_token_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forbidden_table_is_as_absent_as_one_that_is_not_there(#[case] sql: &str) {
     let lake = Fixture::new().await;
-    for (forbidden, absent) in
-        [("processed.secret.staff", "processed.secret.stafx"), ("secret.staff", "secret.stafx"), ("raw.hms.hms_patient", "raw.hms.xms_patient")]
-    {
+    for (forbidden, absent) in [
+        ("processed.secret.staff", "processed.secret.stafx"),
+        ("secret.staff", "secret.stafx"),
+        ("raw.hms.hms_patient", "raw.hms.xms_patient"),
+    ] {
         let first = lake.error(&lake.reader, &sql.replace("{}", forbidden)).await;
         let second = lake.error(&lake.reader, &sql.replace("{}", absent)).await;
         assert!(matches!(first, Error::NoSuchTable { .. }), "{sql}: {first}");
         assert_eq!(first.to_string().replace(forbidden, absent), second.to_string(), "{sql}");
     }
     // The same statement is answered to somebody who may.
-    lake.rows(&sql.replace("{}", "processed.secret.staff").replace("VERSION AS OF 1", "").replace("TIMESTAMP AS OF '2024-01-01'", "")).await;
+    lake.rows(
+        &sql.replace("{}", "processed.secret.staff")
+            .replace("VERSION AS OF 1", "")
+            .replace("TIMESTAMP AS OF '2024-01-01'", ""),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +135,9 @@ async fn files_are_out_of_reach(#[case] sql: &str) {
 async fn a_token_without_schemas_sees_nothing() {
     let lake = Fixture::new().await;
     let nobody = principal(Role::Reader, Scope::Schemas(Vec::new()));
-    assert!(matches!(lake.error(&nobody, "SELECT 1 FROM patient").await, Error::NoSuchTable { hint, .. } if hint.is_empty()));
+    assert!(
+        matches!(lake.error(&nobody, "SELECT 1 FROM patient").await, Error::NoSuchTable { hint, .. } if hint.is_empty())
+    );
     let sql = "SELECT count(*) FROM information_schema.tables WHERE table_type = 'BASE TABLE'";
     assert_eq!(lake.ask(&nobody, sql).await.unwrap(), ["0"]);
     let other = principal(Role::Reader, Scope::Schemas(vec![grant(Zone::Work, "ana")]));

@@ -14,7 +14,9 @@ async fn listings_show_what_may_be_read() {
     assert_eq!(names(seen), ["fhir.r4.patient", "processed.hms.hms_patient"]);
     let hidden = lake.engine.list_tables(&lake.reader, Some("processed"), Some("secret"), None).await.unwrap();
     assert!(hidden.is_empty());
-    let audit = |lines: Vec<mavis_sql::TableListing>| lines.iter().any(|line| line.table == "audit" && line.kind == "SYSTEM TABLE");
+    let audit = |lines: Vec<mavis_sql::TableListing>| {
+        lines.iter().any(|line| line.table == "audit" && line.kind == "SYSTEM TABLE")
+    };
     assert!(audit(lake.engine.list_tables(&lake.admin, Some("system"), Some("ops"), None).await.unwrap()));
     assert!(!audit(lake.engine.list_tables(&lake.reader, Some("system"), Some("ops"), None).await.unwrap()));
     let schemas = lake.engine.list_schemas(&lake.reader, Some("processed"), None).await.unwrap();
@@ -26,8 +28,7 @@ async fn a_listed_schema_is_what_a_query_returns() {
     let lake = Fixture::new().await;
     let session = lake.engine.session(&lake.admin, None).await.unwrap();
     for listed in lake.engine.list_tables(&lake.admin, None, None, None).await.unwrap() {
-        let told =
-            lake.engine.table_schema(&lake.admin, &listed.catalog, &listed.schema, &listed.table).await.unwrap();
+        let told = lake.engine.table_schema(&lake.admin, &listed.catalog, &listed.schema, &listed.table).await.unwrap();
         let sql = format!("SELECT * FROM \"{}\".\"{}\".\"{}\"", listed.catalog, listed.schema, listed.table);
         let prepared = session.prepare(&sql).await.unwrap();
         assert_eq!(prepared.schema, told, "{sql}");

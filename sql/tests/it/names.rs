@@ -50,7 +50,10 @@ async fn a_schema_without_its_zone_is_looked_for_in_fhir_processed_raw() {
 
 #[rstest]
 #[case("SELECT * FROM patients", "there is no table `patients`; did you mean `fhir.r4.patient`?")]
-#[case("SELECT * FROM hms_patient", "there is no table `hms_patient`; did you mean `processed.hms.hms_patient` or `raw.hms.hms_patient`?")]
+#[case(
+    "SELECT * FROM hms_patient",
+    "there is no table `hms_patient`; did you mean `processed.hms.hms_patient` or `raw.hms.hms_patient`?"
+)]
 #[case("SELECT * FROM a.b.c.d", "there is no table `a.b.c.d`")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_not_there_is_told_with_the_nearest_name(#[case] sql: &str, #[case] told: &str) {

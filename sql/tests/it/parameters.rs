@@ -38,7 +38,10 @@ async fn values_are_bound_in_order_and_cast() {
 #[case("SELECT 1", vec![ScalarValue::from(1_i64)])]
 #[case("SELECT $2", vec![ScalarValue::from(1_i64)])]
 #[tokio::test(flavor = "multi_thread")]
-async fn values_that_do_not_fit_are_refused_without_being_repeated(#[case] sql: &str, #[case] values: Vec<ScalarValue>) {
+async fn values_that_do_not_fit_are_refused_without_being_repeated(
+    #[case] sql: &str,
+    #[case] values: Vec<ScalarValue>,
+) {
     let lake = Fixture::new().await;
     let error = lake.ask_with(&lake.admin, sql, &values).await.unwrap_err();
     assert!(matches!(error, Error::Invalid { .. }), "{error}");

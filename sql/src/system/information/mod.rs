@@ -15,7 +15,8 @@ use super::{Definition, INFORMATION, INFORMATION_TABLES, Request, SYSTEM, TABLES
 /// Tables about the lake that a request asks for, with their catalogs.
 fn system_tables(request: &Request) -> Vec<(&'static str, &'static Definition)> {
     let of_system = SYSTEM_TABLES.iter().map(|definition| (SYSTEM, definition));
-    let everywhere = catalogs().flat_map(|catalog| INFORMATION_TABLES.iter().map(move |definition| (catalog, definition)));
+    let everywhere =
+        catalogs().flat_map(|catalog| INFORMATION_TABLES.iter().map(move |definition| (catalog, definition)));
     of_system
         .chain(everywhere)
         .filter(|(catalog, definition)| {
