@@ -52,7 +52,7 @@ async fn a_code_map_is_replaced_whole(db: Db) {
     let row = |n: usize| CodeMapRow {
         source_code: format!("{n}"),
         target_code: "male".to_owned(),
-        target_system: (n % 2 == 0).then(|| "http://hl7.org/fhir/administrative-gender".to_owned()),
+        target_system: n.is_multiple_of(2).then(|| "http://hl7.org/fhir/administrative-gender".to_owned()),
         target_display: None,
     };
     let rows: Vec<CodeMapRow> = (0..1_500).rev().map(row).collect();

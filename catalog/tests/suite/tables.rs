@@ -126,6 +126,9 @@ async fn pages_join_to_the_whole_list_in_byte_order(db: Db) {
     assert_eq!(db.catalog.schemas(Some(Zone::Work)).await.unwrap(), []);
 }
 
+/// Zone, schema pattern, table pattern, tables found.
+type Case = (Option<Zone>, Option<&'static str>, Option<&'static str>, &'static [&'static str]);
+
 async fn patterns_match_with_case_and_escapes(db: Db) {
     for name in [
         "raw.hms.hms_patient",
@@ -137,7 +140,7 @@ async fn patterns_match_with_case_and_escapes(db: Db) {
     ] {
         db.table(name).await;
     }
-    let cases: [(Option<Zone>, Option<&str>, Option<&str>, &[&str]); 11] = [
+    let cases: [Case; 11] = [
         (None, None, Some("%patient"), &["fhir.r4.patient", "raw.hms.hms_patient", "raw.hms.hmsxpatient"]),
         (None, None, Some("hms_patient"), &["raw.hms.hms_patient", "raw.hms.hmsxpatient"]),
         (None, None, Some(r"hms\_patient"), &["raw.hms.hms_patient"]),
