@@ -50,9 +50,7 @@ pub(super) fn functions(maps: &Arc<CodeMaps>, unknown: &Arc<UnknownCodes>) -> Ve
 // Two functions are the same when they look into the same maps and count in the same place.
 impl PartialEq for CodeMap {
     fn eq(&self, other: &Self) -> bool {
-        self.part == other.part
-            && Arc::ptr_eq(&self.maps, &other.maps)
-            && Arc::ptr_eq(&self.unknown, &other.unknown)
+        self.part == other.part && Arc::ptr_eq(&self.maps, &other.maps) && Arc::ptr_eq(&self.unknown, &other.unknown)
     }
 }
 
@@ -83,9 +81,13 @@ impl ScalarUDFImpl for CodeMap {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let Some(Some(name)) = args.scalar_arguments.first().map(|name| name.and_then(|name| name.try_as_str().flatten()))
+        let Some(Some(name)) =
+            args.scalar_arguments.first().map(|name| name.and_then(|name| name.try_as_str().flatten()))
         else {
-            return plan_err!("{}: the first argument is the name of a code map, written as a text literal", self.name());
+            return plan_err!(
+                "{}: the first argument is the name of a code map, written as a text literal",
+                self.name()
+            );
         };
         if !self.maps.contains_key(name) {
             let mut known: Vec<&str> = self.maps.keys().map(String::as_str).collect();

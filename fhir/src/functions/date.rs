@@ -74,7 +74,9 @@ impl ScalarUDFImpl for FhirDate {
 
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {
         match args {
-            [data_type] if data_type.is_string() || data_type.is_temporal() || data_type.is_null() => Ok(DataType::Utf8),
+            [data_type] if data_type.is_string() || data_type.is_temporal() || data_type.is_null() => {
+                Ok(DataType::Utf8)
+            }
             [DataType::Dictionary(_, values)] if values.is_string() => Ok(DataType::Utf8),
             [data_type] => exec_err!("fhir_date takes text, a date or a timestamp, not {data_type}"),
             _ => exec_err!("fhir_date takes one value"),

@@ -51,7 +51,8 @@ impl ScalarUDFImpl for Reference {
         if args.arg_fields.len() < 2 {
             return plan_err!("{} takes a resource type and at least one key part", self.name());
         }
-        let Some(Some(name)) = args.scalar_arguments.first().map(|name| name.and_then(|name| name.try_as_str().flatten()))
+        let Some(Some(name)) =
+            args.scalar_arguments.first().map(|name| name.and_then(|name| name.try_as_str().flatten()))
         else {
             return plan_err!("{}: the first argument is a resource type, written as a text literal", self.name());
         };

@@ -93,9 +93,11 @@ fn texts(kind: Primitive, values: &ArrayRef) -> Result<StringArray, String> {
     };
     match (kind, values.data_type()) {
         (_, DataType::Null) => as_text(values),
-        (Primitive::Decimal, DataType::Float32) => {
-            Ok(values.as_primitive::<Float32Type>().iter().map(|value| value.map(|value| float(value.to_string(), f64::from(value)))).collect())
-        }
+        (Primitive::Decimal, DataType::Float32) => Ok(values
+            .as_primitive::<Float32Type>()
+            .iter()
+            .map(|value| value.map(|value| float(value.to_string(), f64::from(value))))
+            .collect()),
         (Primitive::Decimal, DataType::Float16 | DataType::Float64) => {
             let values = cast(values, &DataType::Float64).map_err(|error| error.to_string())?;
             let values = values.as_primitive::<Float64Type>();

@@ -86,7 +86,9 @@ fn is_date_time(text: &str) -> bool {
 fn is_time(text: &str) -> bool {
     let mut parts = text.split(':');
     let (hours, minutes, seconds) = (parts.next(), parts.next(), parts.next());
-    let (Some(hours), Some(minutes), Some(seconds), None) = (hours, minutes, seconds, parts.next()) else { return false };
+    let (Some(hours), Some(minutes), Some(seconds), None) = (hours, minutes, seconds, parts.next()) else {
+        return false;
+    };
     let (whole, fraction) = match seconds.split_once('.') {
         Some((whole, fraction)) => (whole, Some(fraction)),
         None => (seconds, None),
@@ -101,7 +103,9 @@ fn is_oid(text: &str) -> bool {
     let mut arcs = text.split('.');
     arcs.next().is_some_and(|first| matches!(first, "0" | "1" | "2"))
         && text.contains('.')
-        && arcs.all(|arc| !arc.is_empty() && arc.bytes().all(|byte| byte.is_ascii_digit()) && (arc == "0" || !arc.starts_with('0')))
+        && arcs.all(|arc| {
+            !arc.is_empty() && arc.bytes().all(|byte| byte.is_ascii_digit()) && (arc == "0" || !arc.starts_with('0'))
+        })
 }
 
 fn is_uuid(text: &str) -> bool {

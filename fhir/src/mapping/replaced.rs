@@ -53,7 +53,9 @@ fn tables(value: &Value, problems: &mut Vec<MappingProblem>) -> Vec<(String, Map
                 match entry {
                     Value::Object(entry) => found.push((name.clone(), entry.clone())),
                     _ if name.starts_with(['_', '$']) || name == "version" => {}
-                    _ => problems.push(MappingProblem::new(name, "is not a table: an object with its columns is needed")),
+                    _ => {
+                        problems.push(MappingProblem::new(name, "is not a table: an object with its columns is needed"))
+                    }
                 }
             }
         }
@@ -152,7 +154,17 @@ impl Reader<'_> {
                 Vec::new()
             }
             None => {
-                let own = ["table", "source_table", "key", "from", "where", "for_each", "set", "resource_json", "description"];
+                let own = [
+                    "table",
+                    "source_table",
+                    "key",
+                    "from",
+                    "where",
+                    "for_each",
+                    "set",
+                    "resource_json",
+                    "description",
+                ];
                 entry
                     .iter()
                     .filter(|(name, _)| {
@@ -190,7 +202,8 @@ impl Reader<'_> {
         let strip = |text: &str| text.strip_prefix(&prefix).unwrap_or(text).to_owned();
         let (mut column, mut target) = (column.to_owned(), strip(target));
         // written the other way round: FHIR path first
-        let known = |text: &str| text == "id" || text.parse().is_ok_and(|path| element(mapping.resource, &path).is_some());
+        let known =
+            |text: &str| text == "id" || text.parse().is_ok_and(|path| element(mapping.resource, &path).is_some());
         if !known(&target) && known(&strip(&column)) {
             (column, target) = (target, strip(&column));
         }
@@ -260,7 +273,11 @@ pub(super) fn expression_for(resource: ResourceType, path: &ElementPath, column:
     let parent = ElementPath(path.0[..path.0.len().saturating_sub(1)].to_vec());
     let target = |element: &Element| {
         let targets = element.targets;
-        if targets.contains(&"Patient") { Some("Patient") } else { targets.first().copied().filter(|name| *name != "Resource") }
+        if targets.contains(&"Patient") {
+            Some("Patient")
+        } else {
+            targets.first().copied().filter(|name| *name != "Resource")
+        }
     };
     if element.type_id.is_reference()
         && let Some(target) = target(element)

@@ -13,7 +13,11 @@ use super::Mapping;
 
 const DIALECT: GenericDialect = GenericDialect {};
 
-fn whole<T>(text: &str, what: &str, parse: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>) -> Result<T, String> {
+fn whole<T>(
+    text: &str,
+    what: &str,
+    parse: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<T, String> {
     let wrong = |error: ParserError| format!("is not {what}: {error}");
     let mut parser = Parser::new(&DIALECT).try_with_sql(text).map_err(wrong)?;
     let parsed = parse(&mut parser).map_err(wrong)?;
@@ -22,7 +26,7 @@ fn whole<T>(text: &str, what: &str, parse: impl FnOnce(&mut Parser<'_>) -> Resul
 
 /// One SQL expression and nothing after it, so that the statement stays what it looks like.
 pub(super) fn expression(text: &str) -> Result<Expr, String> {
-    whole(text, "one SQL expression", Parser::parse_expr)
+    whole(text, "one SQL expression", |parser| parser.parse_expr())
 }
 
 pub(super) fn relations(text: &str) -> Result<Vec<TableWithJoins>, String> {
@@ -81,7 +85,9 @@ pub(super) fn unnested(from: &str, text: &str) -> Result<String, String> {
     };
     let mut all: Vec<&mut TableFactor> = relations
         .iter_mut()
-        .flat_map(|table| std::iter::once(&mut table.relation).chain(table.joins.iter_mut().map(|join| &mut join.relation)))
+        .flat_map(|table| {
+            std::iter::once(&mut table.relation).chain(table.joins.iter_mut().map(|join| &mut join.relation))
+        })
         .collect();
     if owner.is_none() && all.len() > 1 {
         return Err(format!("write the table in front of the list: `p.{list} AS {name}`"));

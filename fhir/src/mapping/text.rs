@@ -170,10 +170,14 @@ pub(super) fn parse(toml: &str) -> Result<Located, Vec<MappingProblem>> {
     let has = |name: &str| seen.iter().any(|seen| seen == name);
     match (has("set"), has("resource_json")) {
         (true, true) => {
-            reader.problems.push(MappingProblem::new("resource_json", "stands in the place of [set]: give only one of them"));
+            reader
+                .problems
+                .push(MappingProblem::new("resource_json", "stands in the place of [set]: give only one of them"));
         }
         (false, false) => {
-            reader.problems.push(MappingProblem::new("set", "is missing: say which elements are set, or give resource_json"));
+            reader
+                .problems
+                .push(MappingProblem::new("set", "is missing: say which elements are set, or give resource_json"));
         }
         _ => {}
     }

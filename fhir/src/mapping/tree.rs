@@ -1,6 +1,6 @@
 //! The paths of a mapping as the tree of the resource that they make.
 
-use super::{ElementPath, Mapping, MappingProblem, PathStep, sql, text::nearest};
+use super::{Mapping, MappingProblem, PathStep, sql, text::nearest};
 use crate::definitions::{self, Element, TypeId, TypeKind};
 
 /// An object: the resource, a complex value or a backbone element.
@@ -62,7 +62,7 @@ pub(super) fn build(mapping: &Mapping) -> (Object, Vec<Option<Target>>, Vec<Mapp
     let mut problems = Vec::new();
     for (index, (path, expression)) in mapping.set.iter().enumerate() {
         let leaf = Leaf { index, varies: !sql::is_constant(expression), targets: &[] };
-        match root.insert(path, &path.0, leaf, mapping) {
+        match root.insert(&path.0, leaf, mapping) {
             Ok(target) => targets.push(Some(target)),
             Err(message) => {
                 targets.push(None);
@@ -79,7 +79,7 @@ impl Object {
         Self { type_id, path, members: Vec::new(), required: Vec::new(), varies: false }
     }
 
-    fn insert(&mut self, path: &ElementPath, steps: &[PathStep], leaf: Leaf, mapping: &Mapping) -> Result<Target, String> {
+    fn insert(&mut self, steps: &[PathStep], leaf: Leaf, mapping: &Mapping) -> Result<Target, String> {
         let Some((step, rest)) = steps.split_first() else { return Err("is no path".to_owned()) };
         if self.path.is_empty() && step.name == "id" {
             return Err("the id is made from `key` and cannot be set".to_owned());
@@ -146,7 +146,12 @@ impl Object {
                     .filter(|name| !matches!(*name, "id" | "extension" | "modifierExtension"))
                     .take(6)
                     .collect();
-                return Err(format!("`{}` is a {}: set its elements ({}, ...)", element.name, element.type_id, some.join(", ")));
+                return Err(format!(
+                    "`{}` is a {}: set its elements ({}, ...)",
+                    element.name,
+                    element.type_id,
+                    some.join(", ")
+                ));
             }
             _ => (rest, leaf),
         };
@@ -158,7 +163,7 @@ impl Object {
             }
         };
         match &mut slots[at].1 {
-            Node::Object(object) => object.insert(path, rest, leaf, mapping),
+            Node::Object(object) => object.insert(rest, leaf, mapping),
             Node::Leaf(_) => Err("is set as a whole elsewhere".to_owned()),
         }
     }

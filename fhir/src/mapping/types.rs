@@ -31,7 +31,8 @@ pub(super) fn check(mapping: &Mapping, schema: &Schema) -> Vec<MappingProblem> {
         let Some(primitive) = target.and_then(|target| target.element.type_id.primitive()) else { continue };
         match schema.field_with_name(&format!("set_{place}")) {
             Err(_) => {
-                problems.push(MappingProblem::new(path.to_string(), format!("the statement has no column set_{place}")));
+                problems
+                    .push(MappingProblem::new(path.to_string(), format!("the statement has no column set_{place}")));
             }
             Ok(field) if accepts(primitive, field.data_type()) => {}
             Ok(field) => {

@@ -18,14 +18,17 @@ impl Names {
             let after = letters.get(place + 1);
             let hump = c.is_uppercase()
                 && before.is_some_and(|before| {
-                    before.is_lowercase() || before.is_numeric() || (before.is_uppercase() && after.is_some_and(|c| c.is_lowercase()))
+                    before.is_lowercase()
+                        || before.is_numeric()
+                        || (before.is_uppercase() && after.is_some_and(|c| c.is_lowercase()))
                 });
             if hump {
                 spaced.push('_');
             }
             spaced.push(*c);
         }
-        let small = |token: &&str| !token.is_empty() && !matches!(*token, "de" | "du" | "d" | "la" | "le" | "l" | "of" | "the");
+        let small =
+            |token: &&str| !token.is_empty() && !matches!(*token, "de" | "du" | "d" | "la" | "le" | "l" | "of" | "the");
         let normal = normalize_name(&spaced);
         let tokens: Vec<String> = normal.split('_').filter(small).map(str::to_owned).collect();
         let joined = tokens.join("_");
@@ -58,8 +61,20 @@ pub(super) enum Kind {
 
 /// Words that say whose the column is, not what it is.
 const OWNERS: [&str; 14] = [
-    "patient", "pat", "pt", "malade", "usager", "sejour", "sej", "hospitalisation", "hospitalization", "hosp", "encounter",
-    "visit", "adm", "person",
+    "patient",
+    "pat",
+    "pt",
+    "malade",
+    "usager",
+    "sejour",
+    "sej",
+    "hospitalisation",
+    "hospitalization",
+    "hosp",
+    "encounter",
+    "visit",
+    "adm",
+    "person",
 ];
 
 impl Concept {
@@ -78,7 +93,8 @@ impl Concept {
         if named(&names.joined) {
             return 1.0;
         }
-        let run_together = |text: &str| self.synonyms.iter().any(|synonym| synonym.replace('_', "") == text.replace('_', ""));
+        let run_together =
+            |text: &str| self.synonyms.iter().any(|synonym| synonym.replace('_', "") == text.replace('_', ""));
         if run_together(&names.joined) {
             return 0.95;
         }

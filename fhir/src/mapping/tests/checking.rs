@@ -42,8 +42,11 @@ fn a_mapping_reads_back_as_it_is_written() {
 #[case("version = 1\nresource = \"Observation\"\nfrom = \"t\"\nkey = \"a\"\nresource_json = \"r\"\n[set]\n", &["resource_json: stands in the place of [set]"])]
 #[case("version = = 1", &["line 1: not valid TOML"])]
 fn every_problem_of_syntax_is_told_with_its_line(#[case] toml: &str, #[case] expected: &[&str]) {
-    let problems: Vec<String> =
-        Mapping::parse(toml).unwrap_err().into_iter().map(|problem| format!("{}: {}", problem.place, problem.message)).collect();
+    let problems: Vec<String> = Mapping::parse(toml)
+        .unwrap_err()
+        .into_iter()
+        .map(|problem| format!("{}: {}", problem.place, problem.message))
+        .collect();
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");
     for (problem, expected) in problems.iter().zip(expected) {
         assert!(problem.starts_with(expected), "{problem} / {expected}");
@@ -52,19 +55,64 @@ fn every_problem_of_syntax_is_told_with_its_line(#[case] toml: &str, #[case] exp
 
 #[rstest]
 #[case("Patient", r#""birthDat" = "x""#, "birthDat", "Patient has no element `birthDat`: did you mean `birthDate`?")]
-#[case("Patient", r#""name[0].famly" = "x""#, "name[0].famly", "HumanName has no element `famly`: did you mean `family`?")]
+#[case(
+    "Patient",
+    r#""name[0].famly" = "x""#,
+    "name[0].famly",
+    "HumanName has no element `famly`: did you mean `family`?"
+)]
 #[case("Patient", r#""gender[0]" = "x""#, "gender[0]", "`gender` does not repeat: write it without an index")]
 #[case("Patient", r#""gender.code" = "x""#, "gender.code", "`gender` is a code and has no elements")]
-#[case("Patient", r#""maritalStatus" = "x""#, "maritalStatus", "`maritalStatus` is a CodeableConcept: set its elements (coding, text, ...)")]
-#[case("Patient", r#""deceased" = "x""#, "deceased", "`deceased` is a choice of types: write one of deceasedBoolean, deceasedDateTime")]
-#[case("Patient", "\"deceasedBoolean\" = \"x\"\n\"deceasedDateTime\" = \"y\"", "deceasedDateTime", "`deceasedBoolean` and `deceasedDateTime` are choices of one element: set only one of them")]
-#[case("Patient", "\"name.family\" = \"x\"\n\"name[0].family\" = \"y\"", "name[0].family", "is set twice: `name.family` is the same element")]
-#[case("Patient", "\"managingOrganization\" = \"x\"\n\"managingOrganization.reference\" = \"y\"", "managingOrganization.reference", "is set twice: `managingOrganization` is the same element")]
+#[case(
+    "Patient",
+    r#""maritalStatus" = "x""#,
+    "maritalStatus",
+    "`maritalStatus` is a CodeableConcept: set its elements (coding, text, ...)"
+)]
+#[case(
+    "Patient",
+    r#""deceased" = "x""#,
+    "deceased",
+    "`deceased` is a choice of types: write one of deceasedBoolean, deceasedDateTime"
+)]
+#[case(
+    "Patient",
+    "\"deceasedBoolean\" = \"x\"\n\"deceasedDateTime\" = \"y\"",
+    "deceasedDateTime",
+    "`deceasedBoolean` and `deceasedDateTime` are choices of one element: set only one of them"
+)]
+#[case(
+    "Patient",
+    "\"name.family\" = \"x\"\n\"name[0].family\" = \"y\"",
+    "name[0].family",
+    "is set twice: `name.family` is the same element"
+)]
+#[case(
+    "Patient",
+    "\"managingOrganization\" = \"x\"\n\"managingOrganization.reference\" = \"y\"",
+    "managingOrganization.reference",
+    "is set twice: `managingOrganization` is the same element"
+)]
 #[case("Patient", r#""id" = "x""#, "id", "the id is made from `key` and cannot be set")]
-#[case("Patient", r#""contained[0].id" = "x""#, "contained[0].id", "`contained` holds whole resources, which a mapping cannot set")]
-#[case("Patient", r#""communication[0].preferred" = "true""#, "communication[0].language", "`communication[0]` requires `language`, which is not set")]
+#[case(
+    "Patient",
+    r#""contained[0].id" = "x""#,
+    "contained[0].id",
+    "`contained` holds whole resources, which a mapping cannot set"
+)]
+#[case(
+    "Patient",
+    r#""communication[0].preferred" = "true""#,
+    "communication[0].language",
+    "`communication[0]` requires `language`, which is not set"
+)]
 #[case("Observation", r#""status" = "'final'""#, "code", "Observation requires `code`, which is not set")]
-#[case("MedicationStatement", "\"status\" = \"'active'\"\n\"subject\" = \"x\"", "medication[x]", "MedicationStatement requires `medication[x]`, which is not set")]
+#[case(
+    "MedicationStatement",
+    "\"status\" = \"'active'\"\n\"subject\" = \"x\"",
+    "medication[x]",
+    "MedicationStatement requires `medication[x]`, which is not set"
+)]
 #[case("Patient", r#""birthDate" = "p.a, p.b""#, "birthDate", "is not one SQL expression: more follows it")]
 #[case("Patient", r#""birthDate" = "(p.a""#, "birthDate", "is not one SQL expression: ")]
 fn what_is_wrong_with_a_path_is_told_at_the_path(

@@ -87,16 +87,40 @@ fn a_table_that_is_neither_gets_no_suggestion(#[case] table: &str, #[case] names
 
 #[test]
 fn accents_case_and_humps_make_no_difference() {
-    let suggestion = best("processed.x.Patients", &["Numéro Dossier", "Nom", "Prénom", "DateNaissance", "SEXE", "codePostal"], &[]);
+    let suggestion =
+        best("processed.x.Patients", &["Numéro Dossier", "Nom", "Prénom", "DateNaissance", "SEXE", "codePostal"], &[]);
     assert_eq!(suggestion.unmapped, Vec::<String>::new());
     assert_eq!(expression(&suggestion.mapping, "address[0].postalCode"), Some("p.\"codePostal\""));
 }
 
 #[test]
 fn no_column_is_claimed_twice() {
-    let names = ["id", "nom", "nom_naissance", "nom_jeune_fille", "prenom", "prenom2", "tel", "telephone", "mobile", "email", "mail", "ddn", "sexe", "genre", "deces", "date_deces"];
+    let names = [
+        "id",
+        "nom",
+        "nom_naissance",
+        "nom_jeune_fille",
+        "prenom",
+        "prenom2",
+        "tel",
+        "telephone",
+        "mobile",
+        "email",
+        "mail",
+        "ddn",
+        "sexe",
+        "genre",
+        "deces",
+        "date_deces",
+    ];
     let suggestion = best("processed.x.patient", &names, &["id"]);
-    let columns: Vec<&str> = suggestion.mapping.set.iter().filter_map(|(_, sql)| sql.split("p.").nth(1)).map(|sql| sql.trim_end_matches(')')).collect();
+    let columns: Vec<&str> = suggestion
+        .mapping
+        .set
+        .iter()
+        .filter_map(|(_, sql)| sql.split("p.").nth(1))
+        .map(|sql| sql.trim_end_matches(')'))
+        .collect();
     let distinct: HashSet<&&str> = columns.iter().collect();
     assert_eq!(distinct.len(), columns.len(), "{columns:?}");
     assert_eq!(columns.len() + suggestion.unmapped.len(), names.len());
