@@ -1,0 +1,249 @@
+//! From a configuration to open doors, and back down again in order.
+
+use std::{collections::HashMap, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use mavis_catalog::Catalog;
+use mavis_connectors::{Registry, Secrets};
+use mavis_lake::{Lake, LakeOptions};
+use mavis_pipeline::{Pipeline, PipelineOptions};
+use mavis_sql::{Engine, EngineOptions, Limits};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tonic::transport::server::TcpIncoming;
+use tracing::{info, warn};
+
+use crate::{
+    App,
+    app::{Phase, Readiness},
+    auth::Auth,
+    config::Config,
+    data_dir::DataDir,
+    first_token, grpc, http,
+    listen::{Peer, PlainListener, TlsListener},
+    telemetry, tls,
+};
+
+/// How long open requests may go on after a stop was asked for.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A running server: its doors are open until [`Server::stop`].
+#[derive(Debug)]
+pub struct Server {
+    app: App,
+    data: DataDir,
+    http: SocketAddr,
+    grpc: SocketAddr,
+    closing: watch::Sender<bool>,
+    doors: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Opens the data folder, the catalog, the lake, the pipeline and the query engine, then the doors; when it returns,
+    /// the server is ready.
+    ///
+    /// # Errors
+    /// What could not be opened and what to do about it. Nothing is left running.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        Self::start_with(config, Secrets::from_environment()).await
+    }
+
+    /// [`Server::start`] with the sources' passwords given.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_with(config: Config, secrets: Secrets) -> anyhow::Result<Self> {
+        install_crypto();
+        refuse_open_doors(&config)?;
+        let tls = tls::load(&config)?;
+        let metrics = telemetry::metrics()?;
+        let data = DataDir::open(&config)?;
+        // Bound first: a port that is taken is told before anything is opened. Nobody is answered before the end.
+        let http_listener = bind("http", config.http.listen).await?;
+        let grpc_listener = bind("grpc", config.grpc.listen).await?;
+        let (http_address, grpc_address) = (http_listener.local_addr()?, grpc_listener.local_addr()?);
+
+        let catalog = Catalog::open(data.catalog().expose()).await?;
+        let lake = Lake::open(lake_options(&config, &data)?, catalog.clone()).await?;
+        let pipeline = Pipeline::start(
+            catalog.clone(),
+            lake.clone(),
+            Registry::built_in(),
+            secrets,
+            PipelineOptions {
+                workers: config.pipeline.workers,
+                tables_per_run: config.pipeline.tables_per_run,
+                spool: data.spool(),
+                attempts: config.pipeline.attempts,
+            },
+        )
+        .await?;
+        let engine = Engine::new(lake.clone(), engine_options(&config));
+        first_token::ensure(&catalog, &data).await?;
+
+        let app = App {
+            auth: Auth::new(catalog.clone()),
+            catalog,
+            lake,
+            pipeline,
+            engine,
+            config: Arc::new(config),
+            readiness: Readiness::starting(),
+            metrics,
+            signing_key: Arc::new(data.signing_key()?),
+        };
+
+        let (closing, closed) = watch::channel(false);
+        let http_door = tokio::spawn(serve_http(
+            app.clone(),
+            http_listener,
+            tls.as_ref().map(|tls| tls.http.clone()),
+            until_closed(closed.clone()),
+        ));
+        let grpc_door = grpc::server(&app, tls.map(|tls| tls.grpc)).await?;
+        let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
+        let grpc_door = tokio::spawn(async move {
+            if let Err(error) = grpc_door.serve_with_incoming_shutdown(incoming, until_closed(closed)).await {
+                warn!(error = &error as &dyn std::error::Error, "the gRPC door closed with an error");
+            }
+        });
+        app.readiness.set(Phase::Ready);
+        info!(http = %http_address, grpc = %grpc_address, "ready: http on {http_address}, gRPC and Flight SQL on {grpc_address}");
+        Ok(Self { app, data, http: http_address, grpc: grpc_address, closing, doors: vec![http_door, grpc_door] })
+    }
+
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    #[must_use]
+    pub fn data(&self) -> &DataDir {
+        &self.data
+    }
+
+    /// Address of the HTTP door, with the port that was taken.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Address of the gRPC door, with the port that was taken.
+    #[must_use]
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    /// Takes no more requests, lets runs come to a commit and open requests to their end (the latter for at most ten
+    /// seconds), and closes.
+    pub async fn stop(self) {
+        info!("stopping: no new requests, running work goes on to its next commit");
+        self.app.readiness.set(Phase::Stopping);
+        self.closing.send_replace(true);
+        self.app.pipeline.stop().await;
+        for mut door in self.doors {
+            if tokio::time::timeout(GRACE, &mut door).await.is_err() {
+                warn!("requests were cut off after {} s", GRACE.as_secs());
+                door.abort();
+            }
+        }
+        info!("stopped");
+    }
+}
+
+/// Both providers of rustls are compiled in, so that none is the default until one is chosen.
+pub fn install_crypto() {
+    // An error says that the process has one already, which is what is wanted.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+fn refuse_open_doors(config: &Config) -> anyhow::Result<()> {
+    if config.insecure || config.tls.cert.is_some() {
+        return Ok(());
+    }
+    for (door, address) in [("http", config.http.listen), ("grpc", config.grpc.listen)] {
+        if !address.ip().is_loopback() {
+            bail!(
+                "{door}.listen {address} can be reached from other machines, and tokens and patient data would cross the \
+                 network in clear text: set tls.cert and tls.key, or say --insecure"
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn bind(door: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: take another address with --{door}"))
+}
+
+fn lake_options(config: &Config, data: &DataDir) -> anyhow::Result<LakeOptions> {
+    Ok(LakeOptions {
+        url: data.lake().clone(),
+        storage: config
+            .lake
+            .storage
+            .iter()
+            .map(|(key, value)| (key.clone(), value.expose().to_owned()))
+            .collect::<HashMap<_, _>>(),
+        memory_bytes: config.query.total_memory_bytes,
+        spill_dir: data.empty_tmp()?,
+        partitions: config.query.partitions,
+        server: data.server_name()?,
+    })
+}
+
+fn engine_options(config: &Config) -> EngineOptions {
+    EngineOptions {
+        concurrent: config.query.concurrent,
+        queued: config.query.queued,
+        limits: Limits {
+            time: Duration::from_secs(config.query.time_seconds),
+            memory_bytes: config.query.memory_bytes,
+            rows: None,
+        },
+    }
+}
+
+async fn serve_http(
+    app: App,
+    listener: TcpListener,
+    tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
+    until: impl Future<Output = ()> + Send + 'static,
+) {
+    let service = http::router(&app).into_make_service_with_connect_info::<Peer>();
+    let served = match tls {
+        None => axum::serve(PlainListener(listener), service).with_graceful_shutdown(until).await,
+        Some(tls) => match TlsListener::new(listener, tls) {
+            Ok(listener) => axum::serve(listener, service).with_graceful_shutdown(until).await,
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = served {
+        warn!(error = &error as &dyn std::error::Error, "the HTTP door closed with an error");
+    }
+}
+
+async fn until_closed(mut closed: watch::Receiver<bool>) {
+    // An error says that the server is gone, which closes the doors too.
+    drop(closed.wait_for(|closed| *closed).await);
+}
+
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the signals cannot be listened for.
+pub async fn stop_signal() -> anyhow::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for SIGINT")?,
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await.context("cannot listen for an interrupt")?;
+    Ok(())
+}

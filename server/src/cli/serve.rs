@@ -1,0 +1,85 @@
+use std::{net::SocketAddr, path::PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::{
+    boot::{Server, stop_signal},
+    config::{self, Config},
+    telemetry,
+};
+
+/// What a server is told on the command line; it wins over the environment and the file.
+#[derive(Debug, Args)]
+pub(super) struct ServerArgs {
+    /// Folder of everything the server keeps, or the URL of a lake on an object store [default: `mavis` in the user's
+    /// data folder]
+    #[arg(long, value_name = "DIR|URL", env = "MAVIS_DATA")]
+    data: Option<String>,
+    /// Configuration file (TOML); see config.example.toml
+    #[arg(long, value_name = "FILE", env = "MAVIS_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address of the HTTP door [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Address of the gRPC and Flight SQL door [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDR")]
+    grpc: Option<SocketAddr>,
+    /// Catalog database: sqlite:///PATH or postgres://USER:PASSWORD@HOST/DATABASE [default: in the data folder]
+    #[arg(long, value_name = "URL", env = "MAVIS_CATALOG", hide_env_values = true)]
+    catalog: Option<String>,
+    /// Let other machines in without TLS
+    #[arg(long)]
+    insecure: bool,
+}
+
+impl ServerArgs {
+    /// The whole configuration: file, environment, command line.
+    pub(super) fn config(self) -> anyhow::Result<Config> {
+        let mut config = config::load(self.config.as_deref(), std::env::vars())?;
+        if let Some(data) = self.data {
+            config.data = Some(data);
+        }
+        if let Some(address) = self.http {
+            config.http.listen = address;
+        }
+        if let Some(address) = self.grpc {
+            config.grpc.listen = address;
+        }
+        if let Some(url) = self.catalog {
+            config.catalog.url = Some(config::Secret::new(url));
+        }
+        config.insecure |= self.insecure;
+        Ok(config)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let config = self.server.config()?;
+        telemetry::start_tracing(&config.log)?;
+        runtime()?.block_on(async {
+            // Listened for from the beginning, so that a signal during the start is not lost.
+            let signal = tokio::spawn(stop_signal());
+            let server = Box::pin(Server::start(config)).await?;
+            signal.await.context("the signal handler stopped")??;
+            server.stop().await;
+            Ok(())
+        })
+    }
+}
+
+/// The runtime of the doors and of everything that waits; queries compute on the engine's own.
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("mavis-io")
+        .build()
+        .context("cannot start the runtime")
+}

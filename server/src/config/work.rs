@@ -1,0 +1,57 @@
+use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
+
+/// How queries share the machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueryConfig {
+    /// Queries that run at once; the others wait their turn. Default: twice the number of cores.
+    pub concurrent: usize,
+    /// Queries that may wait; one more is refused. Default: 100.
+    pub queued: usize,
+    /// Longest time of one query, planning included, in seconds. Default: 300.
+    pub time_seconds: u64,
+    /// Memory that one query may use before it spills, in bytes. Default: 1073741824 (1 GiB).
+    pub memory_bytes: usize,
+    /// Memory that all queries and merges together may use, in bytes. Default: 2147483648 (2 GiB).
+    pub total_memory_bytes: usize,
+    /// Parts that one plan is cut into. Default: the number of cores.
+    pub partitions: usize,
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        let cores = cores();
+        Self {
+            concurrent: 2 * cores,
+            queued: 100,
+            time_seconds: 300,
+            memory_bytes: 1 << 30,
+            total_memory_bytes: 2 << 30,
+            partitions: cores,
+        }
+    }
+}
+
+/// How much the pipeline does at once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PipelineConfig {
+    /// Runs at once. Default: 2.
+    pub workers: usize,
+    /// Tables of one run at once. Default: the number of cores, at most 4.
+    pub tables_per_run: usize,
+    /// Tries of a failed run, the first one included. Default: 3.
+    pub attempts: u32,
+}
+
+impl Default for PipelineConfig {
+    fn default() -> Self {
+        Self { workers: 2, tables_per_run: cores().min(4), attempts: 3 }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, NonZeroUsize::get)
+}

@@ -1,0 +1,225 @@
+//! `mavis.v1.IngestService`: sources and runs; uploads are in [`super::import`].
+
+use futures::{StreamExt, stream::BoxStream};
+use mavis_connectors::SourceSpec;
+use mavis_pipeline::IngestRequest;
+use mavis_proto::v1::{self as pb, ingest_service_server::IngestService, test_source_request::What};
+use mavis_types::SourceName;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    caller::engineer,
+    convert::{self, Names, chosen_run_id, required, run_id, source_name},
+    import, status,
+};
+use crate::App;
+
+/// Runs of a list where the caller names no limit, and at most.
+const RUNS: (u32, u32) = (50, 1000);
+
+#[derive(Debug, Clone)]
+pub(super) struct Ingest {
+    pub(super) app: App,
+}
+
+impl Ingest {
+    async fn run(&self, run: mavis_catalog::Run) -> Result<pb::Run, Status> {
+        Names::new(&self.app.catalog).run(run).await
+    }
+
+    /// A registered source as it was declared.
+    async fn registered(&self, name: &SourceName) -> Result<SourceSpec, Status> {
+        let source = self.app.catalog.source(name).await.map_err(status)?;
+        Ok(SourceSpec {
+            name: source.name,
+            kind: source.kind,
+            params: source.params,
+            authoritative: source.authoritative,
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl IngestService for Ingest {
+    async fn register_source(
+        &self,
+        request: Request<pb::RegisterSourceRequest>,
+    ) -> Result<Response<pb::RegisterSourceResponse>, Status> {
+        let by = engineer(&self.app, &request, "source.add").await?;
+        let spec = convert::spec(required(request.into_inner().spec, "spec")?)?;
+        let source = self.app.pipeline.add_source(&by, spec).await.map_err(status)?;
+        Ok(Response::new(pb::RegisterSourceResponse { source: Some(convert::source(source)) }))
+    }
+
+    async fn update_source(
+        &self,
+        request: Request<pb::UpdateSourceRequest>,
+    ) -> Result<Response<pb::UpdateSourceResponse>, Status> {
+        let by = engineer(&self.app, &request, "source.update").await?;
+        let spec = convert::spec(required(request.into_inner().spec, "spec")?)?;
+        let source = self.app.pipeline.update_source(&by, spec).await.map_err(status)?;
+        Ok(Response::new(pb::UpdateSourceResponse { source: Some(convert::source(source)) }))
+    }
+
+    async fn remove_source(
+        &self,
+        request: Request<pb::RemoveSourceRequest>,
+    ) -> Result<Response<pb::RemoveSourceResponse>, Status> {
+        let by = engineer(&self.app, &request, "source.remove").await?;
+        let name = source_name(&request.into_inner().name)?;
+        self.app.pipeline.remove_source(&by, &name).await.map_err(status)?;
+        Ok(Response::new(pb::RemoveSourceResponse {}))
+    }
+
+    async fn list_sources(
+        &self,
+        request: Request<pb::ListSourcesRequest>,
+    ) -> Result<Response<pb::ListSourcesResponse>, Status> {
+        engineer(&self.app, &request, "source.list").await?;
+        let sources = self.app.pipeline.sources().await.map_err(status)?;
+        let sources = sources.into_iter().map(convert::summary).collect();
+        Ok(Response::new(pb::ListSourcesResponse { sources }))
+    }
+
+    async fn test_source(
+        &self,
+        request: Request<pb::TestSourceRequest>,
+    ) -> Result<Response<pb::TestSourceResponse>, Status> {
+        engineer(&self.app, &request, "source.test").await?;
+        let spec = match required(request.into_inner().what, "what")? {
+            What::Name(name) => self.registered(&source_name(&name)?).await?,
+            What::Spec(spec) => convert::spec(spec)?,
+        };
+        let stages = self.app.pipeline.test_source(&spec).await.map_err(status)?;
+        let stages = stages.into_iter().map(convert::stage).collect();
+        Ok(Response::new(pb::TestSourceResponse { stages }))
+    }
+
+    async fn discover(&self, request: Request<pb::DiscoverRequest>) -> Result<Response<pb::DiscoverResponse>, Status> {
+        let by = engineer(&self.app, &request, "source.discover").await?;
+        let name = source_name(&request.into_inner().name)?;
+        let report = self.app.pipeline.discover(&by, &name).await.map_err(status)?;
+        Ok(Response::new(pb::DiscoverResponse { report: Some(convert::report(&report)) }))
+    }
+
+    async fn get_discovery_report(
+        &self,
+        request: Request<pb::GetDiscoveryReportRequest>,
+    ) -> Result<Response<pb::GetDiscoveryReportResponse>, Status> {
+        engineer(&self.app, &request, "source.report").await?;
+        let name = source_name(&request.into_inner().name)?;
+        let report = self.app.pipeline.discovery_report(&name).await.map_err(status)?.ok_or_else(|| {
+            Status::not_found(format!("`{name}` was not discovered yet: run `mavis source discover {name}`"))
+        })?;
+        Ok(Response::new(pb::GetDiscoveryReportResponse { report: Some(convert::report(&report)) }))
+    }
+
+    async fn import_discovery_report(
+        &self,
+        request: Request<pb::ImportDiscoveryReportRequest>,
+    ) -> Result<Response<pb::ImportDiscoveryReportResponse>, Status> {
+        let by = engineer(&self.app, &request, "source.import_report").await?;
+        let request = request.into_inner();
+        let name = source_name(&request.name)?;
+        let report =
+            self.app.pipeline.import_discovery_report(&by, &name, &request.report_json).await.map_err(status)?;
+        Ok(Response::new(pb::ImportDiscoveryReportResponse { report: Some(convert::report(&report)) }))
+    }
+
+    async fn start_run(&self, request: Request<pb::StartRunRequest>) -> Result<Response<pb::StartRunResponse>, Status> {
+        let by = engineer(&self.app, &request, "run.start").await?;
+        let request = request.into_inner();
+        let id = chosen_run_id(&request.run_id)?;
+        let ingest =
+            IngestRequest { source: source_name(&request.source)?, tables: request.tables, full: request.full };
+        let run = self.app.pipeline.start_run(&by, id, ingest).await.map_err(status)?;
+        Ok(Response::new(pb::StartRunResponse { run: Some(self.run(run).await?) }))
+    }
+
+    type WatchRunStream = BoxStream<'static, Result<pb::WatchRunResponse, Status>>;
+
+    async fn watch_run(&self, request: Request<pb::WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
+        engineer(&self.app, &request, "run.watch").await?;
+        let id = run_id(&request.into_inner().run_id)?;
+        let events = self.app.pipeline.watch(id).await.map_err(status)?;
+        let answers = events.map(|event| Ok(pb::WatchRunResponse { event: Some(convert::event(event)) }));
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn cancel_run(
+        &self,
+        request: Request<pb::CancelRunRequest>,
+    ) -> Result<Response<pb::CancelRunResponse>, Status> {
+        let by = engineer(&self.app, &request, "run.cancel").await?;
+        let id = run_id(&request.into_inner().run_id)?;
+        let run = self.app.pipeline.cancel(&by, id).await.map_err(status)?;
+        Ok(Response::new(pb::CancelRunResponse { run: Some(self.run(run).await?) }))
+    }
+
+    async fn retry_run(&self, request: Request<pb::RetryRunRequest>) -> Result<Response<pb::RetryRunResponse>, Status> {
+        let by = engineer(&self.app, &request, "run.retry").await?;
+        let id = run_id(&request.into_inner().run_id)?;
+        let run = self.app.pipeline.retry(&by, id).await.map_err(status)?;
+        Ok(Response::new(pb::RetryRunResponse { run: Some(self.run(run).await?) }))
+    }
+
+    async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> Result<Response<pb::ListRunsResponse>, Status> {
+        engineer(&self.app, &request, "run.list").await?;
+        let request = request.into_inner();
+        let source = if request.source.is_empty() { None } else { Some(source_name(&request.source)?) };
+        let limit = if request.limit == 0 { RUNS.0 } else { request.limit.min(RUNS.1) };
+        let mut names = Names::new(&self.app.catalog);
+        let mut runs = Vec::new();
+        for run in self.app.pipeline.runs(source.as_ref(), limit).await.map_err(status)? {
+            runs.push(names.run(run).await?);
+        }
+        Ok(Response::new(pb::ListRunsResponse { runs }))
+    }
+
+    async fn get_run(&self, request: Request<pb::GetRunRequest>) -> Result<Response<pb::GetRunResponse>, Status> {
+        engineer(&self.app, &request, "run.show").await?;
+        let id = run_id(&request.into_inner().run_id)?;
+        let catalog = &self.app.catalog;
+        let run = catalog.run(id).await.map_err(status)?;
+        let mut names = Names::new(catalog);
+        let mut units = Vec::new();
+        for unit in catalog.run_units(id).await.map_err(status)? {
+            let table = names.table(unit.table).await?.map_or_else(|| unit.table.to_string(), |name| name.to_string());
+            units.push(convert::unit(unit, table, None));
+        }
+        let log = convert::log(catalog.run_log(id, -1).await.map_err(status)?);
+        Ok(Response::new(pb::GetRunResponse { run: Some(names.run(run).await?), units, log }))
+    }
+
+    async fn import_files(
+        &self,
+        request: Request<Streaming<pb::ImportFilesRequest>>,
+    ) -> Result<Response<pb::ImportFilesResponse>, Status> {
+        let by = engineer(&self.app, &request, "import.files").await?;
+        let files = import::receive(&self.app, &by, request.into_inner()).await?;
+        Ok(Response::new(pb::ImportFilesResponse { files }))
+    }
+
+    async fn list_imported_files(
+        &self,
+        request: Request<pb::ListImportedFilesRequest>,
+    ) -> Result<Response<pb::ListImportedFilesResponse>, Status> {
+        engineer(&self.app, &request, "import.list").await?;
+        let options = import::options(required(request.into_inner().options, "options")?)?;
+        let files = self.app.pipeline.imported_files(&options).await.map_err(status)?;
+        let files = files.into_iter().map(|(name, size)| pb::ImportedFile { name, size }).collect();
+        Ok(Response::new(pb::ListImportedFilesResponse { files }))
+    }
+
+    async fn start_import(
+        &self,
+        request: Request<pb::StartImportRequest>,
+    ) -> Result<Response<pb::StartImportResponse>, Status> {
+        let by = engineer(&self.app, &request, "import.start").await?;
+        let request = request.into_inner();
+        let id = chosen_run_id(&request.run_id)?;
+        let options = import::options(required(request.options, "options")?)?;
+        let run = self.app.pipeline.start_import(&by, id, options).await.map_err(status)?;
+        Ok(Response::new(pb::StartImportResponse { run: Some(self.run(run).await?) }))
+    }
+}

@@ -1,0 +1,65 @@
+//! `mavis.v1.MaintenanceService`.
+
+use std::time::Duration;
+
+use mavis_proto::v1::{self as pb, maintenance_service_server::MaintenanceService};
+use mavis_types::TableName;
+use tonic::{Request, Response, Status};
+
+use super::{caller::engineer, status};
+use crate::App;
+
+/// Retention where the caller names none, and at least, in hours.
+const RETENTION: (u32, u32) = (168, 24);
+
+#[derive(Debug, Clone)]
+pub(super) struct Maintenance {
+    pub(super) app: App,
+}
+
+fn table(text: &str) -> Result<Option<TableName>, Status> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(status) }
+}
+
+fn retention(hours: u32) -> Result<Duration, Status> {
+    match hours {
+        0 => Ok(Duration::from_secs(u64::from(RETENTION.0) * 3600)),
+        hours if hours < RETENTION.1 => Err(Status::invalid_argument(format!(
+            "a retention of {hours} h is too short: pinned snapshots live {} h",
+            RETENTION.1
+        ))),
+        hours => Ok(Duration::from_secs(u64::from(hours) * 3600)),
+    }
+}
+
+#[tonic::async_trait]
+impl MaintenanceService for Maintenance {
+    async fn optimize(&self, request: Request<pb::OptimizeRequest>) -> Result<Response<pb::OptimizeResponse>, Status> {
+        let by = engineer(&self.app, &request, "lake.optimize").await?;
+        let name = table(&request.into_inner().table)?;
+        let done = self.app.pipeline.optimize(&by, name.as_ref()).await.map_err(status)?;
+        let tables = done
+            .into_iter()
+            .map(|(name, done)| pb::OptimizedTable {
+                table: name.to_string(),
+                files_before: done.files_before,
+                files_after: done.files_after,
+                bytes_before: done.bytes_before,
+                bytes_after: done.bytes_after,
+            })
+            .collect();
+        Ok(Response::new(pb::OptimizeResponse { tables }))
+    }
+
+    async fn vacuum(&self, request: Request<pb::VacuumRequest>) -> Result<Response<pb::VacuumResponse>, Status> {
+        let by = engineer(&self.app, &request, "lake.vacuum").await?;
+        let request = request.into_inner();
+        let (name, retention) = (table(&request.table)?, retention(request.retention_hours)?);
+        let done = self.app.pipeline.vacuum(&by, name.as_ref(), retention).await.map_err(status)?;
+        let tables = done
+            .into_iter()
+            .map(|(name, done)| pb::VacuumedTable { table: name.to_string(), files_deleted: done.files_deleted })
+            .collect();
+        Ok(Response::new(pb::VacuumResponse { tables }))
+    }
+}

@@ -1,0 +1,62 @@
+//! The gRPC door: `mavis.v1`, health, reflection, and Flight SQL beside them.
+
+mod caller;
+pub(crate) mod convert;
+mod import;
+mod ingest;
+mod maintenance;
+mod mapping;
+mod quarantine;
+mod status;
+mod token;
+
+use mavis_proto::v1::{
+    ingest_service_server::IngestServiceServer, maintenance_service_server::MaintenanceServiceServer,
+    mapping_service_server::MappingServiceServer, quarantine_service_server::QuarantineServiceServer,
+    token_service_server::TokenServiceServer,
+};
+use tonic::{
+    service::Routes,
+    transport::{Identity, Server, ServerTlsConfig, server::Router},
+};
+use tower::layer::util::{Identity as NoLayer, Stack};
+
+use crate::{App, auth::AuthLayer, flight};
+
+pub use status::status;
+
+/// The door with its services mounted and its layers around them.
+///
+/// # Errors
+/// When the certificate cannot be used or the descriptors cannot be read.
+pub(crate) async fn server(app: &App, identity: Option<Identity>) -> anyhow::Result<Router<Stack<AuthLayer, NoLayer>>> {
+    let mut server = Server::builder();
+    if let Some(identity) = identity {
+        server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
+    }
+    Ok(server.layer(AuthLayer::new(app.auth.clone())).add_routes(routes(app).await?))
+}
+
+async fn routes(app: &App) -> anyhow::Result<Routes> {
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(mavis_proto::v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let limit = app.config.grpc.max_message_bytes;
+    let app = app.clone();
+    let mut routes = Routes::builder();
+    routes
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(flight::service(&app))
+        .add_service(IngestServiceServer::new(ingest::Ingest { app: app.clone() }).max_decoding_message_size(limit))
+        .add_service(MappingServiceServer::new(mapping::Mappings { app: app.clone() }).max_decoding_message_size(limit))
+        .add_service(
+            QuarantineServiceServer::new(quarantine::Quarantine { app: app.clone() }).max_decoding_message_size(limit),
+        )
+        .add_service(TokenServiceServer::new(token::Tokens { app: app.clone() }))
+        .add_service(MaintenanceServiceServer::new(maintenance::Maintenance { app }));
+    Ok(routes.routes())
+}

@@ -1,0 +1,156 @@
+//! The one place that turns errors into HTTP statuses. Internal detail is logged here, once, and never answered.
+
+use std::any::Any;
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, Uri, header::WWW_AUTHENTICATE},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use tracing::error;
+use uuid::Uuid;
+
+use crate::auth::Denied;
+
+/// What an HTTP caller is told: `{"error": {"code", "message"}}` with the status.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    pub status: StatusCode,
+    /// A word that programs can tell cases apart by; it stays when the message is reworded.
+    pub code: &'static str,
+    /// What is wrong, which, and what to do.
+    pub message: String,
+    /// Line and column of the SQL text, from 1, where the error is in one place of it.
+    pub position: Option<(u64, u64)>,
+}
+
+impl ApiError {
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), position: None }
+    }
+
+    /// 400 for a request that no server would take.
+    #[must_use]
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid", message)
+    }
+
+    /// 500: the detail goes to the log under a number that the answer carries.
+    #[must_use]
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        let number = Uuid::new_v4();
+        error!(error, %number, "a request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            format!("the server failed; its log has the details under {number}"),
+        )
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut body = json!({"error": {"code": self.code, "message": self.message}});
+        if let Some((line, column)) = self.position {
+            body["error"]["line"] = line.into();
+            body["error"]["column"] = column.into();
+        }
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"mavis\""));
+        }
+        response
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        let (status, code) = match denied {
+            Denied::Missing | Denied::Unknown => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Denied::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Denied::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        Self::new(status, code, denied.to_string())
+    }
+}
+
+impl From<mavis_catalog::Error> for ApiError {
+    fn from(error: mavis_catalog::Error) -> Self {
+        use mavis_catalog::Error;
+        match &error {
+            Error::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string()),
+            Error::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", error.to_string()),
+            Error::Leased { .. } | Error::LeaseLost { .. } => {
+                Self::new(StatusCode::CONFLICT, "busy", error.to_string())
+            }
+            Error::Open { .. } | Error::Corrupt { .. } | Error::Database(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<mavis_lake::Error> for ApiError {
+    fn from(error: mavis_lake::Error) -> Self {
+        use mavis_lake::Error;
+        match error {
+            Error::NoSuchTable { .. } | Error::NoSuchVersion { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string())
+            }
+            Error::Conflict { .. } | Error::Busy { .. } => Self::new(StatusCode::CONFLICT, "busy", error.to_string()),
+            Error::Evolution { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "evolution", error.to_string()),
+            Error::Catalog(error) => error.into(),
+            Error::CatalogBehind { .. }
+            | Error::Store { .. }
+            | Error::Unbalanced { .. }
+            | Error::Delta(_)
+            | Error::Query(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<mavis_pipeline::Error> for ApiError {
+    fn from(error: mavis_pipeline::Error) -> Self {
+        use mavis_pipeline::Error;
+        match error {
+            Error::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string()),
+            Error::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", error.to_string()),
+            Error::Invalid { .. } => Self::invalid(error.to_string()),
+            Error::WrongState { .. } => Self::new(StatusCode::CONFLICT, "wrong_state", error.to_string()),
+            Error::Busy { .. } => Self::new(StatusCode::CONFLICT, "busy", error.to_string()),
+            Error::Source(error) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "source", error.to_string()),
+            Error::Lake(error) => error.into(),
+            Error::Catalog(error) => error.into(),
+        }
+    }
+}
+
+impl From<mavis_sql::Error> for ApiError {
+    fn from(error: mavis_sql::Error) -> Self {
+        use mavis_sql::Error;
+        match error {
+            Error::Invalid { message, line, column } => {
+                Self { position: line.zip(column), ..Self::new(StatusCode::BAD_REQUEST, "invalid_sql", message) }
+            }
+            Error::NoSuchTable { .. } => Self::new(StatusCode::BAD_REQUEST, "no_such_table", error.to_string()),
+            Error::Refused { .. } => Self::new(StatusCode::FORBIDDEN, "refused", error.to_string()),
+            Error::Limit { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "limit", error.to_string()),
+            Error::Cancelled => Self::new(StatusCode::CONFLICT, "cancelled", error.to_string()),
+            Error::SnapshotGone { .. } => Self::new(StatusCode::GONE, "snapshot_gone", error.to_string()),
+            Error::Catalog(error) => error.into(),
+            Error::Lake(error) => error.into(),
+            Error::Execution { .. } => Self::internal(&error),
+        }
+    }
+}
+
+pub(super) async fn not_found(uri: Uri) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
+}
+
+/// A panic is a defect of ours; what it says may hold a value and stays in the process.
+pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    error!("a request panicked");
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed").into_response()
+}

@@ -1,0 +1,27 @@
+//! Transports and wiring, nothing else: the only place that knows both doors and the crates that do the work.
+//!
+//! [`boot`] puts an [`App`] together from a [`config::Config`] and opens the doors: [`grpc`] (with [`flight`] on the same
+//! port) and [`http`] (with [`fhir`] below `/fhir`). Every door asks [`auth`] who the caller is before anything else.
+//! [`cli`] is a client of the gRPC door; [`demo`] is a server that fills itself with sample data first.
+//!
+//! No rule about data lives here: what a request means is decided in `pipeline`, `sql`, `lake` and `catalog`.
+
+pub mod app;
+pub mod auth;
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod data_dir;
+pub mod demo;
+pub mod fhir;
+pub mod flight;
+pub mod grpc;
+pub mod http;
+pub mod telemetry;
+
+mod first_token;
+mod listen;
+mod tls;
+
+pub use app::App;
+pub use boot::Server;
