@@ -1,0 +1,130 @@
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use mavis_proto::v1::{
+    ingest_service_client::IngestServiceClient, maintenance_service_client::MaintenanceServiceClient,
+    mapping_service_client::MappingServiceClient, quarantine_service_client::QuarantineServiceClient,
+    token_service_client::TokenServiceClient,
+};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+};
+
+use super::Failure;
+use crate::data_dir::{TOKEN_FILE, default_root};
+
+/// Largest answer that a command takes, in bytes.
+const ANSWER: usize = 256 << 20;
+
+/// How a command finds its server.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ClientArgs {
+    /// The server's gRPC door
+    #[arg(long, global = true, value_name = "HOST:PORT", env = "MAVIS_SERVER", default_value = "127.0.0.1:50051")]
+    server: String,
+    /// File that holds the token; without it MAVIS_TOKEN, then admin.token of the default data folder
+    #[arg(long, global = true, value_name = "FILE", env = "MAVIS_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the server's certificate; turns TLS on
+    #[arg(long, global = true, value_name = "FILE", env = "MAVIS_CA_CERT")]
+    ca_cert: Option<PathBuf>,
+}
+
+/// A channel whose every request carries the token.
+pub(super) type Door = InterceptedService<Channel, Bearer>;
+
+/// Puts the token into requests.
+#[derive(Clone)]
+pub(super) struct Bearer(MetadataValue<Ascii>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+impl ClientArgs {
+    /// Whether the server is on this machine, so that it sees the same files.
+    pub(super) fn is_local(&self) -> bool {
+        let host = self.server.rsplit_once(':').map_or(self.server.as_str(), |(host, _)| host);
+        host == "localhost" || host.starts_with("127.") || host == "[::1]"
+    }
+
+    /// The token, from where it is found first.
+    pub(super) fn token(&self) -> Result<String, Failure> {
+        let unauthorised = |message: String| Failure { exit: Failure::UNAUTHORISED, message };
+        let read = |path: &PathBuf| std::fs::read_to_string(path).map(|text| text.trim().to_owned());
+        if let Some(path) = &self.token_file {
+            return read(path)
+                .map_err(|error| unauthorised(format!("cannot read the token file {}: {error}", path.display())));
+        }
+        if let Ok(token) = std::env::var("MAVIS_TOKEN")
+            && !token.trim().is_empty()
+        {
+            return Ok(token.trim().to_owned());
+        }
+        let data = std::env::var_os("MAVIS_DATA").map_or_else(default_root, PathBuf::from);
+        read(&data.join(TOKEN_FILE)).map_err(|_| {
+            unauthorised(format!(
+                "no token: set MAVIS_TOKEN, or name a file with --token-file (there is none in {})",
+                data.display()
+            ))
+        })
+    }
+
+    /// A connection without a token.
+    pub(super) async fn channel(&self) -> Result<Channel, Failure> {
+        let scheme = if self.ca_cert.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.server))
+            .map_err(|_| Failure::usage(format!("`{}` is not a server: write HOST:PORT", self.server)))?
+            .connect_timeout(Duration::from_secs(5))
+            .tcp_nodelay(true);
+        if let Some(path) = &self.ca_cert {
+            let pem = std::fs::read(path)
+                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+            endpoint = endpoint
+                .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
+                .map_err(|error| Failure::usage(format!("cannot use {}: {error}", path.display())))?;
+        }
+        endpoint.connect().await.map_err(|_| Failure {
+            exit: Failure::UNREACHABLE,
+            message: format!(
+                "cannot reach a Mavis server at {}: start one with `mavis serve`, or name another with --server",
+                self.server
+            ),
+        })
+    }
+
+    async fn door(&self) -> Result<Door, Failure> {
+        let token = self.token()?;
+        let bearer = format!("Bearer {token}").parse().map_err(|_| Failure {
+            exit: Failure::UNAUTHORISED,
+            message: "the token holds characters that no token has: check where it was copied from".to_owned(),
+        })?;
+        Ok(InterceptedService::new(self.channel().await?, Bearer(bearer)))
+    }
+
+    pub(super) async fn ingest(&self) -> Result<IngestServiceClient<Door>, Failure> {
+        Ok(IngestServiceClient::new(self.door().await?).max_decoding_message_size(ANSWER))
+    }
+
+    pub(super) async fn mapping(&self) -> Result<MappingServiceClient<Door>, Failure> {
+        Ok(MappingServiceClient::new(self.door().await?).max_decoding_message_size(ANSWER))
+    }
+
+    pub(super) async fn quarantine(&self) -> Result<QuarantineServiceClient<Door>, Failure> {
+        Ok(QuarantineServiceClient::new(self.door().await?).max_decoding_message_size(ANSWER))
+    }
+
+    pub(super) async fn tokens(&self) -> Result<TokenServiceClient<Door>, Failure> {
+        Ok(TokenServiceClient::new(self.door().await?))
+    }
+
+    pub(super) async fn maintenance(&self) -> Result<MaintenanceServiceClient<Door>, Failure> {
+        Ok(MaintenanceServiceClient::new(self.door().await?))
+    }
+}

@@ -1,0 +1,82 @@
+use std::fmt;
+
+use tonic::{Code, Status};
+
+/// Why a command did not do what it was asked, and the exit code that says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) exit: u8,
+    /// One sentence that says what to do; empty where everything was said already.
+    pub(super) message: String,
+}
+
+impl Failure {
+    pub(super) const FAILED: u8 = 1;
+    pub(super) const USAGE: u8 = 2;
+    pub(super) const UNREACHABLE: u8 = 3;
+    pub(super) const UNAUTHORISED: u8 = 4;
+
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Self { exit: Self::FAILED, message: message.into() }
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Self::USAGE, message: message.into() }
+    }
+
+    /// A failure that was told in full before.
+    pub(super) fn told() -> Self {
+        Self { exit: Self::FAILED, message: String::new() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::failed(format!("{error:#}"))
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        // A reader that has enough (`| head`) is not a failure worth a word.
+        if error.kind() == std::io::ErrorKind::BrokenPipe { Self::told() } else { Self::failed(error.to_string()) }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let exit = match status.code() {
+            Code::Unavailable => Self::UNREACHABLE,
+            Code::Unauthenticated | Code::PermissionDenied => Self::UNAUTHORISED,
+            _ => Self::FAILED,
+        };
+        let message = match status.code() {
+            Code::Unimplemented => "the server does not know this command: it is another version".to_owned(),
+            _ if status.message().is_empty() => format!("the server answered: {}", status.code()),
+            _ => status.message().to_owned(),
+        };
+        Self { exit, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(Status::unavailable("gone"), 3)]
+    #[case(Status::unauthenticated("who"), 4)]
+    #[case(Status::permission_denied("no"), 4)]
+    #[case(Status::not_found("what"), 1)]
+    fn each_kind_of_failure_has_its_exit_code(#[case] status: Status, #[case] exit: u8) {
+        assert_eq!(Failure::from(status).exit, exit);
+    }
+}
