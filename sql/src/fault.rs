@@ -32,6 +32,7 @@ pub(crate) fn planning(error: &DataFusionError) -> Error {
     match root {
         DataFusionError::ResourcesExhausted(_) => memory(),
         DataFusionError::External(source) => external(source.as_ref()),
+        DataFusionError::NotImplemented(message) => unsupported(message),
         DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
             Error::Invalid { message: told(root), line: None, column: None }
         }
@@ -61,8 +62,15 @@ pub(crate) fn execution(error: &DataFusionError) -> Error {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => memory(),
         DataFusionError::External(source) => external(source.as_ref()),
+        DataFusionError::NotImplemented(message) => unsupported(message),
         root => Error::Execution { message: told(root) },
     }
+}
+
+/// A form of SQL that the engine cannot run; what follows the first bracket of its message is its own debug text.
+fn unsupported(message: &str) -> Error {
+    let told = message.split('(').next().unwrap_or_default().trim();
+    invalid(format!("not supported: {told}"))
 }
 
 fn external(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
@@ -109,7 +117,6 @@ fn told(error: &DataFusionError) -> String {
         DataFusionError::Execution(message) if message.contains("cast") || message.contains("Cast") => {
             return cast(message);
         }
-        DataFusionError::NotImplemented(message) => return first_sentence(message),
         DataFusionError::ParquetError(_) | DataFusionError::IoError(_) => "a file of the lake could not be read",
         DataFusionError::ObjectStore(_) => "the lake's store could not be read",
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => "the engine failed inside",

@@ -14,13 +14,14 @@ use crate::Error;
 /// Spells a select list and tells the columns that it gives, as far as they have names.
 pub(super) fn projection(items: &mut [SelectItem], walk: &mut Walk<'_>) -> Result<Vec<Col>, Error> {
     let mut columns = Vec::new();
-    for item in items {
+    // Fields of columns, with the names they could have: the planner would call them `p.name[family]`.
+    let mut fields: Vec<(usize, String)> = Vec::new();
+    for (position, item) in items.iter_mut().enumerate() {
         match item {
             SelectItem::UnnamedExpr(expr) => {
                 if let Some((name, data_type, is_nested)) = named(expr, walk)?.filter(|(name, ..)| !name.is_empty()) {
                     if is_nested {
-                        let alias = Ident::with_quote('"', &name);
-                        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                        fields.push((position, name.clone()));
                     }
                     columns.push(Col { name, data_type });
                 }
@@ -45,6 +46,15 @@ pub(super) fn projection(items: &mut [SelectItem], walk: &mut Walk<'_>) -> Resul
                 };
                 columns.extend(wildcard(&relations, options, walk)?);
             }
+        }
+    }
+    for (position, name) in fields {
+        // Two columns of one name would be refused, so a name that is taken is not given.
+        if columns.iter().filter(|col| col.name == name).count() == 1
+            && let Some(item) = items.get_mut(position)
+            && let SelectItem::UnnamedExpr(expr) = item
+        {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', &name) };
         }
     }
     Ok(columns)

@@ -1,7 +1,7 @@
 use std::ops::ControlFlow;
 
 use arrow::datatypes::DataType;
-use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, Query, Subscript, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, Query, Subscript, Value, VisitMut, VisitorMut};
 
 use super::{
     query::Walk,
@@ -100,11 +100,9 @@ fn access(
         _ => None,
     }));
     let mut data_type = None;
-    let mut is_known = false;
     if let Some(found) = look_up(scopes, &idents)? {
         idents = found.idents;
         data_type = found.data_type;
-        is_known = true;
     }
     let mut name = idents.last().map(name_of);
     **root = match <[Ident; 1]>::try_from(idents) {
@@ -115,8 +113,11 @@ fn access(
         match step {
             AccessExpr::Dot(Expr::Identifier(ident)) => {
                 let (spelled, inner) = field(data_type.as_ref(), ident);
-                *ident = if is_known { Ident { quote_style: Some('"'), ..spelled } } else { spelled };
-                name = Some(name_of(ident));
+                let text = name_of(&spelled);
+                // The planner knows a field after an index only as `['field']`.
+                let index = Expr::Value(Value::SingleQuotedString(text.clone()).with_span(ident.span));
+                *step = AccessExpr::Subscript(Subscript::Index { index });
+                name = Some(text);
                 data_type = inner;
             }
             AccessExpr::Subscript(Subscript::Index { .. }) => data_type = element(data_type),

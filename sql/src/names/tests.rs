@@ -117,7 +117,7 @@ fn resolved(sql: &str) -> Result<String, Error> {
 )]
 #[case::nested_fields(
     "SELECT NAME[1].FAMILY, p.name[1].givenname, activeperiod.STARTDATE FROM patient p",
-    r#"SELECT "name"[1]."family" AS "family", "p"."name"[1]."givenName" AS "givenName", "activePeriod"."startDate" AS "startDate" FROM "fhir"."r4"."patient" p"#
+    r#"SELECT "name"[1]['family'] AS "family", "p"."name"[1]['givenName'] AS "givenName", "activePeriod"."startDate" AS "startDate" FROM "fhir"."r4"."patient" p"#
 )]
 #[case::wildcards(
     "SELECT P.* EXCEPT (BIRTHDATE) FROM patient p",

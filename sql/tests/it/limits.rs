@@ -93,7 +93,7 @@ async fn memory_is_bounded_and_a_sort_spills() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_that_does_not_fit_is_tried_again_by_sorting() {
     let lake = Fixture::new().await;
-    let tight = Limits { memory_bytes: 32 << 20, ..limits() };
+    let tight = Limits { memory_bytes: 64 << 20, ..limits() };
     let session = lake.engine.session(&lake.admin, None).await.unwrap();
     let join = "SELECT count(*) FROM (SELECT x, repeat(x::text, 30) AS pad FROM range(0, 400000) t(x)) a \
                 JOIN (SELECT x, repeat(x::text, 30) AS pad FROM range(0, 400000) t(x)) b ON a.x = b.x \
