@@ -7,6 +7,7 @@
 #[allow(
     clippy::all,
     clippy::pedantic,
+    clippy::allow_attributes_without_reason,
     missing_debug_implementations,
     unreachable_pub,
     reason = "generated code follows the generator's rules"

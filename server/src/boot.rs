@@ -44,7 +44,7 @@ impl Server {
     /// # Errors
     /// What could not be opened and what to do about it. Nothing is left running.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        Self::start_with(config, Secrets::from_environment()).await
+        Box::pin(Self::start_with(config, Secrets::from_environment())).await
     }
 
     /// [`Server::start`] with the sources' passwords given.

@@ -92,7 +92,7 @@ async fn rows(app: &App, by: &Principal, name: &TableName, condition: &str) -> a
     }
     let session = app.engine.session(by, None).await?;
     let sql = format!("SELECT count(*) FROM {name}{condition}");
-    let batches: Vec<_> = session.query(&sql, &[], None).await?.batches.try_collect().await?;
+    let batches: Vec<_> = Box::pin(session.query(&sql, &[], None)).await?.batches.try_collect().await?;
     let first = batches.iter().find(|batch| batch.num_rows() > 0).context("a count has no row")?;
     let count = first.column(0).as_primitive_opt::<Int64Type>().context("a count is no number")?.value(0);
     Ok(u64::try_from(count)?)

@@ -86,6 +86,7 @@ impl From<mavis_catalog::Error> for ApiError {
             Error::Leased { .. } | Error::LeaseLost { .. } => {
                 Self::new(StatusCode::CONFLICT, "busy", error.to_string())
             }
+            Error::Refused { .. } => Self::new(StatusCode::CONFLICT, "refused", error.to_string()),
             Error::Open { .. } | Error::Corrupt { .. } | Error::Database(_) => Self::internal(&error),
         }
     }
