@@ -176,7 +176,7 @@ fn patient(rng: &mut StdRng, id: i64) -> Row {
         Some(hurried(rng, person.city)),
         or_nothing(rng, 0.15, person.phone),
         or_nothing(rng, 0.4, blood),
-        Some(created.format("%Y-%m-%d %H:%M:%S").to_string()),
+        Some(format!("{created} {:02}:{:02}:00", rng.random_range(7..19), rng.random_range(0..60))),
     ];
     (id, texts)
 }
