@@ -1,0 +1,105 @@
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// The value of an environment variable that `tests/setup` sets, or `None` (said on standard error) where it is not set.
+///
+/// # Panics
+/// Where `CI=true` and it is not set: a skipped test must not look like a passed one.
+fn counterpart(variable: &str, what: &str) -> Option<String> {
+    match std::env::var(variable) {
+        Ok(value) if !value.is_empty() => Some(value),
+        _ => {
+            skip(&format!("{what} is not there ({variable} is not set); run `make test`"));
+            None
+        }
+    }
+}
+
+fn skip(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
+    eprintln!("skipped: {why}");
+}
+
+/// A folder of the shared test data, which lies beside the project's folder on the machines that have it.
+#[must_use]
+pub fn shared(folder: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared").join(folder);
+    if path.is_dir() {
+        return Some(path);
+    }
+    skip(&format!("the shared test data `{folder}` is not there"));
+    None
+}
+
+/// The address of the S3 server.
+#[must_use]
+pub fn s3_endpoint() -> Option<String> {
+    counterpart("MAVIS_TEST_S3", "the S3 server")
+}
+
+/// The Python that has the Flight SQL driver.
+#[must_use]
+pub fn python() -> Option<PathBuf> {
+    counterpart("MAVIS_TEST_PYTHON", "the Python with the Flight SQL driver").map(PathBuf::from)
+}
+
+/// A database of its own on the PostgreSQL server, dropped with this value.
+#[derive(Debug)]
+pub struct Postgres {
+    admin: String,
+    /// `postgres://user@host:port/database`.
+    pub url: String,
+    pub host: String,
+    pub port: u16,
+    pub user: String,
+    pub database: String,
+}
+
+impl Postgres {
+    /// # Errors
+    /// When the server is there but does not answer.
+    pub fn create() -> Result<Option<Self>> {
+        let Some(admin) = counterpart("MAVIS_TEST_POSTGRES", "PostgreSQL") else { return Ok(None) };
+        let database = format!("e2e_{}", uuid::Uuid::new_v4().simple());
+        run_psql(&admin, &format!("CREATE DATABASE {database}"))?;
+        let (base, _) = admin.rsplit_once('/').context("no database in the URL")?;
+        let authority = base.strip_prefix("postgres://").context("not a postgres URL")?;
+        let (user, address) = authority.rsplit_once('@').context("no user in the URL")?;
+        let (host, port) = address.rsplit_once(':').context("no port in the URL")?;
+        Ok(Some(Self {
+            url: format!("{base}/{database}"),
+            host: host.to_owned(),
+            port: port.parse()?,
+            user: user.to_owned(),
+            database,
+            admin,
+        }))
+    }
+
+    /// Runs statements with `psql`.
+    ///
+    /// # Errors
+    /// With what psql said.
+    pub fn execute(&self, sql: &str) -> Result<String> {
+        run_psql(&self.url, sql)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Err(error) = run_psql(&self.admin, &format!("DROP DATABASE {} WITH (FORCE)", self.database)) {
+            eprintln!("database {} stays behind: {error}", self.database);
+        }
+    }
+}
+
+fn run_psql(url: &str, sql: &str) -> Result<String> {
+    let output =
+        Command::new("psql").args([url, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql]).output()?;
+    ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}
