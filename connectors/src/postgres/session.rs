@@ -1,0 +1,201 @@
+//! Connecting, and saying how far a connection got.
+
+use std::time::{Duration, Instant};
+
+use secrecy::ExposeSecret;
+use sqlx::{
+    ConnectOptions, Connection, Executor, PgConnection,
+    postgres::{PgConnectOptions, PgSslMode},
+};
+use tokio::net::{TcpStream, lookup_host};
+
+use super::{Inner, SslMode};
+use crate::{Error, Stage, StageOutcome, StageReport};
+
+/// Settings of every session: results that two readings write alike, and no time limit of the server's own on a table that
+/// takes long.
+const SETTINGS: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET TimeZone = 'UTC'; \
+                        SET extra_float_digits = 3; SET bytea_output = 'hex'; SET synchronize_seqscans = off; \
+                        SET statement_timeout = 0; SET search_path = pg_catalog; SET lc_monetary = 'C'";
+
+/// A connection in a read-only transaction that sees one state of the database.
+pub(super) async fn open(inner: &Inner) -> Result<PgConnection, Error> {
+    let mut connection = connect(inner).await?;
+    let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+    for statement in [SETTINGS, begin] {
+        connection.execute(statement).await.map_err(|error| refused(inner, Stage::Read, &error))?;
+    }
+    Ok(connection)
+}
+
+async fn connect(inner: &Inner) -> Result<PgConnection, Error> {
+    let params = &inner.params;
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .host(&params.host)
+        .port(params.port)
+        .username(&params.user)
+        .database(&params.database)
+        .application_name("mavis")
+        .ssl_mode(match params.sslmode {
+            SslMode::Disable => PgSslMode::Disable,
+            SslMode::Prefer => PgSslMode::Prefer,
+            SslMode::Require => PgSslMode::Require,
+            SslMode::VerifyCa => PgSslMode::VerifyCa,
+            SslMode::VerifyFull => PgSslMode::VerifyFull,
+        });
+    if let Some(password) = &inner.password {
+        options = options.password(password.expose_secret());
+    }
+    let limit = Duration::from_secs(params.connect_timeout_seconds);
+    match tokio::time::timeout(limit, options.disable_statement_logging().connect()).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(connect_error(inner, &error)),
+        Err(_) => Err(Error::Unreachable {
+            endpoint: inner.endpoint(),
+            stage: Stage::Route,
+            reason: format!("no answer within {} s; is a VPN or a firewall in the way?", limit.as_secs()),
+        }),
+    }
+}
+
+/// Which stage an error while connecting belongs to, by SQLSTATE class
+/// (PostgreSQL documentation, appendix A "PostgreSQL Error Codes").
+fn connect_error(inner: &Inner, error: &sqlx::Error) -> Error {
+    let endpoint = inner.endpoint();
+    let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
+    match code.as_str() {
+        "28P01" | "28000" => Error::Refused {
+            endpoint,
+            stage: Stage::Login,
+            reason: login_advice(inner),
+        },
+        "3D000" => Error::Refused {
+            endpoint,
+            stage: Stage::Database,
+            reason: format!("there is no database `{}`; check `database`", inner.params.database),
+        },
+        "53300" => Error::Unreachable { endpoint, stage: Stage::Database, reason: "too many connections".to_owned() },
+        "57P03" => Error::Unreachable { endpoint, stage: Stage::Database, reason: "the server is starting up".to_owned() },
+        "" => match error {
+            // A server that asks for a password when there is none to give ends in a protocol error of the driver.
+            sqlx::Error::Io(error) => {
+                Error::Unreachable { endpoint, stage: Stage::Route, reason: error.kind().to_string() }
+            }
+            sqlx::Error::Tls(_) => Error::Refused {
+                endpoint,
+                stage: Stage::Database,
+                reason: "TLS could not be agreed on; check `sslmode` and the server's certificate".to_owned(),
+            },
+            _ if inner.password.is_none() => Error::Refused { endpoint, stage: Stage::Login, reason: login_advice(inner) },
+            _ => Error::Refused {
+                endpoint,
+                stage: Stage::Database,
+                reason: "what answers there does not speak PostgreSQL's protocol; check host and port".to_owned(),
+            },
+        },
+        code => Error::Refused { endpoint, stage: Stage::Database, reason: format!("the server said {code}") },
+    }
+}
+
+fn login_advice(inner: &Inner) -> String {
+    let user = &inner.params.user;
+    let variable = &inner.variable;
+    if inner.password.is_some() {
+        format!("user `{user}` was not let in; check the password in {variable} and the server's pg_hba.conf")
+    } else {
+        format!("user `{user}` was not let in without a password; set the environment variable {variable}")
+    }
+}
+
+/// An error of a statement: its SQLSTATE and what that means here. Messages of the server are not passed on, since they
+/// may quote values.
+pub(super) fn refused(inner: &Inner, stage: Stage, error: &sqlx::Error) -> Error {
+    let endpoint = inner.endpoint();
+    let Some(code) = error.as_database_error().and_then(|error| error.code()) else {
+        return Error::Interrupted { place: endpoint, reason: "the connection broke".to_owned() };
+    };
+    match code.as_ref() {
+        "57014" | "57P01" | "57P02" | "40001" | "55P03" | "53300" | "53200" => Error::Interrupted {
+            place: endpoint,
+            reason: format!("the server ended the statement ({code})"),
+        },
+        "42501" => Error::Refused {
+            endpoint,
+            stage,
+            reason: format!("user `{}` has no right to read it (42501); GRANT SELECT", inner.params.user),
+        },
+        "42P01" => Error::Refused { endpoint, stage, reason: "the table is no longer there (42P01)".to_owned() },
+        code => Error::Refused { endpoint, stage, reason: format!("the server said {code}") },
+    }
+}
+
+/// Name, route, SSH, database, login, read, in this order, up to the first that fails.
+pub(super) async fn check(inner: &Inner) -> Vec<StageReport> {
+    let mut reports = Vec::new();
+    let mut timer = Instant::now();
+    let mut report = |stage, outcome, message: String| {
+        let millis = u64::try_from(timer.elapsed().as_millis()).unwrap_or(u64::MAX);
+        reports.push(StageReport { stage, outcome, message, millis });
+        timer = Instant::now();
+    };
+    let params = &inner.params;
+    let limit = Duration::from_secs(params.connect_timeout_seconds);
+
+    let address = match tokio::time::timeout(limit, lookup_host((params.host.as_str(), params.port))).await {
+        Ok(Ok(mut addresses)) => addresses.next(),
+        _ => None,
+    };
+    let Some(address) = address else {
+        report(Stage::Name, StageOutcome::Failed, format!("the name `{}` does not resolve; check `host`", params.host));
+        return reports;
+    };
+    report(Stage::Name, StageOutcome::Passed, format!("`{}` is {}", params.host, address.ip()));
+
+    match tokio::time::timeout(limit, TcpStream::connect((params.host.as_str(), params.port))).await {
+        Ok(Ok(_)) => report(Stage::Route, StageOutcome::Passed, format!("port {} is open", params.port)),
+        Ok(Err(error)) => {
+            let message = format!("port {} does not answer ({}); is the server up?", params.port, error.kind());
+            report(Stage::Route, StageOutcome::Failed, message);
+            return reports;
+        }
+        Err(_) => {
+            let message = format!("no answer within {} s; is a VPN or a firewall in the way?", limit.as_secs());
+            report(Stage::Route, StageOutcome::Failed, message);
+            return reports;
+        }
+    }
+    report(Stage::Ssh, StageOutcome::Skipped, "no tunnel is declared".to_owned());
+
+    match connect(inner).await {
+        Ok(connection) => {
+            report(Stage::Database, StageOutcome::Passed, format!("database `{}` is there", params.database));
+            report(Stage::Login, StageOutcome::Passed, format!("user `{}` is let in", params.user));
+            if connection.close().await.is_err() {
+                report(Stage::Read, StageOutcome::Failed, "the connection broke".to_owned());
+                return reports;
+            }
+        }
+        Err(error) => {
+            if let Error::Refused { stage: Stage::Login, .. } = &error {
+                report(Stage::Database, StageOutcome::Passed, "a PostgreSQL server answers".to_owned());
+            }
+            let (stage, message) = match error {
+                Error::Refused { stage, reason, .. } | Error::Unreachable { stage, reason, .. } => (stage, reason),
+                other => (Stage::Database, other.to_string()),
+            };
+            report(stage, StageOutcome::Failed, message);
+            return reports;
+        }
+    }
+
+    match super::discover::count_readable(inner).await {
+        Ok(0) => report(
+            Stage::Read,
+            StageOutcome::Failed,
+            format!("user `{}` can read no table of what is declared; GRANT SELECT", params.user),
+        ),
+        Ok(tables) => report(Stage::Read, StageOutcome::Passed, format!("{tables} tables can be read")),
+        Err(error) => report(Stage::Read, StageOutcome::Failed, error.to_string()),
+    }
+    reports
+}
