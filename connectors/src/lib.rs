@@ -11,6 +11,7 @@ mod fhir_files;
 pub mod frame;
 mod objects;
 mod params;
+pub mod postgres;
 mod reading;
 mod registry;
 mod secret;
@@ -23,8 +24,8 @@ pub use fhir_files::{FhirFiles, FhirFilesParams};
 pub use params::SourceSpec;
 pub use registry::{Registry, SourceKind};
 pub use secret::Secrets;
-pub use sqlite::{Sqlite, SqliteParams};
 pub use source::{
     Discovery, ForeignKey, ReadItem, ReadMode, ReadRequest, ReadStream, Selection, Source, SourceColumn, SourceTable,
     StageOutcome, StageReport, TableKind, TableRef,
 };
+pub use sqlite::{Sqlite, SqliteParams};

@@ -1,8 +1,8 @@
 //! Readings that run on a thread of their own: the decoders are synchronous, the stream they feed is not.
 
+use arrow::array::RecordBatch;
 use futures::{StreamExt, stream};
 use mavis_types::Cursor;
-use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
 
 use crate::{Error, ReadItem, ReadStream};

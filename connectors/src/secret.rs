@@ -51,10 +51,7 @@ impl Secrets {
     /// The password of `kind` for the source `name`; an empty variable counts as absent.
     #[must_use]
     pub fn password(&self, kind: &str, name: &str) -> Option<SecretString> {
-        self.variables
-            .get(&Self::variable(kind, name))
-            .filter(|secret| !secret.expose_secret().is_empty())
-            .cloned()
+        self.variables.get(&Self::variable(kind, name)).filter(|secret| !secret.expose_secret().is_empty()).cloned()
     }
 
     /// Settings and keys of object stores, as their variables are called in lower case (`aws_access_key_id`, ...).

@@ -80,8 +80,7 @@ impl Reading {
         let schema: SchemaRef = Arc::new(Schema::new(
             fields.into_iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>(),
         ));
-        let aligned: Vec<RecordBatch> =
-            self.batches.iter().filter_map(|batch| align(batch, &schema)).collect();
+        let aligned: Vec<RecordBatch> = self.batches.iter().filter_map(|batch| align(batch, &schema)).collect();
         concat_batches(&schema, &aligned).ok()
     }
 }

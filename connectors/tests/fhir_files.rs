@@ -61,7 +61,8 @@ fn end(reading: &Reading) -> Option<Cursor> {
 async fn the_contract_holds_over_ndjson_bundles_and_compressed_files() {
     let folder = TempDir::new().unwrap();
     let lines: String = (0..30).map(|number| observation(number) + "\n").collect();
-    fs::write(folder.path().join("a.ndjson"), lines + "\nbroken\n{\"resourceType\":\"Observation\",\n{\"id\":1}\n").unwrap();
+    fs::write(folder.path().join("a.ndjson"), lines + "\nbroken\n{\"resourceType\":\"Observation\",\n{\"id\":1}\n")
+        .unwrap();
     fs::write(folder.path().join("b.json.bz2"), bz2(&bundle(9))).unwrap();
     fs::write(folder.path().join("c.json"), r#"{"resourceType":"Patient","id":"alone"}"#).unwrap();
     fs::create_dir(folder.path().join("below")).unwrap();

@@ -56,8 +56,9 @@ const HOSPITAL: &str = "
 async fn the_contract_holds_for_snapshots_and_for_cursor_columns() {
     let folder = TempDir::new().unwrap();
     let (path, _writer) = database(&folder, HOSPITAL).await;
-    let tables =
-        || Expectation::default().table("hms_service", 2).table("hms_patient", 40).table("majeurs", 23).table("vide", 0);
+    let tables = || {
+        Expectation::default().table("hms_service", 2).table("hms_patient", 40).table("majeurs", 23).table("vide", 0)
+    };
     assert_contract(source(&path, json!({})).as_ref(), tables()).await;
     let incremental = source(&path, json!({"cursor_columns": {"hms_patient": "modifie"}}));
     assert_contract(incremental.as_ref(), tables()).await;

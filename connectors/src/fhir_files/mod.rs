@@ -56,7 +56,8 @@ pub struct FhirFiles;
 
 impl SourceKind for FhirFiles {
     const NAME: &'static str = "fhir_files";
-    const SUMMARY: &'static str = "FHIR resources in NDJSON files and Bundles, plain or compressed, on disk or in an object store";
+    const SUMMARY: &'static str =
+        "FHIR resources in NDJSON files and Bundles, plain or compressed, on disk or in an object store";
     type Params = FhirFilesParams;
 
     fn connect(name: &str, params: FhirFilesParams, secrets: &Secrets) -> Result<BoxedSource, Error> {
@@ -65,8 +66,10 @@ impl SourceKind for FhirFiles {
         for (kind, paths) in params.keys {
             let parsed: Result<Vec<record::KeyPath>, String> =
                 paths.iter().map(|path| record::KeyPath::parse(path)).collect();
-            let parsed =
-                parsed.map_err(|reason| Error::Params { source_name: name.to_owned(), reason: format!("`keys.{kind}`: {reason}") })?;
+            let parsed = parsed.map_err(|reason| Error::Params {
+                source_name: name.to_owned(),
+                reason: format!("`keys.{kind}`: {reason}"),
+            })?;
             keys.insert(kind, parsed);
         }
         Ok(Arc::new(FhirSource { shared: Arc::new(Shared { location, keys, scans: scan::Scans::default() }) }))

@@ -22,7 +22,11 @@ pub(super) struct Record {
 pub(super) enum Found {
     Record(Record),
     /// Not a resource; `kind` where the text still names one.
-    Reject { kind: Option<String>, reason: String, payload: String },
+    Reject {
+        kind: Option<String>,
+        reason: String,
+        payload: String,
+    },
 }
 
 #[derive(Deserialize)]
@@ -111,14 +115,20 @@ fn from_value(text: &str, what: &str) -> Vec<Found> {
 }
 
 fn from_entry(raw: &RawValue) -> Found {
-    let refuse =
-        |kind: Option<String>, reason: &str| Found::Reject { kind, reason: reason.to_owned(), payload: raw.get().to_owned() };
+    let refuse = |kind: Option<String>, reason: &str| Found::Reject {
+        kind,
+        reason: reason.to_owned(),
+        payload: raw.get().to_owned(),
+    };
     let Ok(entry) = serde_json::from_str::<Entry<'_>>(raw.get()) else {
         return refuse(None, "the Bundle entry is not one (fullUrl, resource, request)");
     };
     let Some(resource) = entry.resource else { return refuse(None, "the Bundle entry has no resource") };
     let Ok(head) = serde_json::from_str::<Head>(resource.get()) else {
-        return refuse(named_type(resource.get()), "the Bundle entry's resource is not a JSON object with unique members");
+        return refuse(
+            named_type(resource.get()),
+            "the Bundle entry's resource is not a JSON object with unique members",
+        );
     };
     let Some(kind) = head.resource_type.as_ref().and_then(Value::as_str).filter(|kind| is_type_name(kind)) else {
         return refuse(None, "the Bundle entry's resource has no resourceType that names a type");
@@ -273,8 +283,10 @@ mod tests {
     #[test]
     fn the_text_of_a_resource_stays_as_it_came() {
         let text = r#"{"resourceType":"Observation", "id":"a","valueQuantity":{"value":1.10},"x":"\u00e9"}"#;
-        let bundle = format!(r#"{{"resourceType":"Bundle","entry":[{{"fullUrl":"urn:uuid:1","resource":{text},
-            "request":{{"method":"POST","url":"Observation","ifNoneExist":"identifier=1"}}}}]}}"#);
+        let bundle = format!(
+            r#"{{"resourceType":"Bundle","entry":[{{"fullUrl":"urn:uuid:1","resource":{text},
+            "request":{{"method":"POST","url":"Observation","ifNoneExist":"identifier=1"}}}}]}}"#
+        );
         let expected = Record {
             kind: "Observation".to_owned(),
             id: Some("a".to_owned()),
@@ -298,7 +310,11 @@ mod tests {
     #[case("{}", None, "the line has no resourceType that names a type")]
     #[case(r#"{"resourceType":"../x"}"#, None, "the line has no resourceType that names a type")]
     #[case("[1]", None, "the line is not a JSON object with unique members")]
-    #[case(r#"{"resourceType":"Patient","id":"1","id":"2"}"#, Some("Patient"), "the line is not a JSON object with unique members")]
+    #[case(
+        r#"{"resourceType":"Patient","id":"1","id":"2"}"#,
+        Some("Patient"),
+        "the line is not a JSON object with unique members"
+    )]
     fn a_line_that_is_no_resource_says_why(#[case] line: &str, #[case] kind: Option<&str>, #[case] why: &str) {
         assert_eq!(reason(&from_line(line.as_bytes())), (kind, why));
     }

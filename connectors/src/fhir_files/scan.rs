@@ -56,7 +56,11 @@ impl Scans {
         if let Some(scan) = self.known(entry) {
             return Ok(scan);
         }
-        let mut room = if is_large_ndjson(entry) { 0 } else { SPOOL_BUDGET_BYTES.saturating_sub(self.kept_bytes.load(Ordering::Relaxed)) };
+        let mut room = if is_large_ndjson(entry) {
+            0
+        } else {
+            SPOOL_BUDGET_BYTES.saturating_sub(self.kept_bytes.load(Ordering::Relaxed))
+        };
         let mut raw: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let mut raw_bytes = 0;
@@ -82,7 +86,8 @@ impl Scans {
             Err(Halt::Dropped) => Place::default(),
         };
         let kept = if room > 0 {
-            let compress = |(table, buffer): (String, Vec<u8>)| Some((table, zstd::encode_all(buffer.as_slice(), 1).ok()?));
+            let compress =
+                |(table, buffer): (String, Vec<u8>)| Some((table, zstd::encode_all(buffer.as_slice(), 1).ok()?));
             raw.into_iter().map(compress).collect::<Option<BTreeMap<_, _>>>()
         } else {
             None

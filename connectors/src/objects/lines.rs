@@ -125,10 +125,7 @@ mod tests {
         while let Some(line) = lines.next_line().unwrap() {
             found.push((line.bytes, line.number, line.start, line.is_terminated));
         }
-        assert_eq!(
-            found,
-            [(b"a".to_vec(), 1, 0, true), (b"".to_vec(), 2, 3, true), (b"last".to_vec(), 3, 4, false)]
-        );
+        assert_eq!(found, [(b"a".to_vec(), 1, 0, true), (b"".to_vec(), 2, 3, true), (b"last".to_vec(), 3, 4, false)]);
         assert_eq!((lines.offset(), lines.number()), (8, 3));
         assert_eq!(lines.fingerprint(), (8, fingerprint(b"a\r\n\nlast")));
     }

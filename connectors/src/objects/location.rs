@@ -179,7 +179,8 @@ impl Location {
             message,
             millis: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
-        let mut stages = vec![report(Stage::Name, StageOutcome::Passed, format!("`{}` is a place for files", self.shown))];
+        let mut stages =
+            vec![report(Stage::Name, StageOutcome::Passed, format!("`{}` is a place for files", self.shown))];
         let entries = match self.list().await {
             Ok(entries) => entries,
             Err(error) => {
@@ -231,7 +232,9 @@ fn remote(
         "gs" => &["google_"],
         "az" | "adl" | "azure" | "abfs" | "abfss" => &["azure_"],
         "http" | "https" => &["aws_", "azure_"],
-        other => return Err(format!("`path`: there is no store `{other}://`: use s3, gs, abfss, http or a local path")),
+        other => {
+            return Err(format!("`path`: there is no store `{other}://`: use s3, gs, abfss, http or a local path"));
+        }
     };
     let mut options: BTreeMap<String, String> = secrets
         .store_options()

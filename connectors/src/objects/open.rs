@@ -1,8 +1,8 @@
 use std::io::{self, Read};
 
+use bytes::Bytes;
 use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
-use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
@@ -78,8 +78,7 @@ fn body(
     entry: &FileEntry,
     options: GetOptions,
 ) -> Result<Box<dyn Read + Send>, Error> {
-    let result =
-        runtime.block_on(store.get_opts(&entry.path, options)).map_err(|error| location.error(&error))?;
+    let result = runtime.block_on(store.get_opts(&entry.path, options)).map_err(|error| location.error(&error))?;
     Ok(Box::new(Body { stream: result.into_stream(), runtime: runtime.clone(), chunk: Bytes::new() }))
 }
 

@@ -63,20 +63,15 @@ impl Places {
     pub(crate) fn next(&self, location: &Location, runtime: &Handle, entry: &FileEntry) -> Result<Next, Error> {
         let Some(place) = self.files.get(&entry.name) else { return Ok(Next::From { offset: 0, record: 0 }) };
         if place.stamp == entry.stamp {
-            return Ok(if place.done {
-                Next::Skip
-            } else {
-                Next::From { offset: place.offset, record: place.record }
-            });
+            return Ok(if place.done { Next::Skip } else { Next::From { offset: place.offset, record: place.record } });
         }
         let (length, hash) = place.tail;
         if length == 0 || entry.size < place.offset || length > place.offset {
             return Ok(Next::Changed);
         }
         let range = place.offset - length..place.offset;
-        let bytes = runtime
-            .block_on(location.store().get_range(&entry.path, range))
-            .map_err(|error| location.error(&error))?;
+        let bytes =
+            runtime.block_on(location.store().get_range(&entry.path, range)).map_err(|error| location.error(&error))?;
         Ok(if fingerprint(&bytes) == hash {
             Next::From { offset: place.offset, record: place.record }
         } else {

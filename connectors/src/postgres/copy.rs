@@ -199,7 +199,9 @@ impl Batches {
                 (Column::Timestamp(builder), arrow::datatypes::DataType::Timestamp(_, Some(zone))) => {
                     Arc::new(builder.finish().with_timezone(Arc::clone(zone))) as ArrayRef
                 }
-                (Column::Numeric(builder, _), data_type) => Arc::new(builder.finish().with_data_type(data_type.clone())),
+                (Column::Numeric(builder, _), data_type) => {
+                    Arc::new(builder.finish().with_data_type(data_type.clone()))
+                }
                 (column, _) => column.builder().finish(),
             })
             .collect();
@@ -260,9 +262,9 @@ impl Column {
             }
             Self::Text(_) => std::str::from_utf8(value).map(|_| ()).map_err(|_| "text that is not UTF-8"),
             Self::Bytes(_) => Ok(()),
-            Self::Numeric(_, scale) => {
-                numeric::scaled(value, *scale).map(|_| ()).ok_or("a number that is NaN or has no place in its precision")
-            }
+            Self::Numeric(_, scale) => numeric::scaled(value, *scale)
+                .map(|_| ())
+                .ok_or("a number that is NaN or has no place in its precision"),
         }
     }
 
@@ -367,7 +369,8 @@ mod tests {
     fn a_stream_cut_anywhere_gives_the_same_rows() {
         let bytes = stream(&[&[Some(&[0, 0, 0, 7]), Some(b"seven")], &[None, Some(b"")], &[Some(&[0, 0, 1, 0]), None]]);
         for cut in 0..=bytes.len() {
-            let schema = Schema::new(vec![Field::new("n", DataType::Int32, true), Field::new("t", DataType::Utf8, true)]);
+            let schema =
+                Schema::new(vec![Field::new("n", DataType::Int32, true), Field::new("t", DataType::Utf8, true)]);
             let mut batches = Batches::new(Arc::new(schema), &[Wire::Int32, Wire::Text], Infinity::Reject);
             let mut rows = Rows::default();
             for part in [&bytes[..cut], &bytes[cut..]] {

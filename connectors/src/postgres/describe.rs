@@ -91,7 +91,5 @@ pub(super) async fn table(
 ) -> Result<Vec<Described>, Error> {
     let schema = inner.schema_of(table).to_owned();
     let mut found = columns(inner, connection, std::slice::from_ref(&schema), Some(&table.name)).await?;
-    found
-        .remove(&(schema, table.name.clone()))
-        .ok_or_else(|| Error::NoSuchTable { table: table.to_string() })
+    found.remove(&(schema, table.name.clone())).ok_or_else(|| Error::NoSuchTable { table: table.to_string() })
 }

@@ -89,7 +89,10 @@ async fn schemas(inner: &Inner, connection: &mut PgConnection) -> Result<Vec<Str
     if !inner.params.schemas.is_empty() {
         return Ok(inner.params.schemas.clone());
     }
-    sqlx::query_scalar(SCHEMAS).fetch_all(connection).await.map_err(|error| session::refused(inner, Stage::Read, &error))
+    sqlx::query_scalar(SCHEMAS)
+        .fetch_all(connection)
+        .await
+        .map_err(|error| session::refused(inner, Stage::Read, &error))
 }
 
 async fn list(inner: &Inner, connection: &mut PgConnection, selection: &Selection) -> Result<Vec<Listed>, Error> {
@@ -102,7 +105,10 @@ async fn list(inner: &Inner, connection: &mut PgConnection, selection: &Selectio
         // A pattern may name the default schema, although tables of it do not carry its name.
         let full = TableRef { schema: Some(listed.schema.clone()), name: listed.table.name.clone() };
         let takes = |selection: &Selection| {
-            let only = |include: &[String], exclude: &[String]| Selection { include: include.to_vec(), exclude: exclude.to_vec() };
+            let only = |include: &[String], exclude: &[String]| Selection {
+                include: include.to_vec(),
+                exclude: exclude.to_vec(),
+            };
             let included = only(&selection.include, &[]);
             let kept = only(&[], &selection.exclude);
             (included.takes(&listed.table) || included.takes(&full)) && kept.takes(&listed.table) && kept.takes(&full)

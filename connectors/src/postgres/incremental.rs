@@ -52,19 +52,27 @@ impl Place {
     }
 }
 
+/// A column of the table itself: an expression that is selected may carry the column's name, too.
+fn of_table(column: &str) -> String {
+    format!("t.{}", quote(column))
+}
+
+/// The key as PostgreSQL writes a row.
+fn row(key: &[String]) -> String {
+    if key.is_empty() {
+        return "NULL::text".to_owned();
+    }
+    format!("ROW({})::text", key.iter().map(|column| of_table(column)).collect::<Vec<_>>().join(", "))
+}
+
 /// The two expressions that an incremental reading selects besides the columns: the cursor's value and the key, as text.
 pub(super) fn expressions(column: &str, key: &[String]) -> [String; 2] {
-    let key = if key.is_empty() {
-        "NULL::text".to_owned()
-    } else {
-        format!("ROW({})::text", key.iter().map(|column| quote(column)).collect::<Vec<_>>().join(", "))
-    };
-    [format!("{}::text", quote(column)), key]
+    [format!("{}::text AS __mavis_cursor", of_table(column)), format!("{} AS __mavis_key", row(key))]
 }
 
 /// The rest of the statement: which rows, in which order.
 pub(super) fn condition(column: &str, cursor_type: &str, key: &[String], from: Option<&Place>) -> String {
-    let quoted = quote(column);
+    let quoted = of_table(column);
     let order = format!("ORDER BY {quoted} NULLS FIRST");
     let Some(place) = from else { return order };
     let last = format!("{}::{cursor_type}", literal(&place.last));
@@ -73,7 +81,7 @@ pub(super) fn condition(column: &str, cursor_type: &str, key: &[String], from: O
     } else if key.is_empty() {
         String::new()
     } else {
-        let [_, row] = expressions(column, key);
+        let row = row(key);
         let read: Vec<String> = place.read.iter().map(|key| literal(key)).collect();
         format!(" OR ({quoted} = {last} AND {row} <> ALL (ARRAY[{}]::text[]))", read.join(", "))
     };
@@ -102,6 +110,9 @@ mod tests {
             Place::pass(&mut place, "x", Some(&i.to_string()));
         }
         let sql = condition("at", "date", &["id".to_owned()], place.as_ref());
-        assert_eq!(sql, "WHERE \"at\" IS NULL OR \"at\" > E'x'::date OR \"at\" = E'x'::date ORDER BY \"at\" NULLS FIRST");
+        assert_eq!(
+            sql,
+            "WHERE t.\"at\" IS NULL OR t.\"at\" > E'x'::date OR t.\"at\" = E'x'::date ORDER BY t.\"at\" NULLS FIRST"
+        );
     }
 }

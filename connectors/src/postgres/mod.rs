@@ -22,9 +22,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{
-    Discovery, Error, ReadRequest, ReadStream, Secrets, Selection, Source, SourceKind, StageReport, TableRef,
-};
+use crate::{Discovery, Error, ReadRequest, ReadStream, Secrets, Selection, Source, SourceKind, StageReport, TableRef};
 
 /// Parameters of a PostgreSQL source.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

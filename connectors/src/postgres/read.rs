@@ -98,7 +98,7 @@ impl Reading<'_> {
         }
         let schema = quote(self.inner.schema_of(&self.request.table));
         let table = quote(&self.request.table.name);
-        format!("COPY (SELECT {} FROM {schema}.{table} {rest}) TO STDOUT (FORMAT BINARY)", expressions.join(", "))
+        format!("COPY (SELECT {} FROM {schema}.{table} AS t {rest}) TO STDOUT (FORMAT BINARY)", expressions.join(", "))
     }
 
     async fn run(

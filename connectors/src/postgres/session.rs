@@ -64,18 +64,16 @@ fn connect_error(inner: &Inner, error: &sqlx::Error) -> Error {
     let endpoint = inner.endpoint();
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
     match code.as_str() {
-        "28P01" | "28000" => Error::Refused {
-            endpoint,
-            stage: Stage::Login,
-            reason: login_advice(inner),
-        },
+        "28P01" | "28000" => Error::Refused { endpoint, stage: Stage::Login, reason: login_advice(inner) },
         "3D000" => Error::Refused {
             endpoint,
             stage: Stage::Database,
             reason: format!("there is no database `{}`; check `database`", inner.params.database),
         },
         "53300" => Error::Unreachable { endpoint, stage: Stage::Database, reason: "too many connections".to_owned() },
-        "57P03" => Error::Unreachable { endpoint, stage: Stage::Database, reason: "the server is starting up".to_owned() },
+        "57P03" => {
+            Error::Unreachable { endpoint, stage: Stage::Database, reason: "the server is starting up".to_owned() }
+        }
         "" => match error {
             // A server that asks for a password when there is none to give ends in a protocol error of the driver.
             sqlx::Error::Io(error) => {
@@ -86,7 +84,9 @@ fn connect_error(inner: &Inner, error: &sqlx::Error) -> Error {
                 stage: Stage::Database,
                 reason: "TLS could not be agreed on; check `sslmode` and the server's certificate".to_owned(),
             },
-            _ if inner.password.is_none() => Error::Refused { endpoint, stage: Stage::Login, reason: login_advice(inner) },
+            _ if inner.password.is_none() => {
+                Error::Refused { endpoint, stage: Stage::Login, reason: login_advice(inner) }
+            }
             _ => Error::Refused {
                 endpoint,
                 stage: Stage::Database,
@@ -115,10 +115,9 @@ pub(super) fn refused(inner: &Inner, stage: Stage, error: &sqlx::Error) -> Error
         return Error::Interrupted { place: endpoint, reason: "the connection broke".to_owned() };
     };
     match code.as_ref() {
-        "57014" | "57P01" | "57P02" | "40001" | "55P03" | "53300" | "53200" => Error::Interrupted {
-            place: endpoint,
-            reason: format!("the server ended the statement ({code})"),
-        },
+        "57014" | "57P01" | "57P02" | "40001" | "55P03" | "53300" | "53200" => {
+            Error::Interrupted { place: endpoint, reason: format!("the server ended the statement ({code})") }
+        }
         "42501" => Error::Refused {
             endpoint,
             stage,

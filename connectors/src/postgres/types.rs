@@ -37,7 +37,10 @@ pub(super) enum Wire {
     Time,
     Uuid,
     /// NUMERIC with a declared precision of at most 38.
-    Numeric { precision: u8, scale: u8 },
+    Numeric {
+        precision: u8,
+        scale: u8,
+    },
     /// An unsigned 32-bit object id.
     Oid,
 }

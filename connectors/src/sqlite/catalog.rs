@@ -68,10 +68,11 @@ pub(super) async fn tables(connection: &mut SqliteConnection) -> Result<Vec<Tabl
 }
 
 pub(super) async fn columns(connection: &mut SqliteConnection, table: &Table) -> Result<Vec<Declared>, sqlx::Error> {
-    let rows = sqlx::query("SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid")
-        .bind(&table.name)
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query("SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid")
+            .bind(&table.name)
+            .fetch_all(connection)
+            .await?;
     rows.iter()
         .map(|row| {
             Ok(Declared {
@@ -153,7 +154,8 @@ fn type_of(declared: &str, seen: &Seen) -> DataType {
     let upper = declared.to_ascii_uppercase();
     let has = |word: &str| upper.contains(word);
     let count = seen.integers + seen.reals + seen.texts + seen.blobs;
-    let numbers = if seen.reals == 0 && !(has("REAL") || has("FLOA") || has("DOUB") || has("NUMERIC") || has("DECIMAL")) {
+    let numbers = if seen.reals == 0 && !(has("REAL") || has("FLOA") || has("DOUB") || has("NUMERIC") || has("DECIMAL"))
+    {
         DataType::Int64
     } else if seen.exact_integers == seen.integers {
         DataType::Float64
@@ -195,10 +197,11 @@ pub(super) async fn key(
     if !primary.is_empty() {
         return Ok(primary.into_iter().map(|column| column.name.clone()).collect());
     }
-    let indexes = sqlx::query("SELECT name FROM pragma_index_list(?) WHERE \"unique\" = 1 AND partial = 0 ORDER BY seq DESC")
-        .bind(&table.name)
-        .fetch_all(&mut *connection)
-        .await?;
+    let indexes =
+        sqlx::query("SELECT name FROM pragma_index_list(?) WHERE \"unique\" = 1 AND partial = 0 ORDER BY seq DESC")
+            .bind(&table.name)
+            .fetch_all(&mut *connection)
+            .await?;
     for index in &indexes {
         let name: String = index.try_get(0)?;
         let parts = sqlx::query("SELECT name FROM pragma_index_info(?) ORDER BY seqno")

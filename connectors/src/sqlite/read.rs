@@ -49,9 +49,9 @@ pub(super) fn stream(
         _ => Place::default(),
     };
     let rowid = table.rowid(&columns);
-    let cursor_place = cursor_column.as_ref().and_then(|wanted| {
-        columns.iter().position(|column| column.name.eq_ignore_ascii_case(wanted))
-    });
+    let cursor_place = cursor_column
+        .as_ref()
+        .and_then(|wanted| columns.iter().position(|column| column.name.eq_ignore_ascii_case(wanted)));
     let parts = parts(&table, &columns, rowid, cursor_place, &place);
     let stream = try_stream! {
         let mut rows = Rows::new(&columns);
@@ -146,9 +146,7 @@ fn parts(
             bindings: Vec::new(),
         },
         Some((value, last)) => Part {
-            sql: format!(
-                "{select} WHERE {column} > ? OR ({column} = ? AND {rowid} > ?) ORDER BY {column}, {rowid}"
-            ),
+            sql: format!("{select} WHERE {column} > ? OR ({column} = ? AND {rowid} > ?) ORDER BY {column}, {rowid}"),
             bindings: vec![value.clone(), value.clone(), Json::from(*last)],
         },
     };
