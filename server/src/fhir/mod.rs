@@ -1,11 +1,35 @@
-//! The FHIR door, below `/fhir` of the HTTP door.
+//! The FHIR door, below `/fhir` of the HTTP door: FHIR R4 (4.0.1) REST, read-only.
+//!
+//! A request pins one published snapshot of the lake; the pages of a search carry it, signed, so that a walk over them sees
+//! one state ([`page`]). Resources are answered as they came: their text is stored, not made again. Every error is an
+//! OperationOutcome ([`outcome`]).
 
-use axum::Router;
+mod access;
+mod bundle;
+mod capability;
+mod negotiate;
+mod outcome;
+mod page;
+mod read;
+mod rows;
+mod search;
+
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+};
 
 use crate::App;
 
-/// Every route of the door, relative to `/fhir`. It puts [`crate::auth::require_token`] before all of them but
-/// `metadata`.
+/// Every route of the door, relative to `/fhir`. A token is asked for before all of them but `metadata`.
 pub fn router(app: &App) -> Router {
-    Router::new().with_state(app.clone())
+    let guarded = Router::new()
+        .route("/{type}", get(search::get))
+        .route("/{type}/_search", post(search::post))
+        .route("/{type}/{id}", get(read::read))
+        .route("/{type}/{id}/_history/{version}", get(read::vread))
+        .fallback(outcome::not_found)
+        .method_not_allowed_fallback(outcome::not_allowed)
+        .layer(middleware::from_fn_with_state(app.auth.clone(), access::require_token));
+    Router::new().route("/metadata", get(capability::metadata)).merge(guarded).with_state(app.clone())
 }

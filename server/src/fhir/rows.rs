@@ -1,0 +1,86 @@
+//! Rows of the FHIR zone as resources.
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{Int64Type, TimestampMicrosecondType},
+};
+use chrono::{DateTime, Utc};
+use datafusion::{dataframe::DataFrame, prelude::ident};
+use futures::TryStreamExt;
+use mavis_fhir::{ResourceType, shape::with_meta};
+use mavis_sql::{Error, Session};
+use mavis_types::{TableName, Zone};
+
+/// A resource as it is answered.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) id: String,
+    pub(super) version: i64,
+    pub(super) last_updated: DateTime<Utc>,
+    /// JSON with `id` and `meta` set; `None` for a version that says that the resource was deleted.
+    pub(super) json: Option<String>,
+}
+
+/// The columns that [`Stored`] is made of.
+pub(super) const COLUMNS: [&str; 4] = ["id", "__version", "__last_updated", "resource"];
+
+pub(super) fn current(resource: ResourceType) -> TableName {
+    TableName::new(Zone::Fhir, "r4", resource.table())
+}
+
+pub(super) fn history(resource: ResourceType) -> TableName {
+    TableName::new(Zone::Fhir, "r4_history", resource.table())
+}
+
+/// The table's frame; `None` where nothing of this type is there, or nothing that the caller may see: the two look alike.
+pub(super) async fn frame(session: &Session, table: &TableName) -> Result<Option<DataFrame>, Error> {
+    match session.table(table).await {
+        Ok(frame) => Ok(Some(frame)),
+        Err(Error::NoSuchTable { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The columns of [`COLUMNS`], as expressions.
+pub(super) fn columns() -> Vec<datafusion::logical_expr::Expr> {
+    COLUMNS.iter().map(|name| ident(*name)).collect()
+}
+
+/// Runs a frame that has the columns of [`COLUMNS`].
+pub(super) async fn fetch(session: &Session, frame: DataFrame) -> Result<Vec<Stored>, Error> {
+    let answer = session.run(frame, None).await?;
+    let batches: Vec<RecordBatch> = answer.batches.try_collect().await?;
+    let mut rows = Vec::new();
+    for batch in &batches {
+        read(batch, &mut rows)
+            .ok_or_else(|| Error::Execution { message: "a table of the FHIR zone has an unknown shape".to_owned() })?;
+    }
+    Ok(rows)
+}
+
+/// Runs a frame whose only column is a count.
+pub(super) async fn count(session: &Session, frame: DataFrame) -> Result<i64, Error> {
+    let answer = session.run(frame, None).await?;
+    let batches: Vec<RecordBatch> = answer.batches.try_collect().await?;
+    let first = batches.first().filter(|batch| batch.num_rows() == 1);
+    let counted = first.and_then(|batch| Some(batch.column(0).as_primitive_opt::<Int64Type>()?.value(0)));
+    counted.ok_or_else(|| Error::Execution { message: "a count has no single number".to_owned() })
+}
+
+fn read(batch: &RecordBatch, rows: &mut Vec<Stored>) -> Option<()> {
+    let text = |name: &str| {
+        let column = batch.column_by_name(name)?;
+        arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8).ok()
+    };
+    let (ids, resources) = (text("id")?, text("resource")?);
+    let (ids, resources) = (ids.as_string_opt::<i32>()?, resources.as_string_opt::<i32>()?);
+    let versions = batch.column_by_name("__version")?.as_primitive_opt::<Int64Type>()?;
+    let times = batch.column_by_name("__last_updated")?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    for row in 0..batch.num_rows() {
+        let (id, version) = (ids.value(row), versions.value(row));
+        let last_updated = DateTime::from_timestamp_micros(times.value(row))?;
+        let json = resources.is_valid(row).then(|| with_meta(resources.value(row), id, version, last_updated));
+        rows.push(Stored { id: id.to_owned(), version, last_updated, json });
+    }
+    Some(())
+}
