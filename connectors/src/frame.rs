@@ -10,7 +10,7 @@ use std::{mem::transmute, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, RecordBatch, make_array},
-    compute::{cast_with_options, CastOptions},
+    compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Field, Fields, Schema, TimeUnit},
     ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi, to_ffi},
 };

@@ -140,8 +140,8 @@ fn flatten(mut fields: Map<String, Value>, is_postgres: bool, wrong: &mut Vec<St
             },
         }
         for field in fields.keys() {
-            let known =
-                ["ssh", "schemas", "tables_to_include", "tables_to_exclude", "cursor_columns"].contains(&field.as_str());
+            let known = ["ssh", "schemas", "tables_to_include", "tables_to_exclude", "cursor_columns"]
+                .contains(&field.as_str());
             if !known {
                 wrong.push(format!("`{field}` is not a field of a postgres entry"));
             }

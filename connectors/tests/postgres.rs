@@ -67,7 +67,7 @@ async fn postgres_keeps_the_contract() {
     let Some(database) = Database::with(
         "CREATE SCHEMA lab;
          CREATE TABLE patient (id int PRIMARY KEY, name text);
-         CREATE TABLE lab.result (id int, at timestamptz);
+         CREATE TABLE lab.result (id int PRIMARY KEY, at timestamptz);
          CREATE VIEW adults AS SELECT * FROM patient WHERE id > 18;
          INSERT INTO patient SELECT i, 'n' || i FROM generate_series(1, 2500) i;
          INSERT INTO lab.result SELECT i, now() FROM generate_series(1, 10) i;",
@@ -280,6 +280,18 @@ async fn a_check_stops_at_the_stage_that_fails() {
     }
     let reports = database.source(json!({})).check().await;
     assert!(reports.iter().all(|report| report.outcome != StageOutcome::Failed), "{reports:?}");
+}
+
+#[tokio::test]
+async fn a_table_without_a_key_is_not_read_by_a_cursor_column() {
+    let Some(database) = Database::with("CREATE TABLE t (at date); INSERT INTO t VALUES ('2024-01-01')").await else {
+        return;
+    };
+    let source = database.source(json!({ "cursor_columns": { "t": "at" } }));
+    let discovery = source.discover(&Selection::default()).await.unwrap();
+    assert!(discovery.tables.is_empty() && discovery.failures[0].1.contains("key"), "{discovery:?}");
+    let error = read_all(&*source, ReadRequest::whole(table("t"))).await.unwrap_err().to_string();
+    assert!(error.contains("cursor_columns"), "{error}");
 }
 
 #[test]

@@ -54,6 +54,10 @@ const FOREIGN_KEYS: &str = "
     WHERE f.contype = 'f' AND f.conparentid = 0 AND n.nspname = ANY($1)
     ORDER BY n.nspname, c.relname, f.conname";
 
+/// Why a table without a key is not read incrementally.
+pub(super) const KEYLESS: &str = "a table of `cursor_columns` needs a primary key, or a unique key of columns that are \
+                                  never null; without one, take it out of `cursor_columns` and it is compared whole";
+
 pub(super) async fn discover(inner: &Inner, selection: &Selection) -> Result<Discovery, Error> {
     let mut connection = session::open(inner).await?;
     let discovery = read_catalogs(inner, &mut connection, selection).await;
@@ -185,6 +189,11 @@ async fn read_catalogs(
             continue;
         }
         let key = keys.remove(&place).unwrap_or_default();
+        if cursor.is_some() && key.is_empty() {
+            // Rows that share the cursor's last value could not be told apart.
+            discovery.failures.push((found.table, KEYLESS.to_owned()));
+            continue;
+        }
         let has = |name: &String| described.iter().any(|described| described.column.name == *name);
         discovery.tables.push(SourceTable {
             kind: found.kind,

@@ -18,7 +18,7 @@ const REMEMBERED: usize = 10_000;
 pub(super) struct Place {
     /// The last value read, as PostgreSQL writes it.
     last: String,
-    /// Keys of the rows of that value that were read, as PostgreSQL writes a row; empty where the table has no key.
+    /// Keys of the rows of that value that were read, as PostgreSQL writes a row.
     #[serde(default)]
     read: Vec<String>,
     /// More rows share the value than are remembered.
@@ -59,9 +59,6 @@ fn of_table(column: &str) -> String {
 
 /// The key as PostgreSQL writes a row.
 fn row(key: &[String]) -> String {
-    if key.is_empty() {
-        return "NULL::text".to_owned();
-    }
     format!("ROW({})::text", key.iter().map(|column| of_table(column)).collect::<Vec<_>>().join(", "))
 }
 
@@ -78,8 +75,6 @@ pub(super) fn condition(column: &str, cursor_type: &str, key: &[String], from: O
     let last = format!("{}::{cursor_type}", literal(&place.last));
     let ties = if place.too_many {
         format!(" OR {quoted} = {last}")
-    } else if key.is_empty() {
-        String::new()
     } else {
         let row = row(key);
         let read: Vec<String> = place.read.iter().map(|key| literal(key)).collect();

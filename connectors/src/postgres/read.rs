@@ -64,6 +64,11 @@ impl Order {
             source_name: inner.name.clone(),
             reason: format!("`cursor_columns` names `{cursor}`, which table `{}` does not have", request.table),
         })?;
+        let key = discover::key(inner, connection, &request.table).await?;
+        if key.is_empty() {
+            let reason = format!("table `{}`: {}", request.table, discover::KEYLESS);
+            return Err(Error::Params { source_name: inner.name.clone(), reason });
+        }
         let from = match &request.from {
             None => None,
             Some(cursor) => Some(Place::from_cursor(cursor).ok_or_else(|| Error::Malformed {
@@ -71,12 +76,7 @@ impl Order {
                 reason: "its cursor is not one of this connector; ingest the table in full".to_owned(),
             })?),
         };
-        Ok(Self {
-            column: cursor.to_owned(),
-            column_type: column.column.source_type.clone(),
-            key: discover::key(inner, connection, &request.table).await?,
-            from,
-        })
+        Ok(Self { column: cursor.to_owned(), column_type: column.column.source_type.clone(), key, from })
     }
 }
 
