@@ -33,3 +33,27 @@ pub enum Error {
     #[error(transparent)]
     Query(#[from] datafusion::error::DataFusionError),
 }
+
+impl Error {
+    pub(crate) fn store(doing: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            let text = inner.to_string();
+            if !reason.contains(&text) {
+                reason = format!("{reason}: {text}");
+            }
+            source = inner.source();
+        }
+        Self::Store { doing: doing.to_owned(), reason }
+    }
+
+    /// An Arrow error of our own kernels; it names types, never values.
+    pub(crate) fn arrow(error: arrow::error::ArrowError) -> Self {
+        Self::Query(datafusion::error::DataFusionError::ArrowError(Box::new(error), None))
+    }
+
+    pub(crate) fn task(doing: &str, error: &tokio::task::JoinError) -> Self {
+        Self::Store { doing: doing.to_owned(), reason: format!("the task ended early: {error}") }
+    }
+}

@@ -2,46 +2,97 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
-use datafusion::catalog::TableProvider;
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::{catalog::TableProvider, logical_expr::lit};
+use mavis_types::{RunId, TableId};
 
-use crate::{Error, Writer};
+use crate::{
+    AppId, Error, Lake, WriteMode, Writer,
+    changes::last_changes,
+    table::version_of,
+    unit::{Kind, Work},
+    write::{Missing, Writing},
+};
 
 /// Name of the boolean column that a hop's input has after the table's own: true where the row is gone.
 pub const DELETED: &str = "__deleted";
 
 /// A unit whose transaction version is the input's Delta version.
 #[derive(Debug)]
-pub struct Hop {}
+pub struct Hop {
+    work: Work,
+    input: HopInput,
+}
 
 /// What the output has not seen yet.
 #[derive(Debug, Clone)]
 pub enum HopInput {
     /// The output is up to date.
     Nothing,
-    /// The last change of each key in `(from, to]`: the input's columns as of the change, and [`DELETED`].
+    /// The last change of each key in `(from, to]`: the input's columns as of the change, and [`DELETED`]. No rows where
+    /// the input was only rearranged; writing nothing then moves the hop on.
     Changes { rows: Arc<dyn TableProvider>, from: i64, to: i64 },
-    /// All rows at version `to`, to be compared by key and hash: a first hop, a new rule, or a feed that is gone.
+    /// All rows at version `to` (and [`DELETED`], false), to be compared by key and hash: a first hop, a new rule, a feed
+    /// that is gone, or an output without a key, in which changes cannot find their rows.
     Whole { rows: Arc<dyn TableProvider>, to: i64 },
+}
+
+pub(crate) async fn begin(lake: &Lake, input: TableId, output: TableId, rule: &str, run: RunId) -> Result<Hop, Error> {
+    let source = lake.opened(input).await?;
+    let mut work = Work::begin(lake, output, AppId::hop(input, rule), run, Kind::Hop).await?;
+    // The input is read after the lease was taken: a hop that waited sees what came meanwhile.
+    let table = source.newest().await?;
+    let to = version_of(&table)?;
+    work.sequence = to;
+    let changes = match work.previous {
+        Some(from) if from == to => return Ok(Hop { work, input: HopInput::Nothing }),
+        Some(from) if from < to && !work.table.key.is_empty() => {
+            let key = lake.catalog().table_by_id(input).await?.key;
+            let rows = last_changes(lake, (&table, &source.name, &source.location), &key, from, to).await?;
+            rows.map(|rows| HopInput::Changes { rows, from, to })
+        }
+        _ => None,
+    };
+    let input = match changes {
+        Some(changes) => changes,
+        None => HopInput::Whole { rows: whole(lake, input, to).await?, to },
+    };
+    Ok(Hop { work, input })
+}
+
+async fn whole(lake: &Lake, input: TableId, version: i64) -> Result<Arc<dyn TableProvider>, Error> {
+    let rows = lake.provider(input, Some(version)).await?;
+    Ok(lake.sessions().internal().read_table(rows)?.with_column(DELETED, lit(false))?.into_view())
 }
 
 impl Hop {
     #[must_use]
     pub fn input(&self) -> &HopInput {
-        todo!()
+        &self.input
     }
 
     /// Starts writing the output, with its key. Rows pushed replace those of their key; rows with [`DELETED`] true delete
-    /// it (they need only the key). For [`HopInput::Whole`], output rows of this input that were not pushed are deleted:
-    /// those for which the SQL condition `owned` over the output holds (`None`: all).
+    /// it (they need only the key, and do not count as read). For [`HopInput::Whole`], output rows of this input that were
+    /// not pushed are deleted whatever [`crate::End::whole`] says: those for which the SQL condition `owned` over the
+    /// output holds (`None`: all). Names in the condition are taken as they are written.
     ///
     /// # Errors
     /// As [`crate::Unit::write`].
     pub async fn write(self, schema: SchemaRef, owned: Option<&str>) -> Result<Writer, Error> {
-        let _ = (schema, owned);
-        todo!()
+        let schema: &Schema = &schema;
+        let writing = match self.input {
+            HopInput::Whole { .. } => {
+                Writing::start(self.work, WriteMode::Snapshot, schema, Missing::Delete, owned).await?
+            }
+            HopInput::Nothing | HopInput::Changes { .. } => {
+                Writing::start(self.work, WriteMode::Upsert, schema, Missing::IfWhole, None).await?
+            }
+        };
+        Ok(Writer { writing: Box::new(writing) })
     }
 
     /// Gives the lease back without writing.
-    pub async fn abandon(self) {}
+    pub async fn abandon(self) {
+        self.work.hold.release().await;
+    }
 }

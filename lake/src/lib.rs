@@ -1,23 +1,46 @@
 //! Delta tables by zone: stage, commit once, merge, evolve, quarantine, maintain, snapshot.
 //!
 //! Every write is a *unit*: one table, one application transaction, one lease. A unit is committed exactly once or not
-//! at all, whatever dies in between (the protocol is told in [`commit`]). Rows arrive as one stream and are staged as
-//! Parquet while they come; nothing but the keys of a merge is held in memory.
+//! at all, whatever dies in between (the protocol is told in `commit.rs`). Rows arrive as one stream and are staged as
+//! Parquet while they come; nothing but the keys of a merge is held in memory, and those spill.
+//!
+//! The way of a unit: [`Lake::begin`] takes the lease and loads a snapshot; [`Unit::write`] unites the schemas and opens
+//! the stage; [`Writer::push`] stamps, hashes and stages rows and notes their keys; [`Writer::finish`] compares keys and
+//! hashes with the table's, copies the files that lose rows, and commits.
 //!
 //! The lake does not know connectors, FHIR, principals or doors. What queries and mappings both need (a plain session
 //! over tables at chosen versions, one shared runtime) is [`session`].
 
+pub mod columns;
+mod changes;
+mod commit;
+mod compare;
+mod conform;
+mod create;
 mod error;
+mod evolve;
+pub mod hash;
+mod history;
 pub mod hop;
+mod lease;
+mod ledger;
+mod local;
 pub mod maintain;
+mod merge;
+mod owned;
+mod rows;
+mod scan;
 pub mod session;
+mod stage;
+mod stats;
 pub mod store;
 pub mod table;
 pub mod unit;
+mod write;
 
 pub use error::Error;
 pub use hop::{Hop, HopInput};
 pub use session::Sessions;
 pub use store::LakeOptions;
-pub use table::{Lake, TableSpec};
+pub use table::{Lake, TableSpec, Tuning};
 pub use unit::{AppId, Committed, End, Unit, WriteMode, Writer};

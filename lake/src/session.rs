@@ -1,33 +1,160 @@
 //! Plain DataFusion sessions over one shared runtime: memory, spill, file metadata cache.
+//!
+//! Text columns come as `Utf8` and binary ones as `Binary`, never as views: the same types in [`crate::Lake::schema`],
+//! in plans, in hops, and on the wire.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
 use datafusion::{
-    execution::runtime_env::RuntimeEnv,
+    error::DataFusionError,
+    execution::{
+        SessionState,
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::{FairSpillPool, MemoryLimit, MemoryPool, MemoryReservation, TrackConsumersPool},
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+        session_state::SessionStateBuilder,
+    },
     prelude::{SessionConfig, SessionContext},
 };
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::{Error, LakeOptions, store::Store};
+
+/// Footers of Parquet files that stay in memory, in bytes.
+const FOOTER_CACHE_BYTES: usize = 256 << 20;
+/// What a spilling sort keeps aside for its merge, in bytes: the default of 10 MB times partitions times queries would
+/// exhaust a small pool before a row is sorted.
+const SORT_RESERVATION_BYTES: usize = 2 << 20;
+/// Consumers named in an "out of memory" error.
+const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 
 /// Makes sessions that share one runtime.
 #[derive(Debug, Clone)]
-pub struct Sessions {}
+pub struct Sessions {
+    runtime: Arc<RuntimeEnv>,
+    partitions: usize,
+    state: Arc<SessionState>,
+}
 
 impl Sessions {
+    pub(crate) fn new(options: &LakeOptions, store: &Store) -> Result<Self, Error> {
+        let disk = DiskManagerBuilder::default()
+            .with_mode(DiskManagerMode::Directories(vec![options.spill_dir.clone()]));
+        let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), NAMED_CONSUMERS);
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(pool))
+            .with_disk_manager_builder(disk)
+            .with_metadata_cache_limit(FOOTER_CACHE_BYTES.min(options.memory_bytes / 4))
+            .build_arc()?;
+        runtime.register_object_store(&store.authority(), Arc::clone(store.root()));
+        let state = state(config(options.partitions), Arc::clone(&runtime));
+        Ok(Self { runtime, partitions: options.partitions, state: Arc::new(state) })
+    }
+
     #[must_use]
     pub fn runtime(&self) -> Arc<RuntimeEnv> {
-        todo!()
+        Arc::clone(&self.runtime)
     }
 
     /// The configuration that every session starts from: the two settings of delta-rs against a panic on dictionary join
-    /// keys, UTC, nested type support, partitions.
+    /// keys, UTC, plain text types, partitions.
     #[must_use]
     pub fn config(&self) -> SessionConfig {
-        todo!()
+        config(self.partitions)
     }
 
     /// An empty session with its own memory child pool of at most `memory_bytes`.
     #[must_use]
     pub fn session(&self, memory_bytes: usize) -> SessionContext {
-        let _ = memory_bytes;
-        todo!()
+        let parent = Arc::clone(&self.runtime.memory_pool);
+        let mut runtime = RuntimeEnv::clone(&self.runtime);
+        runtime.memory_pool = Arc::new(ChildPool { parent, limit: memory_bytes, used: AtomicUsize::new(0) });
+        SessionContext::new_with_state(state(self.config(), Arc::new(runtime)))
+    }
+
+    /// The state that providers are built with: they take the scan's settings from it.
+    pub(crate) fn state(&self) -> Arc<SessionState> {
+        Arc::clone(&self.state)
+    }
+
+    /// A session on the shared pool, for the lake's own work.
+    pub(crate) fn internal(&self) -> SessionContext {
+        SessionContext::new_with_state(SessionState::clone(&self.state))
+    }
+}
+
+fn config(partitions: usize) -> SessionConfig {
+    SessionConfig::new()
+        .with_target_partitions(partitions.max(1))
+        .with_information_schema(false)
+        .with_sort_spill_reservation_bytes(SORT_RESERVATION_BYTES)
+        .set_str("datafusion.execution.time_zone", "+00:00")
+        .set_bool("datafusion.execution.parquet.schema_force_view_types", false)
+        .set_usize("datafusion.optimizer.hash_join_inlist_pushdown_max_size", 0)
+        .set_usize("datafusion.optimizer.hash_join_inlist_pushdown_max_distinct_values", 0)
+}
+
+fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionState {
+    SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build()
+}
+
+/// A share of the runtime's memory: what one query takes counts against both.
+#[derive(Debug)]
+struct ChildPool {
+    parent: Arc<dyn MemoryPool>,
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl std::fmt::Display for ChildPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ChildPool({} of {} bytes)", self.used.load(Ordering::Relaxed), self.limit)
+    }
+}
+
+impl MemoryPool for ChildPool {
+    fn name(&self) -> &str {
+        "mavis_child"
+    }
+
+    fn register(&self, consumer: &datafusion::execution::memory_pool::MemoryConsumer) {
+        self.parent.register(consumer);
+    }
+
+    fn unregister(&self, consumer: &datafusion::execution::memory_pool::MemoryConsumer) {
+        self.parent.unregister(consumer);
+    }
+
+    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        self.used.fetch_add(additional, Ordering::Relaxed);
+        self.parent.grow(reservation, additional);
+    }
+
+    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        self.used.fetch_sub(shrink, Ordering::Relaxed);
+        self.parent.shrink(reservation, shrink);
+    }
+
+    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
+        let before = self.used.fetch_add(additional, Ordering::Relaxed);
+        if before.saturating_add(additional) > self.limit {
+            self.used.fetch_sub(additional, Ordering::Relaxed);
+            return Err(DataFusionError::ResourcesExhausted(format!(
+                "the query may use {} bytes of memory, uses {before}, and asked for {additional} more for {}",
+                self.limit,
+                reservation.consumer().name()
+            )));
+        }
+        self.parent.try_grow(reservation, additional).inspect_err(|_| {
+            self.used.fetch_sub(additional, Ordering::Relaxed);
+        })
+    }
+
+    fn reserved(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn memory_limit(&self) -> MemoryLimit {
+        MemoryLimit::Finite(self.limit)
     }
 }

@@ -1,14 +1,28 @@
 //! Tables: made empty, opened once, kept fresh.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
+use deltalake_core::{DeltaTable, kernel::Version};
 use mavis_catalog::{Catalog, NewColumn, NewTable, Table};
-use mavis_types::{RunId, TableId};
+use mavis_types::{RunId, TableId, TableName};
+use moka::sync::Cache;
+use object_store::ObjectStore;
+use tokio::sync::Mutex;
+use uuid::Uuid;
 
-use crate::{AppId, Error, Hop, LakeOptions, Sessions, Unit};
+use crate::{
+    AppId, Error, Hop, LakeOptions, Sessions, Unit, create, history, hop, lease::Hold, scan, store::Store,
+    unit::{Kind, Work},
+};
+
+/// Tables that stay open, and versions of each.
+const OPEN_TABLES: u64 = 2_000;
+const OPEN_VERSIONS: u64 = 16;
+/// An open table that nobody asked for is closed after this time.
+const OPEN_FOR: Duration = Duration::from_secs(3600);
 
 /// What a table should be; used by [`Lake::ensure`].
 #[derive(Debug, Clone)]
@@ -27,6 +41,27 @@ pub struct TableSpec {
     pub sort: Vec<String>,
 }
 
+/// Times and sizes that a server leaves as they are; tests make them small.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    /// How long a lease lasts without being renewed.
+    pub lease_ttl: Duration,
+    /// How long a unit waits for a table that somebody else writes.
+    pub lease_wait: Duration,
+    /// Keys that a comparison holds in memory, 48 bytes each; more go to the spill folder.
+    pub keys_in_memory: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            lease_ttl: Duration::from_secs(60),
+            lease_wait: Duration::from_secs(30),
+            keys_in_memory: crate::ledger::MEMORY_RECORDS,
+        }
+    }
+}
+
 /// The lake: cheap to clone, safe to share.
 #[derive(Debug, Clone)]
 pub struct Lake {
@@ -36,16 +71,89 @@ pub struct Lake {
 #[derive(Debug)]
 struct Inner {
     catalog: Catalog,
+    options: LakeOptions,
+    tuning: Tuning,
+    store: Store,
+    sessions: Sessions,
+    tables: Cache<TableId, Arc<Open>>,
+}
+
+/// An open table.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) id: TableId,
+    pub(crate) name: TableName,
+    pub(crate) location: String,
+    delta: Mutex<DeltaTable>,
+    providers: Cache<i64, Arc<dyn TableProvider>>,
+}
+
+impl Open {
+    /// The newest version, as a value of its own.
+    pub(crate) async fn newest(&self) -> Result<DeltaTable, Error> {
+        let mut delta = self.delta.lock().await;
+        delta.update_incremental(None).await.map_err(|error| opening(&self.name, error))?;
+        Ok(delta.clone())
+    }
+
+    /// The newest version read from the log anew, trusting nothing in memory.
+    pub(crate) async fn reload(&self) -> Result<DeltaTable, Error> {
+        let mut delta = self.delta.lock().await;
+        let mut fresh = DeltaTable::new(delta.log_store());
+        fresh.load().await.map_err(|error| opening(&self.name, error))?;
+        *delta = fresh.clone();
+        Ok(fresh)
+    }
+}
+
+fn opening(name: &TableName, error: deltalake_core::DeltaTableError) -> Error {
+    match error {
+        deltalake_core::DeltaTableError::NotATable(_) => Error::NoSuchTable { table: name.to_string() },
+        error => Error::store(&format!("opening table `{name}`"), &error),
+    }
+}
+
+pub(crate) fn version_of(table: &DeltaTable) -> Result<i64, Error> {
+    Ok(i64::try_from(table.snapshot()?.version()).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn to_delta(version: i64) -> Version {
+    Version::try_from(version).unwrap_or_default()
 }
 
 impl Lake {
-    /// Connects to the store, checks that it can be written, and builds the shared runtime.
+    /// Connects to the store, checks that it can be written, builds the shared runtime, and ends the leases of this
+    /// server's earlier life.
     ///
     /// # Errors
     /// [`Error::Store`] when the root cannot be read and written.
     pub async fn open(options: LakeOptions, catalog: Catalog) -> Result<Self, Error> {
-        let _ = options;
-        Ok(Self { inner: Arc::new(Inner { catalog }) })
+        let store = Store::connect(&options.url, &options.storage)?;
+        Self::build(store, options, catalog, Tuning::default()).await
+    }
+
+    /// A lake in a store that the caller brings, rooted as the URL's scheme says (`/` of a disk, the bucket).
+    ///
+    /// # Errors
+    /// As [`Lake::open`].
+    pub async fn open_in(
+        root: Arc<dyn ObjectStore>,
+        options: LakeOptions,
+        catalog: Catalog,
+        tuning: Tuning,
+    ) -> Result<Self, Error> {
+        let store = Store::with_root(root, &options.url);
+        Self::build(store, options, catalog, tuning).await
+    }
+
+    async fn build(store: Store, options: LakeOptions, catalog: Catalog, tuning: Tuning) -> Result<Self, Error> {
+        std::fs::create_dir_all(&options.spill_dir)
+            .map_err(|error| Error::store("making the spill folder", &error))?;
+        store.probe().await?;
+        let sessions = Sessions::new(&options, &store)?;
+        catalog.release_all(&format!("{}/", options.server)).await?;
+        let tables = Cache::builder().max_capacity(OPEN_TABLES).time_to_idle(OPEN_FOR).build();
+        Ok(Self { inner: Arc::new(Inner { catalog, options, tuning, store, sessions, tables }) })
     }
 
     #[must_use]
@@ -56,26 +164,36 @@ impl Lake {
     /// Sessions over the lake's runtime.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
-        todo!()
+        &self.inner.sessions
+    }
+
+    pub(crate) fn options(&self) -> &LakeOptions {
+        &self.inner.options
+    }
+
+    pub(crate) fn tuning(&self) -> Tuning {
+        self.inner.tuning
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
     }
 
     /// The table, made empty if it is not there; columns that the schema has and the table lacks are added (a change
-    /// that would lose values is refused).
+    /// that would lose values is refused). A column whose type widens is rewritten by the next unit that brings values.
     ///
     /// # Errors
     /// [`Error::Evolution`], [`Error::Store`].
     pub async fn ensure(&self, spec: &TableSpec) -> Result<Table, Error> {
-        let _ = spec;
-        todo!()
+        create::ensure(self, spec).await
     }
 
-    /// Arrow schema of the newest version.
+    /// Arrow schema of the newest version: plain text and binary types, the lake's columns last.
     ///
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::Store`].
     pub async fn schema(&self, table: TableId) -> Result<SchemaRef, Error> {
-        let _ = table;
-        todo!()
+        Ok(self.opened(table).await?.newest().await?.snapshot()?.snapshot().arrow_schema())
     }
 
     /// Newest version, refreshed from the log.
@@ -83,18 +201,27 @@ impl Lake {
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::Store`].
     pub async fn version(&self, table: TableId) -> Result<i64, Error> {
-        let _ = table;
-        todo!()
+        version_of(&self.opened(table).await?.newest().await?)
     }
 
     /// A provider of one version (`None`: the newest). Opened once and cached; a refresh that finds nothing new costs
-    /// well under a millisecond on a local disk.
+    /// well under a millisecond on a local disk. Its types are those of [`Lake::schema`].
     ///
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::NoSuchVersion`], [`Error::Store`].
     pub async fn provider(&self, table: TableId, version: Option<i64>) -> Result<Arc<dyn TableProvider>, Error> {
-        let _ = (table, version);
-        todo!()
+        let open = self.opened(table).await?;
+        if let Some(known) = version.and_then(|version| open.providers.get(&version)) {
+            return Ok(known);
+        }
+        let delta = self.at(&open, version).await?;
+        let version = version_of(&delta)?;
+        if let Some(known) = open.providers.get(&version) {
+            return Ok(known);
+        }
+        let provider = delta.table_provider().with_session(self.sessions().state()).await?;
+        open.providers.insert(version, Arc::clone(&provider));
+        Ok(provider)
     }
 
     /// The version that was newest at a time.
@@ -102,8 +229,8 @@ impl Lake {
     /// # Errors
     /// [`Error::NoSuchVersion`] when the table is younger, or its log is gone.
     pub async fn version_at(&self, table: TableId, at: DateTime<Utc>) -> Result<i64, Error> {
-        let _ = (table, at);
-        todo!()
+        let open = self.opened(table).await?;
+        history::version_at(&open, &open.newest().await?, at).await
     }
 
     /// Rows of a version from the log's statistics, without reading data.
@@ -111,8 +238,8 @@ impl Lake {
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::Store`].
     pub async fn row_count(&self, table: TableId, version: Option<i64>) -> Result<Option<u64>, Error> {
-        let _ = (table, version);
-        todo!()
+        let open = self.opened(table).await?;
+        scan::row_count(&self.at(&open, version).await?)
     }
 
     /// Takes the table's lease, loads a snapshot, reads where the application stands, and finishes or discards what an
@@ -121,8 +248,7 @@ impl Lake {
     /// # Errors
     /// [`Error::Busy`], [`Error::CatalogBehind`], [`Error::Store`].
     pub async fn begin(&self, table: TableId, app: AppId, run: RunId) -> Result<Unit, Error> {
-        let _ = (table, app, run);
-        todo!()
+        Ok(Unit { work: Work::begin(self, table, app, run, Kind::Ingest).await? })
     }
 
     /// Begins to carry the changes of `input` into `output` under a rule; the hop's transaction version is the input's
@@ -131,7 +257,51 @@ impl Lake {
     /// # Errors
     /// As [`Lake::begin`].
     pub async fn begin_hop(&self, input: TableId, output: TableId, rule: &str, run: RunId) -> Result<Hop, Error> {
-        let _ = (input, output, rule, run);
-        todo!()
+        hop::begin(self, input, output, rule, run).await
+    }
+
+    pub(crate) async fn opened(&self, id: TableId) -> Result<Arc<Open>, Error> {
+        if let Some(open) = self.inner.tables.get(&id) {
+            return Ok(open);
+        }
+        let table = match self.inner.catalog.table_by_id(id).await {
+            Err(mavis_catalog::Error::NotFound { .. }) => return Err(Error::NoSuchTable { table: id.to_string() }),
+            other => other?,
+        };
+        let mut delta = self.inner.store.delta(&table.location)?;
+        let there = delta.verify_deltatable_existence().await;
+        if !there.map_err(|error| opening(&table.name, error))? {
+            return Err(Error::NoSuchTable { table: table.name.to_string() });
+        }
+        delta.load().await.map_err(|error| opening(&table.name, error))?;
+        let open = Open {
+            id,
+            name: table.name,
+            location: table.location,
+            delta: Mutex::new(delta),
+            providers: Cache::new(OPEN_VERSIONS),
+        };
+        Ok(self.inner.tables.get_with(id, || Arc::new(open)))
+    }
+
+    /// The table at a version.
+    pub(crate) async fn at(&self, open: &Open, version: Option<i64>) -> Result<DeltaTable, Error> {
+        let newest = open.newest().await?;
+        let Some(wanted) = version else { return Ok(newest) };
+        let last = version_of(&newest)?;
+        if wanted == last {
+            return Ok(newest);
+        }
+        let mut old = DeltaTable::new(newest.log_store());
+        if (0..last).contains(&wanted) && old.load_version(to_delta(wanted)).await.is_ok() {
+            return Ok(old);
+        }
+        let oldest = history::oldest(&newest).await?;
+        Err(Error::NoSuchVersion { table: open.name.clone(), wanted: wanted.to_string(), oldest, newest: last })
+    }
+
+    pub(crate) async fn hold(&self, table: TableId, name: &TableName, run: RunId) -> Result<Hold, Error> {
+        let holder = format!("{}/{run}/{}", self.inner.options.server, Uuid::new_v4());
+        Hold::take(&self.inner.catalog, (table, name), &holder, self.inner.tuning).await
     }
 }

@@ -1,10 +1,21 @@
 //! A unit of writing: one table, one application transaction, committed once.
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use mavis_catalog::NewQuarantined;
-use mavis_types::{Counts, Cursor, SourceId, TableId};
+use std::sync::Arc;
 
-use crate::Error;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use chrono::{DateTime, Utc};
+use deltalake_core::DeltaTable;
+use mavis_catalog::{NewQuarantined, Table};
+use mavis_types::{Counts, Cursor, RunId, SourceId, TableId};
+
+use crate::{
+    Error, Lake,
+    create::tell_catalog,
+    lease::Hold,
+    scan,
+    table::{Open, version_of},
+    write::{Missing, Writing},
+};
 
 /// The name of an application transaction in the Delta log; never contains a run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,14 +46,14 @@ impl AppId {
     }
 }
 
-/// How rows meet those that are there. Rows are told apart by the table's key (in the catalog); without a key by
-/// `__hash` and `__occurrence`.
+/// How rows meet those that are there. Rows are told apart by the table's key (in the catalog); without a key, and
+/// where every column of the key is null, by `__hash`: equal rows are counted and numbered by `__occurrence`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteMode {
     /// Every row is new.
     Append,
     /// The rows are the table as the source has it: only differences are written, and rows that are missing are deleted
-    /// if [`End::whole`] says that nothing was left out.
+    /// if [`End::whole`] says that nothing was left out. Of several rows of one key the last one counts.
     Snapshot,
     /// A row replaces the one of its key; the others stay. Of several rows of one key the last one counts.
     Upsert,
@@ -51,6 +62,7 @@ pub enum WriteMode {
 /// How a writing ends.
 #[derive(Debug, Clone, Default)]
 pub struct End {
+    /// Where the source was read to; `None` leaves the cursor where it was.
     pub cursor: Option<Cursor>,
     /// Every row that the source has was pushed.
     pub whole: bool,
@@ -60,32 +72,97 @@ pub struct End {
 pub struct Committed {
     /// Delta version after the commit.
     pub version: i64,
-    /// The application transaction's version.
+    /// The application transaction's version; 0 where the application has committed nothing yet.
     pub sequence: i64,
     pub counts: Counts,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Rows of a source: the transaction counts steps, each with a cursor row.
+    Ingest,
+    /// Changes of another table: the transaction is that table's version.
+    Hop,
+}
+
+/// What a unit stands on.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) lake: Lake,
+    pub(crate) open: Arc<Open>,
+    pub(crate) table: Table,
+    pub(crate) base: DeltaTable,
+    pub(crate) base_version: i64,
+    pub(crate) app: AppId,
+    pub(crate) run: RunId,
+    pub(crate) kind: Kind,
+    pub(crate) hold: Hold,
+    /// The application's last committed transaction.
+    pub(crate) previous: Option<i64>,
+    pub(crate) sequence: i64,
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) began: DateTime<Utc>,
+}
+
+impl Work {
+    pub(crate) async fn begin(lake: &Lake, table: TableId, app: AppId, run: RunId, kind: Kind) -> Result<Self, Error> {
+        let open = lake.opened(table).await?;
+        let hold = lake.hold(table, &open.name, run).await?;
+        // From here on nobody else commits, as long as the lease is ours.
+        let table = lake.catalog().table_by_id(table).await?;
+        let base = open.newest().await?;
+        let base_version = version_of(&base)?;
+        let log = base.log_store();
+        let previous = base.snapshot()?.transaction_version(&log, app.as_str()).await?;
+        let sequence = previous.map_or(1, |previous| previous + 1);
+        let mut cursor = None;
+        if let (Kind::Ingest, Some(previous)) = (kind, previous) {
+            match lake.catalog().cursor(app.as_str(), previous).await? {
+                Some(row) => cursor = row.to,
+                None => {
+                    hold.release().await;
+                    return Err(Error::CatalogBehind { table: table.name, app_id: app.0, sequence: previous });
+                }
+            }
+        }
+        if table.version != Some(base_version) {
+            // An earlier process died between its commit and telling the catalog.
+            tell_catalog(lake, &table, &base, true).await;
+        }
+        let began = Utc::now();
+        let lake = lake.clone();
+        Ok(Self { lake, open, table, base, base_version, app, run, kind, hold, previous, sequence, cursor, began })
+    }
+
+    /// Rows that the unit stands on; 0 where the log does not say.
+    pub(crate) fn base_rows(&self) -> Result<Option<u64>, Error> {
+        scan::row_count(&self.base)
+    }
+}
+
 /// The right to write one table once. Dropping it commits nothing.
 #[derive(Debug)]
-pub struct Unit {}
+pub struct Unit {
+    pub(crate) work: Work,
+}
 
 impl Unit {
     /// Where the last committed unit of this application ended.
     #[must_use]
     pub fn cursor(&self) -> Option<&Cursor> {
-        todo!()
+        self.work.cursor.as_ref()
     }
 
     /// The transaction version that this unit will commit.
     #[must_use]
     pub fn sequence(&self) -> i64 {
-        todo!()
+        self.work.sequence
     }
 
     /// Delta version that this unit stands on.
     #[must_use]
     pub fn base_version(&self) -> i64 {
-        todo!()
+        self.work.base_version
     }
 
     /// Starts writing. `schema`: the table's own columns in this writing (new ones are added to the table with the
@@ -95,26 +172,30 @@ impl Unit {
     /// # Errors
     /// [`Error::Evolution`] when the schema cannot be united with the table's.
     pub async fn write(self, mode: WriteMode, schema: SchemaRef) -> Result<Writer, Error> {
-        let _ = (mode, schema);
-        todo!()
+        let writing = Writing::start(self.work, mode, &schema, Missing::IfWhole, None).await?;
+        Ok(Writer { writing: Box::new(writing) })
     }
 
     /// Gives the lease back without writing.
-    pub async fn abandon(self) {}
+    pub async fn abandon(self) {
+        self.work.hold.release().await;
+    }
 }
 
-/// Takes rows and stages them. Memory is bounded: rows go to files as they come.
+/// Takes rows and stages them. Memory is bounded: rows go to files as they come. Dropping it commits nothing and deletes
+/// what was staged.
 #[derive(Debug)]
-pub struct Writer {}
+pub struct Writer {
+    pub(crate) writing: Box<Writing>,
+}
 
 impl Writer {
     /// Stages a batch. Columns may come in any order; missing ones are null.
     ///
     /// # Errors
-    /// [`Error::Evolution`], [`Error::Store`].
+    /// [`Error::Evolution`] also for a column that the schema given to [`Unit::write`] does not have; [`Error::Store`].
     pub async fn push(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        let _ = batch;
-        todo!()
+        self.writing.push(batch).await
     }
 
     /// Sets rows aside; they count as read and quarantined. `app_id`, `sequence` and `ordinal` are filled in.
@@ -122,30 +203,31 @@ impl Writer {
     /// # Errors
     /// [`Error::Catalog`].
     pub async fn quarantine(&mut self, row: NewQuarantined) -> Result<(), Error> {
-        let _ = row;
-        todo!()
+        self.writing.quarantine(row).await
     }
 
     /// Rows that the caller read and found to be copies of others; they count as read and deduplicated.
     pub fn note_deduplicated(&mut self, rows: u64) {
-        let _ = rows;
+        self.writing.note_deduplicated(rows);
     }
 
-    /// Rows that the caller made out of one (a mapping's fan-out).
+    /// Rows that the caller made out of one (a mapping's fan-out): of the rows pushed, this many were not read.
     pub fn note_fanned_out(&mut self, rows: u64) {
-        let _ = rows;
+        self.writing.note_fanned_out(rows);
     }
 
     /// Merges, writes the cursor row, commits once, and gives the lease back. Where nothing changed but the cursor
     /// moved, commits the transaction alone; where nothing moved, commits nothing.
     ///
     /// # Errors
-    /// [`Error::Conflict`] (begin again), [`Error::Unbalanced`], [`Error::Store`]. In each case nothing was committed.
+    /// [`Error::Conflict`] (begin again), [`Error::Unbalanced`], [`Error::Store`]. In each case nothing was committed,
+    /// except that a store which fails and cannot be asked either leaves it open: then the next unit finds out.
     pub async fn finish(self, end: End) -> Result<Committed, Error> {
-        let _ = end;
-        todo!()
+        Box::pin(self.writing.finish(end)).await
     }
 
     /// Throws away what was staged and gives the lease back.
-    pub async fn abandon(self) {}
+    pub async fn abandon(self) {
+        self.writing.abandon().await;
+    }
 }

@@ -1,0 +1,424 @@
+//! A writing: rows are stamped, staged, remembered by key, and in the end compared, merged and committed.
+
+use std::{collections::HashSet, sync::Arc};
+
+use arrow::{
+    array::{Array, AsArray, BooleanArray, RecordBatch},
+    datatypes::{Schema, SchemaRef},
+};
+use deltalake_core::{
+    kernel::Action,
+    protocol::{DeltaOperation, SaveMode},
+};
+use mavis_catalog::NewQuarantined;
+use mavis_types::Counts;
+use object_store::{ObjectStore, local::LocalFileSystem, path::Path};
+
+use crate::{
+    Committed, End, Error, WriteMode,
+    columns::{self, with_lake_columns},
+    commit::{self, Void},
+    compare::Differences,
+    conform::conform,
+    create::{Properties, metadata_with, tell_catalog},
+    evolve::{Refused, retypes, storable_schema, unite},
+    hop::DELETED,
+    ledger::{FLAG, Ledger, Scratch},
+    merge::{Merge, Staged},
+    owned::Owned,
+    rows::{Identity, Stamp, filter},
+    scan,
+    stage::{FileKind, Stage, StageOptions, StagedFile, delete_files},
+    table::version_of,
+    unit::{Kind, Work},
+};
+
+/// Quarantined rows that are told to the catalog at once.
+const QUARANTINE_ROWS: usize = 500;
+
+/// What becomes of rows of the table that were not pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// They are deleted in a snapshot that says it is whole.
+    IfWhole,
+    /// They are deleted.
+    Delete,
+}
+
+/// Where rows wait until they are compared.
+#[derive(Debug)]
+enum Place {
+    /// In the table's folder: most of them will stay.
+    Table,
+    /// On the local disk: most of them will turn out to be unchanged.
+    Local { store: Arc<dyn ObjectStore>, _folder: Scratch },
+}
+
+#[derive(Debug)]
+pub(crate) struct Writing {
+    work: Work,
+    mode: WriteMode,
+    missing: Missing,
+    owned: Option<Owned>,
+    properties: Properties,
+    /// The table's columns after this writing.
+    schema: SchemaRef,
+    /// Names that the caller's batches may have.
+    declared: HashSet<String>,
+    identity: Identity,
+    stamp: Stamp,
+    stage: Stage,
+    place: Place,
+    table_store: Arc<dyn ObjectStore>,
+    ledger: Ledger,
+    order: u64,
+    pushed: u64,
+    deduplicated: u64,
+    fanned_out: u64,
+    quarantined: u64,
+    waiting: Vec<NewQuarantined>,
+}
+
+fn declares(schema: &Schema, name: &str) -> bool {
+    schema.field_with_name(name).is_ok()
+}
+
+impl Writing {
+    pub(crate) async fn start(
+        work: Work,
+        mode: WriteMode,
+        schema: &Schema,
+        missing: Missing,
+        owned: Option<&str>,
+    ) -> Result<Self, Error> {
+        let identity = Identity { key: work.table.key.clone() };
+        let fields: Vec<_> = schema.fields().iter().filter(|field| field.name() != DELETED).cloned().collect();
+        let incoming = with_lake_columns(&storable_schema(&Schema::new(fields)), identity.key.is_empty());
+        let base = work.base.snapshot()?.snapshot().arrow_schema();
+        let united = unite(&base, &incoming).map_err(|refused| refused.on(&work.table.name))?;
+        if mode != WriteMode::Append && !identity.key.is_empty() && !identity.key.iter().any(|key| declares(schema, key)) {
+            return Err(Error::Evolution {
+                table: work.table.name.clone(),
+                column: identity.key.join(", "),
+                from: "the key".to_owned(),
+                to: "nothing".to_owned(),
+                instead: "write the columns of the table's key too".to_owned(),
+            });
+        }
+        let properties = Properties::of(&work.base)?;
+        let table_store = work.lake.store().table(&work.open.location)?;
+        let empty = work.base_rows()? == Some(0);
+        // What an application brings for the first time is new, even where others have rows.
+        let place = if mode == WriteMode::Snapshot && !empty && work.previous.is_some() {
+            let folder = Scratch::new(&work.lake.options().spill_dir, "rows")?;
+            let store = LocalFileSystem::new_with_prefix(folder.path())
+                .map_err(|error| Error::store("opening the spill folder", &error))?;
+            Place::Local { store: Arc::new(store), _folder: folder }
+        } else {
+            Place::Table
+        };
+        let owned = match owned {
+            Some(condition) => Some(Owned::new(work.lake.sessions(), condition, &united)?),
+            None => None,
+        };
+        let source = match work.table.source {
+            Some(id) => Some(work.lake.catalog().source_by_id(id).await?.name.to_string()),
+            None => None,
+        };
+        if work.kind == Kind::Ingest {
+            work.lake.catalog().discard_quarantine(work.app.as_str(), work.sequence).await?;
+        }
+        let keyless_append = mode == WriteMode::Append && identity.key.is_empty();
+        let stamp = Stamp {
+            run: work.run.to_string(),
+            began: work.began,
+            source,
+            append_version: keyless_append.then_some(work.base_version + 1),
+        };
+        let (kind, store) = match &place {
+            Place::Table => (FileKind::Data, Arc::clone(&table_store)),
+            Place::Local { store, .. } => (FileKind::Waiting, Arc::clone(store)),
+        };
+        let statistics = Arc::new(properties.statistics.clone());
+        let stage = Stage::start(StageOptions { store, schema: Arc::clone(&united), statistics, kind });
+        let ledger = Ledger::new(&work.lake.options().spill_dir, work.lake.tuning().keys_in_memory);
+        Ok(Self {
+            mode,
+            missing,
+            owned,
+            properties,
+            declared: schema.fields().iter().map(|field| field.name().clone()).collect(),
+            schema: united,
+            identity,
+            stamp,
+            stage,
+            place,
+            table_store,
+            ledger,
+            order: 0,
+            pushed: 0,
+            deduplicated: 0,
+            fanned_out: 0,
+            quarantined: 0,
+            waiting: Vec::new(),
+            work,
+        })
+    }
+
+    pub(crate) async fn push(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        let schema = batch.schema_ref();
+        if let Some(unknown) = schema.fields().iter().find(|field| !self.declared.contains(field.name())) {
+            return Err(Error::Evolution {
+                table: self.work.table.name.clone(),
+                column: unknown.name().clone(),
+                from: "nothing".to_owned(),
+                to: unknown.data_type().to_string(),
+                instead: "name it in the schema that the writing begins with".to_owned(),
+            });
+        }
+        let deleted = deleted_rows(batch);
+        let rows = conform(batch, &self.schema).map_err(|refused: Refused| refused.on(&self.work.table.name))?;
+        let given = |name: &str| batch.column_by_name(name).is_some();
+        let hashes = self.identity.hashes(&rows, given(columns::HASH))?;
+        let stamped = self.stamp.fill(&rows, given, &hashes, self.stage.rows())?;
+        let is_deleted = |row: usize| deleted.as_ref().is_some_and(|deleted| deleted.is_valid(row) && deleted.value(row));
+        if self.mode != WriteMode::Append {
+            let mut next = self.stage.rows();
+            let places: Vec<u64> = (0..rows.num_rows())
+                .map(|row| {
+                    if is_deleted(row) {
+                        return FLAG;
+                    }
+                    next += 1;
+                    next - 1
+                })
+                .collect();
+            let order = self.order;
+            for record in self.identity.records(&rows, &hashes, |row| order + row as u64, |row| places[row])? {
+                self.ledger.push(record)?;
+            }
+        }
+        self.order += rows.num_rows() as u64;
+        let live = if deleted.is_some() { filter(&stamped, |row| !is_deleted(row))? } else { stamped };
+        self.pushed += live.num_rows() as u64;
+        self.stage.write(live).await
+    }
+
+    pub(crate) async fn quarantine(&mut self, row: NewQuarantined) -> Result<(), Error> {
+        let ordinal = i64::try_from(self.quarantined).unwrap_or(i64::MAX);
+        self.quarantined += 1;
+        let app_id = self.work.app.as_str().to_owned();
+        self.waiting.push(NewQuarantined { app_id, sequence: self.work.sequence, ordinal, ..row });
+        if self.waiting.len() >= QUARANTINE_ROWS { self.flush_quarantine().await } else { Ok(()) }
+    }
+
+    async fn flush_quarantine(&mut self) -> Result<(), Error> {
+        if !self.waiting.is_empty() {
+            self.work.lake.catalog().quarantine(&self.waiting).await?;
+            self.waiting.clear();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn note_deduplicated(&mut self, rows: u64) {
+        self.deduplicated += rows;
+    }
+
+    pub(crate) fn note_fanned_out(&mut self, rows: u64) {
+        self.fanned_out += rows;
+    }
+
+    pub(crate) async fn abandon(self) {
+        self.stage.discard().await;
+        forget_quarantine(&self.work).await;
+        self.work.hold.release().await;
+    }
+
+    pub(crate) async fn finish(mut self, end: End) -> Result<Committed, Error> {
+        if let Err(error) = self.flush_quarantine().await {
+            self.abandon().await;
+            return Err(error);
+        }
+        let Self { work, stage, .. } = self;
+        let files = match stage.finish().await {
+            Ok(files) => files,
+            Err(error) => {
+                forget_quarantine(&work).await;
+                work.hold.release().await;
+                return Err(error);
+            }
+        };
+        let mut ending = Ending {
+            mode: self.mode,
+            delete_missing: match self.missing {
+                Missing::IfWhole => self.mode == WriteMode::Snapshot && end.whole,
+                Missing::Delete => true,
+            },
+            owned: self.owned,
+            properties: self.properties,
+            schema: self.schema,
+            identity: self.identity,
+            place: self.place,
+            table_store: self.table_store,
+            read: (self.pushed + self.deduplicated + self.quarantined).checked_sub(self.fanned_out),
+            pushed: self.pushed,
+            noted: Counts {
+                deduplicated: self.deduplicated,
+                fanned_out: self.fanned_out,
+                quarantined: self.quarantined,
+                ..Counts::default()
+            },
+            created: Vec::new(),
+        };
+        let outcome = ending.run(&work, files, self.ledger, end).await;
+        let result = match outcome {
+            Ok(committed) => Ok(committed),
+            Err(Void { error, certain }) => {
+                if certain {
+                    delete_files(&*ending.table_store, std::mem::take(&mut ending.created)).await;
+                    forget_quarantine(&work).await;
+                }
+                Err(error)
+            }
+        };
+        work.hold.release().await;
+        result
+    }
+}
+
+fn deleted_rows(batch: &RecordBatch) -> Option<BooleanArray> {
+    batch.column_by_name(DELETED).and_then(|column| column.as_boolean_opt().cloned())
+}
+
+/// Rows that were set aside belong to the unit; the next one sets them aside again.
+async fn forget_quarantine(work: &Work) {
+    if let Err(error) = work.lake.catalog().discard_quarantine(work.app.as_str(), work.sequence).await {
+        tracing::warn!(table = %work.table.name, "quarantined rows of a unit that was given up stay listed: {error}");
+    }
+}
+
+/// The end of a writing: all rows are in files, and the ledger knows them.
+struct Ending {
+    mode: WriteMode,
+    delete_missing: bool,
+    owned: Option<Owned>,
+    properties: Properties,
+    schema: SchemaRef,
+    identity: Identity,
+    place: Place,
+    table_store: Arc<dyn ObjectStore>,
+    read: Option<u64>,
+    pushed: u64,
+    noted: Counts,
+    /// Files in the table's folder that a commit has yet to name.
+    created: Vec<Path>,
+}
+
+impl Ending {
+    async fn run(&mut self, work: &Work, files: Vec<StagedFile>, ledger: Ledger, end: End) -> Result<Committed, Void> {
+        if matches!(self.place, Place::Table) {
+            self.created.extend(files.iter().map(|file| file.path.clone()));
+        }
+        let base_schema = work.base.snapshot().map_err(Error::from)?.snapshot().arrow_schema();
+        let retype = retypes(&base_schema, &self.schema);
+        let staged = match &self.place {
+            Place::Table => Staged { files, store: Arc::clone(&self.table_store), in_table: true },
+            Place::Local { store, .. } => Staged { files, store: Arc::clone(store), in_table: false },
+        };
+        let (read, pushed, noted) = (self.read, self.pushed, self.noted);
+        let mut merge = Merge {
+            work,
+            store: &self.table_store,
+            schema: &self.schema,
+            properties: &self.properties,
+            identity: &self.identity,
+            staged,
+            retype,
+            created: &mut self.created,
+        };
+        let found = if self.mode == WriteMode::Append {
+            Differences { inserted: self.pushed, ..Differences::default() }
+        } else {
+            merge.compare(ledger, self.mode, self.delete_missing, self.owned.as_ref()).await?
+        };
+        let counts = balanced(work, read, pushed, noted, &found)?;
+        let grown = *base_schema != *self.schema;
+        let moved = match work.kind {
+            Kind::Ingest => end.cursor.is_some() && end.cursor != work.cursor,
+            Kind::Hop => work.previous != Some(work.sequence),
+        };
+        if !found.any() && !grown && !moved {
+            delete_files(&*self.table_store, std::mem::take(merge.created)).await;
+            return Ok(Committed { version: work.base_version, sequence: work.previous.unwrap_or(0), counts });
+        }
+        let merged = if self.mode == WriteMode::Append {
+            merge.append().await?
+        } else {
+            merge.apply(&found).await?
+        };
+        check_rows(work, &merged.rows_after, &counts)?;
+        let mut actions = Vec::with_capacity(merged.actions.len() + 1);
+        if grown {
+            actions.push(Action::Metadata(metadata_with(&work.base, &self.schema)?));
+        }
+        let removes = merged.actions.iter().any(|action| matches!(action, Action::Remove(_)));
+        actions.extend(merged.actions);
+        let operation = if removes { merge_operation() } else { append_operation() };
+        let to = end.cursor.or_else(|| work.cursor.clone());
+        // Files that turned out to be of no use go now; those that the commit names may stay for ever from here on.
+        let now = commit::commit(work, actions, operation, to).await?;
+        delete_files(&*self.table_store, merged.useless).await;
+        tell_catalog(&work.lake, &work.table, &now, grown).await;
+        let version = version_of(&now)?.max(work.base_version + 1);
+        Ok(Committed { version, sequence: work.sequence, counts })
+    }
+}
+
+fn balanced(work: &Work, read: Option<u64>, pushed: u64, noted: Counts, found: &Differences) -> Result<Counts, Error> {
+    let unbalanced = |detail: String| Error::Unbalanced { table: work.table.name.clone(), detail };
+    let read = read.ok_or_else(|| unbalanced(format!("{} rows were fanned out of {pushed} pushed", noted.fanned_out)))?;
+    let counts = Counts {
+        read,
+        inserted: found.inserted,
+        updated: found.updated,
+        unchanged: found.unchanged,
+        deduplicated: noted.deduplicated + found.deduplicated,
+        deleted: found.deleted,
+        ..noted
+    };
+    if counts.balances() { Ok(counts) } else { Err(unbalanced(format!("{counts:?}"))) }
+}
+
+/// What the log will say after the commit must be what the counts say.
+fn check_rows(work: &Work, after: &Option<u64>, counts: &Counts) -> Result<(), Error> {
+    let (Some(before), Some(after)) = (work.base_rows()?, *after) else { return Ok(()) };
+    if before + counts.inserted == after + counts.deleted {
+        return Ok(());
+    }
+    Err(Error::Unbalanced {
+        table: work.table.name.clone(),
+        detail: format!(
+            "{before} rows, {} inserted and {} deleted do not make {after} rows",
+            counts.inserted, counts.deleted
+        ),
+    })
+}
+
+fn append_operation() -> DeltaOperation {
+    DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None }
+}
+
+fn merge_operation() -> DeltaOperation {
+    DeltaOperation::Merge {
+        predicate: None,
+        merge_predicate: None,
+        matched_predicates: Vec::new(),
+        not_matched_predicates: Vec::new(),
+        not_matched_by_source_predicates: Vec::new(),
+    }
+}
+
+/// The rows that a scan of the loaded version would give.
+pub(crate) fn rows_of(work: &Work) -> Result<Vec<scan::DataFile>, Error> {
+    scan::data_files(&work.base, &work.table.name)
+}
