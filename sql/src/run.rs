@@ -31,7 +31,7 @@ use crate::{
 /// [`Error::Limit`] when it cannot be admitted in time.
 pub(crate) async fn start(
     inner: &Arc<Inner>,
-    state: SessionState,
+    state: Box<SessionState>,
     plan: LogicalPlan,
     schema: SchemaRef,
     limits: Limits,
@@ -56,7 +56,7 @@ pub(crate) async fn start(
 
 struct Job {
     runtime: Arc<RuntimeEnv>,
-    state: SessionState,
+    state: Box<SessionState>,
     plan: LogicalPlan,
     schema: SchemaRef,
     limits: Limits,
@@ -114,14 +114,14 @@ impl Job {
         let optimized = self.state.optimize(&self.plan)?;
         // Filters inside the file reader pay off for look-ups and cost on scans.
         self.state.config_mut().options_mut().execution.parquet.pushdown_filters = looks_up(&optimized)?;
-        self.state.query_planner().create_physical_plan(&optimized, &self.state).await
+        self.state.query_planner().create_physical_plan(&optimized, self.state.as_ref()).await
     }
 
     /// The query's own share of memory over the lake's files, caches and spill folder.
     fn context(&self) -> Arc<TaskContext> {
         let mut runtime = RuntimeEnv::clone(&self.runtime);
         runtime.memory_pool = Arc::new(QueryPool::new(Arc::clone(&self.runtime.memory_pool), self.limits.memory_bytes));
-        Arc::new(TaskContext::from(&self.state).with_runtime(Arc::new(runtime)))
+        Arc::new(TaskContext::from(self.state.as_ref()).with_runtime(Arc::new(runtime)))
     }
 }
 

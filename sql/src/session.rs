@@ -70,7 +70,7 @@ impl fmt::Debug for QueryStream {
 #[derive(Debug)]
 struct Planned {
     plan: LogicalPlan,
-    state: SessionState,
+    state: Box<SessionState>,
     parameters: Vec<DataType>,
     schema: SchemaRef,
 }
@@ -91,7 +91,7 @@ impl Session {
     /// # Errors
     /// [`Error::Invalid`] with line and column, [`Error::NoSuchTable`], [`Error::Refused`].
     pub async fn prepare(&self, sql: &str) -> Result<Prepared, Error> {
-        let planned = self.in_time(self.inner.limits, self.planned(sql)).await?;
+        let planned = self.in_time(self.inner.limits, Box::pin(self.planned(sql))).await?;
         let fields = (1..).zip(&planned.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
         let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         Ok(Prepared { schema: planned.schema, parameters })
@@ -104,7 +104,7 @@ impl Session {
     pub async fn query(&self, sql: &str, params: &[ScalarValue], limits: Option<Limits>) -> Result<QueryStream, Error> {
         let limits = limits.unwrap_or(self.inner.limits);
         let deadline = Instant::now() + limits.time;
-        let planned = self.in_time(limits, self.planned(sql)).await?;
+        let planned = self.in_time(limits, Box::pin(self.planned(sql))).await?;
         let plan = planner::bind(planned.plan, &planned.parameters, params)?;
         run::start(&self.inner, planned.state, plan, planned.schema, limits, deadline).await
     }
@@ -125,7 +125,7 @@ impl Session {
         let plan = LogicalPlanBuilder::scan(reference, provider_as_source(provider), None)
             .and_then(LogicalPlanBuilder::build)
             .map_err(|error| fault::planning(&error))?;
-        Ok(DataFrame::new(self.state()?, plan))
+        Ok(DataFrame::new(*self.state()?, plan))
     }
 
     /// Runs a frame made from [`Session::table`] under the same guard, admission and limits as SQL.
@@ -166,12 +166,12 @@ impl Session {
         self.note(&view);
         resolve(&mut statement, &mut opened.bindings)?;
         let state = self.state()?;
-        let plan = planner::plan(&state, &opened.sources, statement)?;
+        let plan = planner::plan(&state, &opened.sources, *statement)?;
         self.passed(plan, state)
     }
 
     /// The last step of planning, the same for every kind of statement.
-    fn passed(&self, plan: LogicalPlan, state: SessionState) -> Result<Planned, Error> {
+    fn passed(&self, plan: LogicalPlan, state: Box<SessionState>) -> Result<Planned, Error> {
         guard::check(&plan, self.principal.token)?;
         let parameters = planner::parameters(&plan)?;
         let schema = planner::answer(&state, &plan, &parameters)?;
@@ -204,7 +204,8 @@ impl Session {
         self.passed(plan, self.state()?)
     }
 
-    fn state(&self) -> Result<SessionState, Error> {
+    /// A copy of the template for one statement; boxed, for it is some kilobytes large.
+    fn state(&self) -> Result<Box<SessionState>, Error> {
         let mut state = self.inner.template.clone().map_err(|message| Error::Execution { message })?;
         state.mark_start_execution();
         Ok(state)

@@ -1,5 +1,3 @@
-use std::fmt::Write as _;
-
 use datafusion::sql::sqlparser::ast::{
     Expr, ObjectName, Set, ShowStatementFilter, ShowStatementFilterPosition, ShowStatementOptions, Statement, Value,
 };
@@ -63,15 +61,15 @@ fn tables(options: &ShowStatementOptions, kind: Option<&str>) -> Result<String, 
         [] => filter.push_str(" AND table_schema <> 'information_schema'"),
         [one] => {
             let one = literal(one);
-            let _ = write!(filter, " AND (table_schema = {one} OR table_catalog = {one})");
+            filter.push_str(&format!(" AND (table_schema = {one} OR table_catalog = {one})"));
         }
         [catalog, schema] => {
-            let _ = write!(filter, " AND table_catalog = {} AND table_schema = {}", literal(catalog), literal(schema));
+            filter.push_str(&format!(" AND table_catalog = {} AND table_schema = {}", literal(catalog), literal(schema)));
         }
         _ => return Err(fault::invalid("write `SHOW TABLES IN schema` or `SHOW TABLES IN zone.schema`")),
     }
     if let Some(kind) = kind {
-        let _ = write!(filter, " AND table_type = {}", literal(kind));
+        filter.push_str(&format!(" AND table_type = {}", literal(kind)));
     }
     Ok(format!(
         "SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables \
@@ -84,7 +82,7 @@ fn schemas(options: &ShowStatementOptions) -> Result<String, Error> {
     match parent(options).as_slice() {
         [] => {}
         [catalog] => {
-            let _ = write!(filter, " AND catalog_name = {}", literal(catalog));
+            filter.push_str(&format!(" AND catalog_name = {}", literal(catalog)));
         }
         _ => return Err(fault::invalid("write `SHOW SCHEMAS IN zone`")),
     }

@@ -9,7 +9,7 @@ use crate::Error;
 #[derive(Debug)]
 pub(crate) enum Admitted {
     /// A query, or an `EXPLAIN` of one.
-    Query(Statement),
+    Query(Box<Statement>),
     /// `DESCRIBE t`, `SHOW COLUMNS FROM t`.
     Describe(ObjectName),
     /// `SET TIME ZONE 'UTC'`: understood, changes nothing.
@@ -41,7 +41,7 @@ pub(crate) fn admit(statement: Statement) -> Result<Admitted, Error> {
         },
     };
     match query.visit(&mut ReadsOnly) {
-        ControlFlow::Continue(()) => Ok(Admitted::Query(query)),
+        ControlFlow::Continue(()) => Ok(Admitted::Query(Box::new(query))),
         ControlFlow::Break(reason) => Err(refused(reason)),
     }
 }
@@ -54,16 +54,16 @@ fn explain(analyze: bool, verbose: bool, inner: Statement, shaped: bool) -> Resu
         return Err(refused("EXPLAIN of EXPLAIN says nothing"));
     }
     match admit(inner)? {
-        Admitted::Query(statement) => Ok(Admitted::Query(Statement::Explain {
+        Admitted::Query(statement) => Ok(Admitted::Query(Box::new(Statement::Explain {
             describe_alias: datafusion::sql::sqlparser::ast::DescribeAlias::Explain,
             analyze,
             verbose: false,
             query_plan: false,
             estimate: false,
-            statement: Box::new(statement),
+            statement,
             format: None,
             options: None,
-        })),
+        }))),
         Admitted::Describe(_) | Admitted::Nothing => Err(refused("there is nothing to explain")),
     }
 }

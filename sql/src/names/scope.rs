@@ -72,14 +72,12 @@ impl Scope {
         if let Some(found) = self.qualified(idents)? {
             return Ok(Some(found));
         }
-        let steps: [fn(&Self, &[Ident]) -> Result<Option<Resolved>, Error>; 2] =
-            if self.outputs_first { [Self::output, Self::unqualified] } else { [Self::unqualified, Self::output] };
-        for step in steps {
-            if let Some(found) = step(self, idents)? {
-                return Ok(Some(found));
-            }
+        let first = if self.outputs_first { self.output(idents)? } else { self.unqualified(idents)? };
+        match first {
+            Some(found) => Ok(Some(found)),
+            None if self.outputs_first => self.unqualified(idents),
+            None => self.output(idents),
         }
-        Ok(None)
     }
 
     /// `alias.column`, `table.column`, `schema.table.column`, `catalog.schema.table.column`, each with nested fields.
