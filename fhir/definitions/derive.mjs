@@ -84,6 +84,55 @@ const definitions = [...resourcesOf('profiles-types.json'), ...resourcesOf('prof
 );
 const usedSets = new Map();
 
+// The package has changed some profiles for its own server (`Meta.project`, parts of R5). `dataelements.json` has every leaf
+// element as R4 published it, but for those whose id (`de-` and the path) would be longer than 64: what is not in it goes, types
+// and bindings are taken from it (its cardinalities are not reliable). `SubscriptionStatus`, which came with R4B, stays, since
+// R4 servers with the subscriptions backport send it.
+const CHANGED = ['EvidenceVariable', 'ResearchStudy'];
+const official = new Map();
+for (const definition of resourcesOf('dataelements.json')) {
+  for (const element of definition.snapshot.element) official.set(element.path, element);
+}
+
+function asPublished(definition) {
+  const elements = definition.snapshot.element;
+  const nested = (element) => elements.some((other) => other.path.startsWith(`${element.path}.`));
+  const inherited = (element) => element.base && element.base.path !== element.path;
+  const isLeaf = (element) => element.path.includes('.') && !inherited(element) && !element.contentReference && !nested(element);
+  const published = (element) => {
+    const { type, binding } = official.get(element.path) ?? element;
+    return isLeaf(element) ? { ...element, type, binding } : element;
+  };
+  let kept = elements.map(published).filter((element) => {
+    const isPlain = !isLeaf(element) || /\.(id|extension|modifierExtension)$/.test(element.path);
+    const isTooLong = `de-${element.path}`.length > 64 && !CHANGED.includes(definition.id);
+    const known = isPlain || isTooLong || official.has(element.path);
+    if (!known) console.error(`note: ${element.path} is not in R4`);
+    return known;
+  });
+  // A structure of which nothing but the inherited members is left was not in R4 either.
+  const counts = (element) => !inherited(element) && !(element.contentReference && CHANGED.includes(definition.id));
+  const own = (element) => kept.some((other) => other.path.startsWith(`${element.path}.`) && counts(other));
+  kept = kept.filter((element) => {
+    const gone = element.path.includes('.') && nested(element) && !own(element);
+    if (gone) console.error(`note: ${element.path} is not in R4`);
+    return !gone;
+  });
+  const parentOf = (path) => path.slice(0, path.lastIndexOf('.'));
+  kept = kept.filter((element) => !element.path.includes('.') || kept.some((other) => other.path === parentOf(element.path)));
+  for (const [path, element] of official) {
+    const parent = parentOf(path);
+    if (path.startsWith(`${definition.id}.`) && !elements.some((other) => other.path === path) && kept.some((other) => other.path === parent)) {
+      console.error(`note: ${path} was missing`);
+      kept.push(element);
+    }
+  }
+  definition.snapshot.element = kept;
+}
+for (const definition of definitions) {
+  if (definition.kind !== 'primitive-type' && !definition.abstract && definition.id !== 'SubscriptionStatus') asPublished(definition);
+}
+
 function typeText(element, type) {
   let code = type.code;
   if (code.startsWith('http://hl7.org/fhirpath/')) {

@@ -31,7 +31,6 @@ impl ResourceType {
     /// The type whose table has this name.
     #[must_use]
     pub fn from_table(table: &str) -> Option<Self> {
-        // Names in lower case are in the order of the names themselves, but for no promise of that: 147 is few.
         Self::all().find(|resource| resource.table() == table)
     }
 }

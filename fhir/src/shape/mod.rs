@@ -17,7 +17,7 @@
 //!   other.
 //!
 //! Only in `resource`: extensions, primitive extensions (`_birthDate`), contained and any other resources within,
-//! narratives, unknown elements, and what lies deeper than [`MAX_DEPTH`] names (recursive types have no end).
+//! narratives, unknown elements, the element `resource` of CompartmentDefinition (its name is taken), and what lies deeper than [`MAX_DEPTH`] names (recursive types have no end).
 
 mod column;
 mod compartment;

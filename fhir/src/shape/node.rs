@@ -138,9 +138,9 @@ enum Data {
 
 impl Node {
     fn new(element: &Element, depth: usize) -> Option<Self> {
-        // The root's own `id` stands among the flat columns.
-        let is_own_id = depth == 1 && element.type_id.primitive() == Some(Primitive::Id);
-        if depth > MAX_DEPTH || is_own_id || !is_column(element) {
+        // The root's own `id` stands among the flat columns; `resource` (of CompartmentDefinition) would be the name of two.
+        let is_taken = depth == 1 && matches!(element.name, "id" | "resource");
+        if depth > MAX_DEPTH || is_taken || !is_column(element) {
             return None;
         }
         let data = Data::new(element.type_id, depth);
