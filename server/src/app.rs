@@ -1,13 +1,11 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
-};
+use std::{future::Future, sync::Arc};
 
 use mavis_catalog::Catalog;
 use mavis_lake::Lake;
 use mavis_pipeline::Pipeline;
 use mavis_sql::Engine;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
 
 use crate::{auth::Auth, config::Config};
 
@@ -36,9 +34,9 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// Whether the server takes requests.
+/// Whether the server takes requests; what lasts (watching a run, a stream of events) ends when it stops.
 #[derive(Debug, Clone)]
-pub struct Readiness(Arc<AtomicU8>);
+pub struct Readiness(watch::Sender<Phase>);
 
 /// The phases of a server's life, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,19 +49,40 @@ pub enum Phase {
 impl Readiness {
     #[must_use]
     pub fn starting() -> Self {
-        Self(Arc::new(AtomicU8::new(Phase::Starting as u8)))
+        Self(watch::Sender::new(Phase::Starting))
     }
 
     pub fn set(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Release);
+        self.0.send_replace(phase);
     }
 
     #[must_use]
     pub fn phase(&self) -> Phase {
-        match self.0.load(Ordering::Acquire) {
-            0 => Phase::Starting,
-            1 => Phase::Ready,
-            _ => Phase::Stopping,
+        *self.0.borrow()
+    }
+
+    /// Waits until the server is asked to stop.
+    pub fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut phase = self.0.subscribe();
+        async move {
+            // An error says that the server is gone, which is a stop too.
+            drop(phase.wait_for(|phase| *phase == Phase::Stopping).await.map(drop));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_for_the_stop_is_woken_even_when_it_came_before() {
+        let readiness = Readiness::starting();
+        let before = readiness.stopping();
+        readiness.set(Phase::Ready);
+        readiness.set(Phase::Stopping);
+        before.await;
+        readiness.stopping().await;
+        assert_eq!(readiness.phase(), Phase::Stopping);
     }
 }

@@ -106,9 +106,17 @@ impl Server {
                 warn!(error = &error as &dyn std::error::Error, "the gRPC door closed with an error");
             }
         });
+        let upkeep = tokio::spawn(keep_up(app.clone()));
         app.readiness.set(Phase::Ready);
         info!(http = %http_address, grpc = %grpc_address, "ready: http on {http_address}, gRPC and Flight SQL on {grpc_address}");
-        Ok(Self { app, data, http: http_address, grpc: grpc_address, closing, doors: vec![http_door, grpc_door] })
+        Ok(Self {
+            app,
+            data,
+            http: http_address,
+            grpc: grpc_address,
+            closing,
+            doors: vec![http_door, grpc_door, upkeep],
+        })
     }
 
     #[must_use]
@@ -221,6 +229,19 @@ async fn serve_http(
     };
     if let Err(error) = served {
         warn!(error = &error as &dyn std::error::Error, "the HTTP door closed with an error");
+    }
+}
+
+/// Empties the buckets of histograms now and then, so that they do not grow where nobody asks for `/metrics`.
+async fn keep_up(app: App) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    let stopping = app.readiness.stopping();
+    tokio::pin!(stopping);
+    loop {
+        tokio::select! {
+            () = &mut stopping => return,
+            _ = ticks.tick() => app.metrics.run_upkeep(),
+        }
     }
 }
 

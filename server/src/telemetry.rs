@@ -43,7 +43,11 @@ pub fn metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = recorder.handle();
     // Two servers of one process may come here at once; the second keeps the first one's recorder.
     match metrics::set_global_recorder(recorder) {
-        Ok(()) => Ok(HANDLE.get_or_init(|| handle).clone()),
+        Ok(()) => {
+            metrics::describe_counter!("mavis_requests_total", "requests that asked to be let in, by door");
+            metrics::describe_counter!("mavis_logins_failed_total", "requests with a wrong token, by door");
+            Ok(HANDLE.get_or_init(|| handle).clone())
+        }
         Err(error) => HANDLE.get().cloned().with_context(|| format!("cannot install the metrics recorder: {error}")),
     }
 }

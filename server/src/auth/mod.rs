@@ -91,10 +91,12 @@ impl Auth {
         peer: Option<IpAddr>,
         door: Door,
     ) -> Result<Principal, Denied> {
+        metrics::counter!("mavis_requests_total", "door" => door.as_str()).increment(1);
         let Some(token) = token else { return Err(Denied::Missing) };
         match self.catalog.authenticate(token).await {
             Ok(Some(principal)) => Ok(principal),
             Ok(None) => {
+                metrics::counter!("mavis_logins_failed_total", "door" => door.as_str()).increment(1);
                 let delay = self.slow.failed(peer);
                 let from = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
                 warn!(peer = from, door = door.as_str(), "login failed from {from}");

@@ -36,7 +36,10 @@ pub(super) struct ServerArgs {
 impl ServerArgs {
     /// The whole configuration: file, environment, command line.
     pub(super) fn config(self) -> anyhow::Result<Config> {
-        let mut config = config::load(self.config.as_deref(), std::env::vars())?;
+        // Variables that are no text are none of ours.
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut config = config::load(self.config.as_deref(), variables)?;
         if let Some(data) = self.data {
             config.data = Some(data);
         }

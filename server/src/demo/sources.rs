@@ -55,12 +55,12 @@ pub(super) fn sources(samples: &Samples) -> anyhow::Result<Vec<DemoSource>> {
             ],
         },
         DemoSource {
-            spec: spec("clinique", "files", json!({"path": samples.clinique}))?,
+            spec: spec("clinique", "files", json!({"path": samples.clinique, "table": "patients"}))?,
             mappings: &[mapping!("clinique_patient")],
             tables: &[("patients", "Patient")],
         },
         DemoSource {
-            spec: spec("labs", "files", json!({"path": samples.labs}))?,
+            spec: spec("labs", "files", json!({"path": samples.labs, "table": "labs"}))?,
             mappings: &[mapping!("labs_observation")],
             tables: &[("labs", "Observation")],
         },

@@ -142,7 +142,26 @@ impl IngestService for Ingest {
         engineer(&self.app, &request, "run.watch").await?;
         let id = run_id(&request.into_inner().run_id)?;
         let events = self.app.pipeline.watch(id).await.map_err(status)?;
-        let answers = events.map(|event| Ok(pb::WatchRunResponse { event: Some(convert::event(event)) }));
+        let stopping = self.app.readiness.stopping();
+        let answers = async_stream::stream! {
+            let mut events = events;
+            tokio::pin!(stopping);
+            loop {
+                tokio::select! {
+                    biased;
+                    event = events.next() => match event {
+                        Some(event) => yield Ok(pb::WatchRunResponse { event: Some(convert::event(event)) }),
+                        None => return,
+                    },
+                    () = &mut stopping => {
+                        yield Err(Status::unavailable(format!(
+                            "the server is stopping; run {id} goes on when it is started again"
+                        )));
+                        return;
+                    }
+                }
+            }
+        };
         Ok(Response::new(answers.boxed()))
     }
 

@@ -10,6 +10,8 @@ mod quarantine;
 mod status;
 mod token;
 
+use std::time::Duration;
+
 use mavis_proto::v1::{
     ingest_service_server::IngestServiceServer, maintenance_service_server::MaintenanceServiceServer,
     mapping_service_server::MappingServiceServer, quarantine_service_server::QuarantineServiceServer,
@@ -30,7 +32,11 @@ pub use status::status;
 /// # Errors
 /// When the certificate cannot be used or the descriptors cannot be read.
 pub(crate) async fn server(app: &App, identity: Option<Identity>) -> anyhow::Result<Router<Stack<AuthLayer, NoLayer>>> {
-    let mut server = Server::builder();
+    // Wider windows than HTTP/2 begins with, for uploads and result streams; a client that is gone is found out.
+    let mut server = Server::builder()
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)));
     if let Some(identity) = identity {
         server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
     }

@@ -45,7 +45,7 @@ async fn a_created_token_is_alone_on_standard_output_and_works() {
     let made = test.mavis(&["token", "create", "dr_nadia", "--role", "engineer", "--schema", "fhir.r4"]).await;
     assert!(made.status.success(), "{}", stderr(&made));
     let secret = stdout(&made);
-    assert_eq!(secret.trim().split_whitespace().count(), 1);
+    assert_eq!(secret.split_whitespace().count(), 1);
     assert!(test.mavis_as(secret.trim(), &["source", "list"]).await.status.success());
     let list: Value = serde_json::from_str(&stdout(&test.mavis(&["token", "list", "--format", "json"]).await)).unwrap();
     let nadia = list.as_array().unwrap().iter().find(|token| token["name"] == "dr_nadia").unwrap();

@@ -3,6 +3,7 @@
 
 mod boot;
 mod command_line;
+mod demo;
 mod harness;
 mod runs;
 mod security;
