@@ -99,10 +99,10 @@ impl Server {
             tls.as_ref().map(|tls| tls.http.clone()),
             until_closed(closed.clone()),
         ));
-        let grpc_door = grpc::server(&app, tls.map(|tls| tls.grpc)).await?;
+        let grpc_door = grpc::door(&app, tls.map(|tls| tls.grpc)).await?;
         let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
         let grpc_door = tokio::spawn(async move {
-            if let Err(error) = grpc_door.serve_with_incoming_shutdown(incoming, until_closed(closed)).await {
+            if let Err(error) = grpc_door.serve(incoming, until_closed(closed)).await {
                 warn!(error = &error as &dyn std::error::Error, "the gRPC door closed with an error");
             }
         });

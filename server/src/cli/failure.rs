@@ -51,6 +51,11 @@ impl From<std::io::Error> for Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
+        // A status that carries a cause was made on this side, when the connection broke.
+        if matches!(status.code(), Code::Unknown | Code::Internal) && std::error::Error::source(&status).is_some() {
+            let message = "the connection to the server broke: is it running, and does it speak TLS (--ca-cert)?";
+            return Self { exit: Self::UNREACHABLE, message: message.to_owned() };
+        }
         let exit = match status.code() {
             Code::Unavailable => Self::UNREACHABLE,
             Code::Unauthenticated | Code::PermissionDenied => Self::UNAUTHORISED,

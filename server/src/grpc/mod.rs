@@ -10,7 +10,7 @@ mod quarantine;
 mod status;
 mod token;
 
-use std::time::Duration;
+use std::{any::Any, future::Future, time::Duration};
 
 use mavis_proto::v1::{
     ingest_service_server::IngestServiceServer, maintenance_service_server::MaintenanceServiceServer,
@@ -18,20 +18,23 @@ use mavis_proto::v1::{
     token_service_server::TokenServiceServer,
 };
 use tonic::{
+    Status,
+    body::Body,
     service::Routes,
-    transport::{Identity, Server, ServerTlsConfig, server::Router},
+    transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
 };
-use tower::layer::util::{Identity as NoLayer, Stack};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::error;
 
 use crate::{App, auth::AuthLayer, flight};
 
 pub use status::status;
 
-/// The door with its services mounted and its layers around them.
+/// The service of the door, ready to be served.
 ///
 /// # Errors
 /// When the certificate cannot be used or the descriptors cannot be read.
-pub(crate) async fn server(app: &App, identity: Option<Identity>) -> anyhow::Result<Router<Stack<AuthLayer, NoLayer>>> {
+pub(crate) async fn door(app: &App, identity: Option<Identity>) -> anyhow::Result<Door> {
     // Wider windows than HTTP/2 begins with, for uploads and result streams; a client that is gone is found out.
     let mut server = Server::builder()
         .initial_stream_window_size(1 << 20)
@@ -40,7 +43,38 @@ pub(crate) async fn server(app: &App, identity: Option<Identity>) -> anyhow::Res
     if let Some(identity) = identity {
         server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
     }
-    Ok(server.layer(AuthLayer::new(app.auth.clone())).add_routes(routes(app).await?))
+    Ok(Door { server, auth: AuthLayer::new(app.auth.clone()), routes: routes(app).await? })
+}
+
+/// The door before it is opened.
+#[derive(Debug)]
+pub(crate) struct Door {
+    server: Server,
+    auth: AuthLayer,
+    routes: Routes,
+}
+
+impl Door {
+    /// Answers until told to stop, then lets open requests come to their end.
+    pub(crate) async fn serve(
+        self,
+        incoming: TcpIncoming,
+        until: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let guard: fn(Box<dyn Any + Send>) -> ::http::Response<Body> = panicked;
+        self.server
+            .layer(CatchPanicLayer::custom(guard))
+            .layer(self.auth)
+            .add_routes(self.routes)
+            .serve_with_incoming_shutdown(incoming, until)
+            .await
+    }
+}
+
+/// A panic is a defect of ours; what it says may hold a value and stays in the process.
+fn panicked(_: Box<dyn Any + Send>) -> ::http::Response<Body> {
+    error!("a request panicked");
+    Status::internal("the server failed").into_http()
 }
 
 async fn routes(app: &App) -> anyhow::Result<Routes> {
