@@ -71,7 +71,7 @@ pub fn from_batch(batch: &RecordBatch) -> Result<DataFrame, Error> {
         .map_err(|error| Error::Malformed { place: "batch".to_owned(), reason: error.to_string() })
 }
 
-fn cast(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {
+pub(crate) fn cast(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {
     if array.data_type() == target {
         return Ok(Arc::clone(array));
     }
@@ -79,7 +79,7 @@ fn cast(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, arrow::error::A
 }
 
 /// The type that leaves for the pipeline: what polars invents (views, large offsets, categories) made ordinary.
-fn plain(data_type: &DataType) -> DataType {
+pub(crate) fn plain(data_type: &DataType) -> DataType {
     let inner = |field: &Arc<Field>| Arc::new(field.as_ref().clone().with_data_type(plain(field.data_type())));
     match data_type {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,

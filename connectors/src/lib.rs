@@ -8,6 +8,7 @@
 
 mod error;
 mod fhir_files;
+mod files;
 pub mod frame;
 mod objects;
 mod params;
@@ -21,6 +22,7 @@ pub mod testkit;
 
 pub use error::{Error, Stage};
 pub use fhir_files::{FhirFiles, FhirFilesParams};
+pub use files::{FileFormat, Files, FilesParams};
 pub use params::SourceSpec;
 pub use registry::{Registry, SourceKind};
 pub use secret::Secrets;

@@ -1,4 +1,10 @@
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Component, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use futures::TryStreamExt;
 use globset::{GlobBuilder, GlobMatcher};
@@ -89,7 +95,7 @@ impl Location {
             }
             let literal = literal.strip_prefix("file://").unwrap_or(literal);
             let literal = if literal.is_empty() { "." } else { literal };
-            let absolute = std::path::absolute(literal).map_err(|error| refuse(format!("`path`: {error}")))?;
+            let absolute = without_dots(literal).map_err(|error| refuse(format!("`path`: {error}")))?;
             let prefix = Path::from_absolute_path(&absolute).map_err(|error| refuse(format!("`path`: {error}")))?;
             (Arc::new(LocalFileSystem::new()), prefix)
         };
@@ -112,6 +118,11 @@ impl Location {
 
     pub(crate) fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// Whether the path has no wildcard; a listing of one entry then is that file, or a folder with one file.
+    pub(crate) fn names_one_file(&self) -> bool {
+        self.matcher.is_none()
     }
 
     /// Every file there is, sorted by name; hidden files (`.name`, `_name`) only where they are named themselves.
@@ -203,6 +214,23 @@ impl Location {
         });
         stages
     }
+}
+
+/// The absolute path without `.` and `..`, which a store's paths cannot have.
+fn without_dots(literal: &str) -> std::io::Result<PathBuf> {
+    if let Ok(path) = std::fs::canonicalize(literal) {
+        return Ok(path);
+    }
+    let mut path = PathBuf::new();
+    for part in std::path::absolute(literal)?.components() {
+        match part {
+            Component::ParentDir => {
+                path.pop();
+            }
+            part => path.push(part),
+        }
+    }
+    Ok(path)
 }
 
 /// The path before its first wildcard, cut at a `/`, and the pattern after it.

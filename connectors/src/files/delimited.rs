@@ -1,0 +1,381 @@
+//! CSV: fields between delimiters, quoted where they must be, a record per line or (in quotes) per several lines.
+//!
+//! The records are cut here rather than by a library because every one must be accounted for: the line it starts on,
+//! the bytes it had, and why it cannot be a row.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, StringBuilder},
+    datatypes::{DataType, Field, Schema},
+};
+use tokio::runtime::Handle;
+
+use super::{
+    Shared,
+    sink::Sink,
+    text::{TextLines, decode, text_lines},
+};
+use crate::{
+    Error, SourceColumn,
+    objects::{FileEntry, Place, printable, unreadable},
+    reading::Halt,
+};
+
+/// A quoted field may span this much; a quote that does not close within it was not one.
+const MAX_RECORD_LINES: usize = 1_000;
+const MAX_RECORD_BYTES: usize = 4 << 20;
+/// Lines looked at to tell the delimiter.
+const SAMPLE_LINES: usize = 50;
+
+/// What the beginning of a file says about the rest.
+struct Head {
+    delimiter: u8,
+    names: Vec<String>,
+    /// The line of the column names; 0 where there is none.
+    header_line: u64,
+}
+
+/// The columns of all files, in the order in which they first appear.
+pub(super) fn columns(shared: &Shared, runtime: &Handle, files: &[FileEntry]) -> Result<Vec<SourceColumn>, Error> {
+    let mut columns: Vec<SourceColumn> = Vec::new();
+    for entry in files {
+        for name in head(shared, runtime, entry)?.names {
+            if !columns.iter().any(|column| column.name == name) {
+                columns.push(SourceColumn {
+                    name,
+                    data_type: DataType::Utf8,
+                    nullable: true,
+                    source_type: "text".to_owned(),
+                    comment: None,
+                });
+            }
+        }
+    }
+    Ok(columns)
+}
+
+/// Reads a file from a place on; answers with the place of its end.
+pub(super) fn read(
+    shared: &Shared,
+    runtime: &Handle,
+    entry: &FileEntry,
+    offset: u64,
+    record: u64,
+    sink: &mut Sink<'_>,
+) -> Result<Place, Halt> {
+    let head = head(shared, runtime, entry)?;
+    let mut records = Records::new(text_lines(shared, runtime, entry, offset, record)?, head.delimiter, entry);
+    let fields = head.names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect::<Vec<_>>();
+    let schema = Arc::new(Schema::new(fields));
+    let mut builders: Vec<StringBuilder> = head.names.iter().map(|_| StringBuilder::new()).collect();
+    let (mut rows, mut bytes) = (0, 0);
+    while let Some(found) = records.next(Some(head.names.len()))? {
+        if found.line <= head.header_line {
+            continue;
+        }
+        let origin = || format!("{} line {}", entry.name, found.line);
+        let values = match found.outcome {
+            Ok(values) => values,
+            Err(reason) => {
+                sink.reject(origin(), reason, printable(&found.raw))?;
+                continue;
+            }
+        };
+        let encoding = records.text.encoding;
+        let texts: Option<Vec<Option<String>>> = values
+            .into_iter()
+            .map(|value| match value {
+                None => Some(None),
+                Some(value) => decode(encoding, &value).map(Some),
+            })
+            .collect();
+        let Some(texts) = texts else {
+            sink.reject(origin(), format!("the line is not valid {}", encoding.name()), printable(&found.raw))?;
+            continue;
+        };
+        for (builder, text) in builders.iter_mut().zip(texts) {
+            bytes += text.as_ref().map_or(1, String::len);
+            builder.append_option(text);
+        }
+        rows += 1;
+        if rows >= sink.request.batch_rows.max(1) || bytes >= sink.request.batch_bytes {
+            let place = records.place(entry, false);
+            sink.batch(entry, finish(&schema, &mut builders)?, place)?;
+            (rows, bytes) = (0, 0);
+        }
+    }
+    if rows > 0 {
+        sink.batch(entry, finish(&schema, &mut builders)?, None)?;
+    }
+    Ok(records.place(entry, true).unwrap_or_default())
+}
+
+fn finish(schema: &Arc<Schema>, builders: &mut [StringBuilder]) -> Result<RecordBatch, Error> {
+    let arrays = builders.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef).collect();
+    RecordBatch::try_new(Arc::clone(schema), arrays)
+        .map_err(|error| Error::Malformed { place: "CSV".to_owned(), reason: error.to_string() })
+}
+
+fn head(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Result<Head, Error> {
+    let delimiter = match shared.delimiter {
+        Some(delimiter) => delimiter,
+        None => {
+            let mut text = text_lines(shared, runtime, entry, 0, 0)?;
+            let mut sample = Vec::new();
+            while sample.len() < SAMPLE_LINES {
+                match text.lines.next_line().map_err(|error| unreadable(entry, &error))? {
+                    Some(line) if line.bytes.trim_ascii().is_empty() => {}
+                    Some(line) => sample.push(line.bytes),
+                    None => break,
+                }
+            }
+            detect(&sample)
+        }
+    };
+    let mut records = Records::new(text_lines(shared, runtime, entry, 0, 0)?, delimiter, entry);
+    let wanted = shared.params.header_row;
+    while let Some(found) = records.next(None)? {
+        if wanted.is_some_and(|row| row > 0 && found.line < row) {
+            continue;
+        }
+        let Ok(values) = found.outcome else {
+            return Err(Error::Malformed {
+                place: format!("file `{}` line {}", entry.name, found.line),
+                reason: "the line of the column names cannot be read".to_owned(),
+            });
+        };
+        let encoding = records.text.encoding;
+        let texts: Vec<String> = if wanted == Some(0) {
+            values.iter().map(|_| String::new()).collect()
+        } else {
+            let decoded: Option<Vec<String>> =
+                values.iter().map(|value| decode(encoding, value.as_deref().unwrap_or_default())).collect();
+            decoded.ok_or_else(|| Error::Malformed {
+                place: format!("file `{}` line {}", entry.name, found.line),
+                reason: format!("the column names are not valid {}: set `encoding`", encoding.name()),
+            })?
+        };
+        let header_line = if wanted == Some(0) { 0 } else { found.last_line };
+        return Ok(Head { delimiter, names: distinct(&texts), header_line });
+    }
+    Err(Error::Malformed {
+        place: format!("file `{}`", entry.name),
+        reason: "it has no line of column names".to_owned(),
+    })
+}
+
+/// The names as they are, trimmed; an empty one becomes `column_N`, a repeated one gets a number.
+pub(super) fn distinct(texts: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(texts.len());
+    for (place, text) in texts.iter().enumerate() {
+        let text = text.trim();
+        let base = if text.is_empty() { format!("column_{}", place + 1) } else { text.to_owned() };
+        let is_taken = |name: &String, names: &[String]| {
+            names.contains(name) || texts[place + 1..].iter().any(|later| later.trim() == name && *name != base)
+        };
+        let mut name = base.clone();
+        let mut number = 2;
+        while is_taken(&name, &names) {
+            name = format!("{base}_{number}");
+            number += 1;
+        }
+        names.push(name);
+    }
+    names
+}
+
+/// The delimiter that cuts the most lines into as many fields as the first line has.
+fn detect(sample: &[Vec<u8>]) -> u8 {
+    let score = |delimiter: u8| {
+        let counts: Vec<usize> = sample.iter().map(|line| split(line, delimiter).0.len()).collect();
+        let first = counts.first().copied().unwrap_or_default();
+        let agreeing = counts.iter().filter(|count| **count == first).count();
+        if first < 2 { (0, 0) } else { (agreeing, first) }
+    };
+    [b',', b';', b'\t', b'|'].into_iter().rev().max_by_key(|delimiter| score(*delimiter)).unwrap_or(b',')
+}
+
+type Fields = Vec<Option<Vec<u8>>>;
+
+/// Cuts a record into fields; the flag says whether a quote is still open at its end.
+fn split(bytes: &[u8], delimiter: u8) -> (Fields, bool) {
+    let mut fields = Vec::new();
+    let mut rest = bytes;
+    loop {
+        if let Some(after) = rest.strip_prefix(b"\"") {
+            let mut value = Vec::new();
+            let mut place = 0;
+            let closed = loop {
+                match after.get(place) {
+                    None => break false,
+                    Some(b'"') if after.get(place + 1) == Some(&b'"') => {
+                        value.push(b'"');
+                        place += 2;
+                    }
+                    Some(b'"') => break true,
+                    Some(byte) => {
+                        value.push(*byte);
+                        place += 1;
+                    }
+                }
+            };
+            if !closed {
+                fields.push(Some(value));
+                return (fields, true);
+            }
+            // What stands between the closing quote and the delimiter belongs to the field all the same.
+            rest = &after[place + 1..];
+            let end = rest.iter().position(|byte| *byte == delimiter).unwrap_or(rest.len());
+            value.extend_from_slice(rest[..end].trim_ascii());
+            rest = &rest[end..];
+            fields.push(Some(value));
+        } else {
+            let end = rest.iter().position(|byte| *byte == delimiter).unwrap_or(rest.len());
+            fields.push((end > 0).then(|| rest[..end].to_vec()));
+            rest = &rest[end..];
+        }
+        match rest.split_first() {
+            Some((_, after)) => rest = after,
+            None => return (fields, false),
+        }
+    }
+}
+
+/// One record, or why it is none.
+struct Found {
+    line: u64,
+    last_line: u64,
+    raw: Vec<u8>,
+    outcome: Result<Fields, String>,
+}
+
+struct Physical {
+    bytes: Vec<u8>,
+    number: u64,
+    is_cut: bool,
+}
+
+/// The records of a file.
+struct Records<'a> {
+    text: TextLines,
+    delimiter: u8,
+    entry: &'a FileEntry,
+    /// Lines that were taken for the inside of a quote and are to be read again.
+    pending: VecDeque<Physical>,
+}
+
+impl<'a> Records<'a> {
+    fn new(text: TextLines, delimiter: u8, entry: &'a FileEntry) -> Self {
+        Self { text, delimiter, entry, pending: VecDeque::new() }
+    }
+
+    fn line(&mut self) -> Result<Option<Physical>, Error> {
+        if let Some(line) = self.pending.pop_front() {
+            return Ok(Some(line));
+        }
+        let line = self.text.lines.next_line().map_err(|error| unreadable(self.entry, &error))?;
+        Ok(line.map(|mut line| {
+            if line.start == 0 && line.bytes.starts_with(b"\xef\xbb\xbf") {
+                line.bytes.drain(..3);
+            }
+            Physical { bytes: line.bytes, number: line.number, is_cut: line.is_cut }
+        }))
+    }
+
+    /// The next record that is not empty; `width` is the number of fields it should have, where that is known.
+    fn next(&mut self, width: Option<usize>) -> Result<Option<Found>, Error> {
+        loop {
+            let Some(first) = self.line()? else { return Ok(None) };
+            if first.bytes.trim_ascii().is_empty() && !(self.delimiter == b'\t' && !first.bytes.is_empty()) {
+                continue;
+            }
+            let (line, mut last_line) = (first.number, first.number);
+            if first.is_cut {
+                let reason = "the line is longer than 64 MiB".to_owned();
+                return Ok(Some(Found { line, last_line, raw: first.bytes[..1024].to_vec(), outcome: Err(reason) }));
+            }
+            let (mut fields, mut is_open) = split(&first.bytes, self.delimiter);
+            let mut raw = first.bytes.clone();
+            let mut more: Vec<Physical> = Vec::new();
+            while is_open && more.len() < MAX_RECORD_LINES && raw.len() < MAX_RECORD_BYTES {
+                let Some(next) = self.line()? else { break };
+                raw.push(b'\n');
+                raw.extend_from_slice(&next.bytes);
+                // Only a line with a quote in it can close one.
+                let may_close = next.bytes.contains(&b'"');
+                last_line = next.number;
+                more.push(next);
+                if may_close {
+                    (fields, is_open) = split(&raw, self.delimiter);
+                }
+            }
+            let problem = if is_open {
+                Some("a quote opens and does not close".to_owned())
+            } else {
+                width
+                    .filter(|width| *width != fields.len())
+                    .map(|width| format!("the line has {} fields where the header has {width}", fields.len()))
+            };
+            let Some(reason) = problem else {
+                return Ok(Some(Found { line, last_line, raw, outcome: Ok(fields) }));
+            };
+            // A quote that swallowed lines which are records of their own: only its first line is at fault.
+            for line in more.into_iter().rev() {
+                self.pending.push_front(line);
+            }
+            return Ok(Some(Found { line, last_line: line, raw: first.bytes, outcome: Err(reason) }));
+        }
+    }
+
+    /// The place after the last record; `None` while lines wait to be read again.
+    fn place(&self, entry: &FileEntry, done: bool) -> Option<Place> {
+        self.pending.is_empty().then(|| Place {
+            stamp: entry.stamp.clone(),
+            offset: self.text.lines.offset(),
+            record: self.text.lines.number(),
+            tail: if self.text.can_grow { self.text.lines.fingerprint() } else { (0, 0) },
+            done,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    fn texts(line: &str, delimiter: u8) -> (Vec<Option<String>>, bool) {
+        let (fields, open) = split(line.as_bytes(), delimiter);
+        (fields.into_iter().map(|field| field.map(|field| String::from_utf8(field).unwrap())).collect(), open)
+    }
+
+    #[rstest]
+    #[case("a,b,c", &[Some("a"), Some("b"), Some("c")], false)]
+    #[case("a,,\"\"", &[Some("a"), None, Some("")], false)]
+    #[case("\"a,b\",\"say \"\"hi\"\"\"", &[Some("a,b"), Some("say \"hi\"")], false)]
+    #[case("5\" pipe,x", &[Some("5\" pipe"), Some("x")], false)]
+    #[case("a,\"open", &[Some("a"), Some("open")], true)]
+    #[case("a,", &[Some("a"), None], false)]
+    fn a_record_is_cut_at_its_delimiters(#[case] line: &str, #[case] fields: &[Option<&str>], #[case] open: bool) {
+        let expected: Vec<Option<String>> = fields.iter().map(|field| field.map(str::to_owned)).collect();
+        assert_eq!(texts(line, b','), (expected, open));
+    }
+
+    #[rstest]
+    #[case(&["a,b,c", "1,2,3"], b',')]
+    #[case(&["a;b;c", "1,5;2,5;3", "2,5;3;4,5"], b';')]
+    #[case(&["a\tb", "1\t2"], b'\t')]
+    #[case(&["a|b|c", "x, y|2|3"], b'|')]
+    #[case(&["only", "one"], b',')]
+    fn the_delimiter_is_the_one_that_cuts_evenly(#[case] lines: &[&str], #[case] delimiter: u8) {
+        let sample: Vec<Vec<u8>> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
+        assert_eq!(detect(&sample), delimiter);
+    }
+
+    #[test]
+    fn column_names_are_made_distinct_and_never_empty() {
+        let names = ["a", "", "a", " a ", "a_2", ""].map(str::to_owned);
+        assert_eq!(distinct(&names), ["a", "column_2", "a_3", "a_4", "a_2", "column_6"]);
+    }
+}

@@ -1,0 +1,305 @@
+//! NDJSON and JSON: one object per row, typed by its values; lists, objects and mixed columns as JSON text.
+//!
+//! The types come from the first 64 MiB of each file. A later value of another type makes its row a reject, a member
+//! that was not seen there becomes a text column of the batches that have it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Field, Schema},
+};
+use encoding_rs::UTF_8;
+use serde_json::{error::Category, value::RawValue};
+use tokio::runtime::Handle;
+
+use super::{
+    FileTable, Format, Shared,
+    json_type::{Builder, Fitted, Members, Shape},
+    sink::Sink,
+    text::{TextLines, decode, text_lines},
+};
+use crate::{
+    Error, SourceColumn,
+    objects::{FileEntry, Place, printable, read_whole, unreadable},
+    reading::Halt,
+};
+
+/// Bytes of a file that its types are told from.
+const SAMPLE_BYTES: u64 = 64 << 20;
+
+/// The column shapes of files, by name and stamp.
+#[derive(Debug, Default)]
+pub(super) struct Shapes {
+    files: Mutex<HashMap<String, (String, Arc<Vec<(String, Shape)>>)>>,
+}
+
+/// The columns of all files of a table.
+pub(super) fn columns(shared: &Shared, runtime: &Handle, table: &FileTable) -> Result<Vec<SourceColumn>, Error> {
+    Ok(shapes(shared, runtime, table)?
+        .into_iter()
+        .map(|(name, shape)| SourceColumn {
+            name,
+            data_type: shape.data_type(),
+            nullable: true,
+            source_type: shape.name().to_owned(),
+            comment: None,
+        })
+        .collect())
+}
+
+fn shapes(shared: &Shared, runtime: &Handle, table: &FileTable) -> Result<Vec<(String, Shape)>, Error> {
+    let mut merged: Vec<(String, Shape)> = Vec::new();
+    for entry in &table.files {
+        let known = {
+            let files = shared.json.files.lock().unwrap_or_else(PoisonError::into_inner);
+            files.get(&entry.name).filter(|(stamp, _)| *stamp == entry.stamp).map(|(_, shapes)| Arc::clone(shapes))
+        };
+        let shapes = match known {
+            Some(shapes) => shapes,
+            None => {
+                let shapes = Arc::new(scan(shared, runtime, table.format, entry)?);
+                let mut files = shared.json.files.lock().unwrap_or_else(PoisonError::into_inner);
+                files.insert(entry.name.clone(), (entry.stamp.clone(), Arc::clone(&shapes)));
+                shapes
+            }
+        };
+        for (name, shape) in shapes.iter() {
+            merge(&mut merged, name, *shape);
+        }
+    }
+    Ok(merged)
+}
+
+fn merge(shapes: &mut Vec<(String, Shape)>, name: &str, shape: Shape) {
+    match shapes.iter_mut().find(|(known, _)| known == name) {
+        Some((_, known)) => *known = known.and(shape),
+        None => shapes.push((name.to_owned(), shape)),
+    }
+}
+
+fn scan(shared: &Shared, runtime: &Handle, format: Format, entry: &FileEntry) -> Result<Vec<(String, Shape)>, Error> {
+    let mut shapes = Vec::new();
+    let mut learn = |members: Members<'_>| {
+        for (name, value) in members.0 {
+            merge(&mut shapes, &name, Shape::of(value.get()));
+        }
+    };
+    if format == Format::Json {
+        let text = whole_text(shared, runtime, entry)?;
+        for item in items(&text, entry)? {
+            if let Ok(members) = members(item.get()) {
+                learn(members);
+            }
+        }
+        return Ok(shapes);
+    }
+    let TextLines { mut lines, encoding, .. } = text_lines(shared, runtime, entry, 0, 0)?;
+    while lines.offset() < SAMPLE_BYTES {
+        let Some(line) = lines.next_line().map_err(|error| unreadable(entry, &error))? else { break };
+        if let Some(text) = decode(encoding, without_mark(line.start, &line.bytes))
+            && let Ok(members) = members(&text)
+        {
+            learn(members);
+        }
+    }
+    Ok(shapes)
+}
+
+/// Reads a file from a place on; answers with the place of its end.
+pub(super) fn read(
+    shared: &Shared,
+    runtime: &Handle,
+    table: &FileTable,
+    entry: &FileEntry,
+    offset: u64,
+    record: u64,
+    sink: &mut Sink<'_>,
+) -> Result<Place, Halt> {
+    let mut rows = Rows::new(&shapes(shared, runtime, table)?);
+    let done = Place { stamp: entry.stamp.clone(), done: true, ..Place::default() };
+    if table.format == Format::Json {
+        let text = whole_text(shared, runtime, entry)?;
+        let mut last = 0;
+        for (position, item) in (1_u64..).zip(items(&text, entry)?) {
+            last = position;
+            if position <= record {
+                continue;
+            }
+            if let Err(reason) = rows.take(item.get()) {
+                sink.reject(format!("{} item {position}", entry.name), reason, item.get().to_owned())?;
+            }
+            if rows.is_full(sink) {
+                sink.batch(entry, rows.finish()?, Some(Place { record: position, done: false, ..done.clone() }))?;
+            }
+        }
+        sink.batch(entry, rows.finish()?, None)?;
+        return Ok(Place { record: last, ..done });
+    }
+    let TextLines { mut lines, encoding, can_grow } = text_lines(shared, runtime, entry, offset, record)?;
+    let tail = |lines: &crate::objects::Lines| if can_grow { lines.fingerprint() } else { (0, 0) };
+    let mut before = Place { offset, record, ..done.clone() };
+    while let Some(line) = lines.next_line().map_err(|error| unreadable(entry, &error))? {
+        let bytes = without_mark(line.start, &line.bytes);
+        let origin = || format!("{} line {}", entry.name, line.number);
+        if !bytes.trim_ascii().is_empty() {
+            let taken = match decode(encoding, bytes) {
+                _ if line.is_cut => Err("the line is longer than 64 MiB".to_owned()),
+                None => Err(format!("the line is not valid {}", encoding.name())),
+                Some(text) => rows.take(text.trim()),
+            };
+            if let Err(reason) = taken {
+                sink.reject(origin(), reason, printable(if line.is_cut { &bytes[..1024] } else { bytes }))?;
+                if !line.is_terminated {
+                    // It may still be growing: it is read again once the file has changed.
+                    sink.batch(entry, rows.finish()?, None)?;
+                    return Ok(before);
+                }
+            }
+        }
+        before = Place { offset: lines.offset(), record: lines.number(), tail: tail(&lines), ..done.clone() };
+        if rows.is_full(sink) {
+            sink.batch(entry, rows.finish()?, Some(Place { done: false, ..before.clone() }))?;
+        }
+    }
+    sink.batch(entry, rows.finish()?, None)?;
+    Ok(before)
+}
+
+fn without_mark(start: u64, bytes: &[u8]) -> &[u8] {
+    if start == 0 { bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes) } else { bytes }
+}
+
+fn whole_text(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Result<String, Error> {
+    let bytes = read_whole(&shared.location, runtime, entry)?;
+    let encoding = shared.encoding.unwrap_or(UTF_8);
+    decode(encoding, without_mark(0, &bytes)).ok_or_else(|| Error::Malformed {
+        place: format!("file `{}`", entry.name),
+        reason: format!("it is not valid {}: set `encoding`", encoding.name()),
+    })
+}
+
+/// The items of a document that is a list, or the document itself.
+fn items<'a>(text: &'a str, entry: &FileEntry) -> Result<Vec<&'a RawValue>, Error> {
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let parsed = if trimmed.starts_with('[') {
+        serde_json::from_str(trimmed)
+    } else {
+        serde_json::from_str::<&RawValue>(trimmed).map(|item| vec![item])
+    };
+    parsed.map_err(|error| Error::Malformed {
+        place: format!("file `{}` line {}", entry.name, error.line()),
+        reason: match error.classify() {
+            Category::Eof => "the JSON ends in the middle".to_owned(),
+            _ => format!("it is not valid JSON at column {}", error.column()),
+        },
+    })
+}
+
+fn members(text: &str) -> Result<Members<'_>, String> {
+    let members: Members<'_> = serde_json::from_str(text).map_err(|error| match error.classify() {
+        Category::Eof => "the JSON ends in the middle".to_owned(),
+        Category::Data => "it is not a JSON object".to_owned(),
+        _ => format!("it is not valid JSON at column {}", error.column()),
+    })?;
+    for (place, (name, _)) in members.0.iter().enumerate() {
+        if name.is_empty() {
+            return Err("a member has an empty name".to_owned());
+        }
+        if members.0[..place].iter().any(|(earlier, _)| earlier == name) {
+            return Err(format!("the member `{name}` stands there twice"));
+        }
+    }
+    Ok(members)
+}
+
+/// Rows on their way into a batch.
+struct Rows {
+    names: Vec<String>,
+    types: Vec<DataType>,
+    builders: Vec<Builder>,
+    places: HashMap<String, usize>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Rows {
+    fn new(shapes: &[(String, Shape)]) -> Self {
+        let names: Vec<String> = shapes.iter().map(|(name, _)| name.clone()).collect();
+        let types: Vec<DataType> = shapes.iter().map(|(_, shape)| shape.data_type()).collect();
+        Self {
+            places: names.iter().cloned().zip(0..).collect(),
+            builders: types.iter().map(Builder::new).collect(),
+            names,
+            types,
+            count: 0,
+            bytes: 0,
+        }
+    }
+
+    fn take(&mut self, text: &str) -> Result<(), String> {
+        let members = members(text)?;
+        let mut row: Vec<Fitted> = self.builders.iter().map(|_| Fitted::Null).collect();
+        for (name, value) in members.0 {
+            let place = match self.places.get(&name) {
+                Some(place) => *place,
+                None => {
+                    let place = self.add_column(name.clone());
+                    row.push(Fitted::Null);
+                    place
+                }
+            };
+            row[place] = self.builders[place]
+                .fit(value.get())
+                .map_err(|wanted| format!("the member `{name}` is not {wanted}"))?;
+        }
+        for (builder, value) in self.builders.iter_mut().zip(row) {
+            self.bytes += builder.append(value);
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// A column that the sample did not show: text, NULL in the rows before.
+    fn add_column(&mut self, name: String) -> usize {
+        let mut builder = Builder::new(&DataType::Utf8);
+        for _ in 0..self.count {
+            builder.append(Fitted::Null);
+        }
+        self.places.insert(name.clone(), self.names.len());
+        self.names.push(name);
+        self.types.push(DataType::Utf8);
+        self.builders.push(builder);
+        self.names.len() - 1
+    }
+
+    fn is_full(&self, sink: &Sink<'_>) -> bool {
+        self.count >= sink.request.batch_rows.max(1) || self.bytes >= sink.request.batch_bytes
+    }
+
+    fn finish(&mut self) -> Result<RecordBatch, Error> {
+        (self.count, self.bytes) = (0, 0);
+        let fields: Vec<Field> = self
+            .names
+            .iter()
+            .zip(&self.types)
+            .map(|(name, data_type)| Field::new(name, data_type.clone(), true))
+            .collect();
+        let arrays = self.builders.iter_mut().map(Builder::finish).collect();
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(0));
+        if fields.is_empty() {
+            return RecordBatch::try_new_with_options(Arc::new(Schema::empty()), arrays, &options).map_err(unbuildable);
+        }
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(unbuildable)
+    }
+}
+
+fn unbuildable(error: arrow::error::ArrowError) -> Error {
+    Error::Malformed { place: "JSON rows".to_owned(), reason: error.to_string() }
+}
