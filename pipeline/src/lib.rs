@@ -4,10 +4,27 @@
 //! decides what is read, how it is cleaned and mapped, in which order, what is tried again, and tells how it goes. It never
 //! answers a query and knows no door.
 
+pub mod clean;
+mod context;
+mod discover;
 mod error;
+mod failure;
+mod fhir_zone;
+mod import;
+mod job;
+mod mapping;
 mod pipeline;
+mod quality;
+mod quarantine;
+mod replay;
 mod report;
 mod request;
+mod retry;
+mod tables;
+mod to_fhir;
+mod to_processed;
+mod to_raw;
+mod worker;
 
 pub use error::Error;
 pub use pipeline::{Pipeline, PipelineOptions};

@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
+use async_stream::stream;
 use bytes::Bytes;
-use futures::stream::BoxStream;
-use mavis_catalog::{Catalog, MappingRow, QuarantineFilter, Quarantined, Run, Source};
+use futures::{StreamExt, stream::BoxStream};
+use mavis_catalog::{Catalog, MappingRow, NewRun, NewSource, QuarantineFilter, Quarantined, Run, RunKind, RunState, RunUnit, Source};
 use mavis_connectors::{Registry, Secrets, SourceSpec, StageReport};
 use mavis_fhir::mapping::{MappingProblem, Suggestion};
 use mavis_lake::{
@@ -8,8 +11,19 @@ use mavis_lake::{
     maintain::{Optimized, Vacuumed},
 };
 use mavis_types::{Principal, RunId, SourceName, TableName};
+use tokio::sync::broadcast::error::RecvError;
 
-use crate::{DiscoveryReport, Error, ImportOptions, IngestRequest, RunEvent, SourceSummary};
+use crate::{
+    DiscoveryReport, Error, ImportOptions, IngestRequest, RunEvent, SourceSummary, UnitProgress,
+    clean::CleanConfig,
+    context::Context,
+    discover,
+    failure::Failure,
+    import::Spool,
+    job::{self, IMPORT_KIND, Job},
+    mapping, replay,
+    worker::{Workers, is_final},
+};
 
 /// How much the pipeline does at once.
 #[derive(Debug, Clone)]
@@ -24,9 +38,29 @@ pub struct PipelineOptions {
     pub attempts: u32,
 }
 
-/// The pipeline as doors see it: cheap to clone. Runs go on in the background and survive the caller.
+/// The pipeline as doors see it: cheap to clone. Runs go on in the background and survive the caller. Doors have checked
+/// before what the principal may do.
 #[derive(Debug, Clone)]
-pub struct Pipeline {}
+pub struct Pipeline {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    context: Arc<Context>,
+    workers: Arc<Workers>,
+}
+
+/// The last handle gone without [`Pipeline::stop`] ends everything as a crash would: nothing half done is committed.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.workers.kill();
+    }
+}
+
+fn refused(failure: Failure) -> Error {
+    Error::Invalid { reason: failure.to_string() }
+}
 
 impl Pipeline {
     /// Starts the workers and resumes what an earlier process left unfinished.
@@ -40,47 +74,131 @@ impl Pipeline {
         secrets: Secrets,
         options: PipelineOptions,
     ) -> Result<Self, Error> {
-        let _ = (catalog, lake, registry, secrets, options);
-        todo!()
+        let context = Arc::new(Context::new(catalog, lake, registry, secrets, options));
+        let workers = Workers::new(Arc::clone(&context));
+        workers.resume().await?;
+        Ok(Self { inner: Arc::new(Inner { context, workers }) })
     }
 
     /// Takes no new runs, lets each unit reach a commit or give up its stage, and waits for them.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        self.inner.workers.stop().await;
+    }
+
+    fn context(&self) -> &Context {
+        &self.inner.context
+    }
+
+    fn catalog(&self) -> &Catalog {
+        &self.inner.context.catalog
+    }
+
+    /// The source, or an error that names those there are.
+    async fn source(&self, name: &SourceName) -> Result<Source, Error> {
+        match self.catalog().source(name).await {
+            Ok(source) => Ok(source),
+            Err(mavis_catalog::Error::NotFound { .. }) => {
+                let known: Vec<String> =
+                    self.catalog().sources().await.map_err(Error::Catalog)?.iter().map(|s| s.name.to_string()).collect();
+                let hint = match known.as_slice() {
+                    [] => "; none is registered yet".to_owned(),
+                    known => format!("; registered are {}", known.join(", ")),
+                };
+                Err(Error::NotFound { what: "source", name: name.to_string(), hint })
+            }
+            Err(error) => Err(Error::Catalog(error)),
+        }
+    }
+
+    async fn run(&self, id: RunId) -> Result<Run, Error> {
+        match self.catalog().run(id).await {
+            Ok(run) => Ok(run),
+            Err(mavis_catalog::Error::NotFound { .. }) => {
+                Err(Error::NotFound { what: "run", name: id.to_string(), hint: String::new() })
+            }
+            Err(error) => Err(Error::Catalog(error)),
+        }
+    }
+
+    /// Checks a declaration without connecting: the kind, its parameters, its secrets, and what it says about cleaning.
+    fn check_spec(&self, spec: &SourceSpec) -> Result<NewSource, Error> {
+        let config = CleanConfig::from_params(&spec.params);
+        config.map_err(|reason| Error::Invalid { reason: format!("parameters of source `{}`: {reason}", spec.name) })?;
+        let seen = SourceSpec { params: CleanConfig::without(&spec.params), ..spec.clone() };
+        self.context().registry.connect(&seen, &self.context().secrets)?;
+        Ok(NewSource {
+            name: spec.name.clone(),
+            kind: spec.kind.clone(),
+            params: spec.params.clone(),
+            authoritative: spec.authoritative,
+        })
+    }
 
     pub async fn add_source(&self, by: &Principal, spec: SourceSpec) -> Result<Source, Error> {
-        let _ = (by, spec);
-        todo!()
+        let new = self.check_spec(&spec)?;
+        let source = self.catalog().add_source(new).await.map_err(|error| match error {
+            mavis_catalog::Error::Exists { .. } => Error::Exists { what: "source", name: spec.name.to_string() },
+            error => Error::Catalog(error),
+        })?;
+        self.context().audit(by, "source.add", spec.name.as_str()).await;
+        Ok(source)
     }
 
     pub async fn update_source(&self, by: &Principal, spec: SourceSpec) -> Result<Source, Error> {
-        let _ = (by, spec);
-        todo!()
+        self.source(&spec.name).await?;
+        let new = self.check_spec(&spec)?;
+        let source = self.catalog().update_source(new).await.map_err(Error::Catalog)?;
+        self.context().audit(by, "source.update", spec.name.as_str()).await;
+        Ok(source)
     }
 
     pub async fn remove_source(&self, by: &Principal, name: &SourceName) -> Result<(), Error> {
-        let _ = (by, name);
-        todo!()
+        self.source(name).await?;
+        self.catalog().remove_source(name).await.map_err(Error::Catalog)?;
+        self.context().audit(by, "source.remove", name.as_str()).await;
+        Ok(())
     }
 
     pub async fn sources(&self) -> Result<Vec<SourceSummary>, Error> {
-        todo!()
+        let mut summaries = Vec::new();
+        for source in self.catalog().sources().await.map_err(Error::Catalog)? {
+            let tables = self.catalog().tables_of_source(source.id).await.map_err(Error::Catalog)?;
+            let tables = tables.iter().filter(|table| table.name.zone == mavis_types::Zone::Raw).count() as u64;
+            let runs = self.catalog().runs(Some(source.id), 1).await.map_err(Error::Catalog)?;
+            let last_run = runs.first().map(|run| (run.state, run.finished_at.unwrap_or(run.created_at)));
+            summaries.push(SourceSummary { source, tables, last_run });
+        }
+        Ok(summaries)
     }
 
     /// Tries the connection stage by stage: of a registered source by name, or of a declaration before it is registered.
     pub async fn test_source(&self, spec: &SourceSpec) -> Result<Vec<StageReport>, Error> {
-        let _ = spec;
-        todo!()
+        let named_only = spec.kind.is_empty();
+        let spec = if named_only { job::spec(&self.source(&spec.name).await?) } else {
+            SourceSpec { params: CleanConfig::without(&spec.params), ..spec.clone() }
+        };
+        let connected = self.context().registry.connect(&spec, &self.context().secrets)?;
+        Ok(connected.check().await)
     }
 
     /// Reads what tables there are, profiles a sample of each, stores the report, and makes the raw tables' entries.
     pub async fn discover(&self, by: &Principal, name: &SourceName) -> Result<DiscoveryReport, Error> {
-        let _ = (by, name);
-        todo!()
+        let source = self.source(name).await?;
+        if source.kind == IMPORT_KIND {
+            return Err(Error::Invalid { reason: format!("source `{name}` was made by an import and has nothing to discover") });
+        }
+        let connected = self.context().registry.connect(&job::spec(&source), &self.context().secrets)?;
+        let (report, notes) = discover::discover(self.context(), &source, &connected).await.map_err(refused)?;
+        for note in notes {
+            tracing::info!(source = %name, "{note}");
+        }
+        self.context().audit(by, "source.discover", name.as_str()).await;
+        Ok(report)
     }
 
     pub async fn discovery_report(&self, name: &SourceName) -> Result<Option<DiscoveryReport>, Error> {
-        let _ = name;
-        todo!()
+        let source = self.source(name).await?;
+        discover::latest(self.context(), &source).await.map_err(refused)
     }
 
     /// Takes a report made elsewhere (ours, or the replaced system's `discovery_report.json`).
@@ -90,36 +208,137 @@ impl Pipeline {
         name: &SourceName,
         json: &str,
     ) -> Result<DiscoveryReport, Error> {
-        let _ = (by, name, json);
-        todo!()
+        let source = self.source(name).await?;
+        let report = discover::read_report(name.as_str(), json)?;
+        discover::register(self.context(), &source, &report).await.map_err(refused)?;
+        self.context().audit(by, "source.import_report", name.as_str()).await;
+        Ok(report)
+    }
+
+    async fn start(&self, by: &Principal, id: RunId, kind: RunKind, source: &Source, job: &Job) -> Result<Run, Error> {
+        if self.inner.workers.is_stopping() {
+            return Err(Error::Busy { name: source.name.to_string(), reason: "the server is stopping".to_owned() });
+        }
+        let request = serde_json::to_value(job).map_err(|error| Error::Invalid { reason: error.to_string() })?;
+        let new = NewRun {
+            id,
+            kind,
+            source: Some(source.id),
+            request,
+            requested_by: by.name.clone(),
+            parent: None,
+            attempt: 1,
+        };
+        match self.catalog().add_run(new).await {
+            Ok(run) => {
+                self.inner.workers.queue(run.clone());
+                Ok(run)
+            }
+            // The same request came twice.
+            Err(mavis_catalog::Error::Exists { .. }) => self.run(id).await,
+            Err(error) => Err(Error::Catalog(error)),
+        }
     }
 
     /// Queues a run. `id`: chosen by the caller, so that a request sent twice starts one run.
     pub async fn start_run(&self, by: &Principal, id: RunId, request: IngestRequest) -> Result<Run, Error> {
-        let _ = (by, id, request);
-        todo!()
+        let source = self.source(&request.source).await?;
+        self.start(by, id, RunKind::Ingest, &source, &Job::Ingest(request)).await
     }
 
     /// Everything that happened and happens in a run, from the beginning, until it ends.
     pub async fn watch(&self, run: RunId) -> Result<BoxStream<'static, RunEvent>, Error> {
-        let _ = run;
-        todo!()
+        let first = self.run(run).await?;
+        let context = Arc::clone(&self.inner.context);
+        // Before what happened is read, so that nothing falls between.
+        let mut live = context.subscribe(run);
+        let events = stream! {
+            let mut after = 0;
+            let mut past = history(&context, &first, &mut after).await;
+            for event in past.drain(..) {
+                yield event;
+            }
+            if is_final(first.state) {
+                context.forget(run);
+                return;
+            }
+            loop {
+                match live.recv().await {
+                    Ok(RunEvent::Log(line)) if line.sequence <= after => {}
+                    Ok(event) => {
+                        if let RunEvent::Log(line) = &event {
+                            after = line.sequence;
+                        }
+                        let ends = matches!(&event, RunEvent::State { state, .. } if is_final(*state));
+                        yield event;
+                        if ends {
+                            return;
+                        }
+                    }
+                    Err(RecvError::Lagged(_) | RecvError::Closed) => {
+                        // Too slow, or the run ended: the catalog knows.
+                        let Ok(row) = context.catalog.run(run).await else { return };
+                        for event in history(&context, &row, &mut after).await {
+                            yield event;
+                        }
+                        if is_final(row.state) {
+                            return;
+                        }
+                        live = context.subscribe(run);
+                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        };
+        Ok(events.boxed())
     }
 
     pub async fn cancel(&self, by: &Principal, run: RunId) -> Result<Run, Error> {
-        let _ = (by, run);
-        todo!()
+        let row = self.run(run).await?;
+        if is_final(row.state) {
+            return Err(Error::WrongState { run, state: word(row.state), wanted: "cancelled" });
+        }
+        self.context().audit(by, "run.cancel", &run.to_string()).await;
+        self.context().cancel_token(run).cancel();
+        self.run(run).await
     }
 
     /// A child run that does the same again.
     pub async fn retry(&self, by: &Principal, run: RunId) -> Result<Run, Error> {
-        let _ = (by, run);
-        todo!()
+        let row = self.run(run).await?;
+        if !is_final(row.state) || row.state == RunState::Retrying {
+            return Err(Error::WrongState { run, state: word(row.state), wanted: "retried" });
+        }
+        let id = RunId::new();
+        if let Ok(Job::Import(options)) = serde_json::from_value(row.request.clone()) {
+            let spool = Spool::of(&self.context().options.spool, &options.source);
+            spool.keep_set(id, &spool.set(run).await?).await?;
+        }
+        if let Ok(Job::Replay { corrected: true, .. }) = serde_json::from_value(row.request.clone()) {
+            let copied = tokio::fs::copy(replay::corrected_path(self.context(), run), replay::corrected_path(self.context(), id)).await;
+            copied.map_err(|_| Error::Invalid { reason: "the corrected payload is gone: replay the row again with it".to_owned() })?;
+        }
+        let new = NewRun {
+            id,
+            kind: row.kind,
+            source: row.source,
+            request: row.request,
+            requested_by: by.name.clone(),
+            parent: Some(run),
+            attempt: 1,
+        };
+        let child = self.catalog().add_run(new).await.map_err(Error::Catalog)?;
+        self.inner.workers.queue(child.clone());
+        self.context().audit(by, "run.retry", &run.to_string()).await;
+        Ok(child)
     }
 
     pub async fn runs(&self, source: Option<&SourceName>, limit: u32) -> Result<Vec<Run>, Error> {
-        let _ = (source, limit);
-        todo!()
+        let source = match source {
+            Some(name) => Some(self.source(name).await?.id),
+            None => None,
+        };
+        self.catalog().runs(source, limit).await.map_err(Error::Catalog)
     }
 
     /// Takes one uploaded file of an import; the same bytes under the same name are taken once.
@@ -130,58 +349,148 @@ impl Pipeline {
         name: &str,
         content: BoxStream<'static, std::io::Result<Bytes>>,
     ) -> Result<u64, Error> {
-        let _ = (by, options, name, content);
-        todo!()
+        tracing::debug!(by = %by.name, source = %options.source, "taking a file of an import in");
+        self.spool(options).take(name, content).await
+    }
+
+    fn spool(&self, options: &ImportOptions) -> Spool {
+        Spool::of(&self.context().options.spool, &options.source)
     }
 
     /// Names and sizes of the files of an import that are complete here already: what need not be sent again.
     pub async fn imported_files(&self, options: &ImportOptions) -> Result<Vec<(String, u64)>, Error> {
-        let _ = options;
-        todo!()
+        Ok(self.spool(options).files().await?.into_iter().map(|file| (file.name, file.bytes)).collect())
     }
 
     /// Queues the run that lands the uploaded files in the FHIR zone.
     pub async fn start_import(&self, by: &Principal, id: RunId, options: ImportOptions) -> Result<Run, Error> {
-        let _ = (by, id, options);
-        todo!()
+        if let Ok(run) = self.catalog().run(id).await {
+            return Ok(run);
+        }
+        let spool = self.spool(&options);
+        let files = spool.files().await?;
+        if files.is_empty() {
+            return Err(Error::Invalid { reason: format!("no file of `{}` was uploaded yet", options.source) });
+        }
+        let new = NewSource {
+            name: options.source.clone(),
+            kind: IMPORT_KIND.to_owned(),
+            params: serde_json::json!({}),
+            authoritative: options.authoritative,
+        };
+        let source = match self.catalog().source(&options.source).await {
+            Ok(source) if source.kind != IMPORT_KIND => {
+                return Err(Error::Invalid {
+                    reason: format!("source `{}` is of kind `{}`: give the import a name of its own", source.name, source.kind),
+                });
+            }
+            Ok(source) if source.authoritative != options.authoritative => {
+                return Err(Error::Invalid {
+                    reason: format!(
+                        "source `{}` was imported with authoritative = {}: its ids cannot change; give the import another name",
+                        source.name, source.authoritative
+                    ),
+                });
+            }
+            Ok(source) => source,
+            Err(mavis_catalog::Error::NotFound { .. }) => {
+                let source = self.catalog().add_source(new).await.map_err(Error::Catalog)?;
+                self.context().audit(by, "source.add", source.name.as_str()).await;
+                source
+            }
+            Err(error) => return Err(Error::Catalog(error)),
+        };
+        spool.keep_set(id, &files).await?;
+        self.start(by, id, RunKind::ImportFiles, &source, &Job::Import(options)).await
     }
 
     pub async fn mappings(&self) -> Result<Vec<MappingRow>, Error> {
-        todo!()
+        self.catalog().mappings().await.map_err(Error::Catalog)
     }
 
     /// Checks a mapping against the definitions and, where they are there, against the tables.
     pub async fn check_mapping(&self, text: &str) -> Result<Vec<MappingProblem>, Error> {
-        let _ = text;
-        todo!()
+        let mappings = match mapping::api::read("mapping", text) {
+            Ok(mappings) => mappings,
+            Err(problems) => return Ok(problems),
+        };
+        let mut problems = Vec::new();
+        for (_, mapping) in mappings {
+            problems.extend(mapping::api::check(self.context(), &mapping).await?);
+        }
+        Ok(problems)
     }
 
     /// Stores a mapping that checks out; the next ingest of its source runs it.
     pub async fn apply_mapping(&self, by: &Principal, name: &str, text: &str) -> Result<MappingRow, Error> {
-        let _ = (by, name, text);
-        todo!()
+        let row = mapping::api::apply(self.context(), name, text).await?;
+        self.context().audit(by, "mapping.apply", name).await;
+        Ok(row)
     }
 
     pub async fn suggest_mappings(&self, source: &SourceName) -> Result<Vec<Suggestion>, Error> {
-        let _ = source;
-        todo!()
+        let source = self.source(source).await?;
+        mapping::api::suggest(self.context(), &source).await
     }
 
     /// Stores a code map: CSV with a header `source_code,target_code[,target_system,target_display]`, or a ConceptMap.
     pub async fn set_code_map(&self, by: &Principal, name: &str, text: &str) -> Result<u64, Error> {
-        let _ = (by, name, text);
-        todo!()
+        let rows = mapping::code_map::parse(text)?;
+        self.catalog().set_code_map(name, &rows).await.map_err(Error::Catalog)?;
+        self.context().audit(by, "code_map.set", name).await;
+        Ok(rows.len() as u64)
     }
 
     pub async fn quarantined(&self, filter: &QuarantineFilter) -> Result<Vec<Quarantined>, Error> {
-        let _ = filter;
-        todo!()
+        self.catalog().quarantined(filter).await.map_err(Error::Catalog)
     }
 
     /// Sends quarantined rows again, corrected where a payload is given, through the step that refused them.
     pub async fn replay(&self, by: &Principal, ids: &[i64], corrected: Option<&str>) -> Result<Run, Error> {
-        let _ = (by, ids, corrected);
-        todo!()
+        let [first, ..] = ids else {
+            return Err(Error::Invalid { reason: "name the quarantined rows to replay".to_owned() });
+        };
+        if corrected.is_some() && ids.len() > 1 {
+            return Err(Error::Invalid { reason: "a corrected payload belongs to one row: replay them one by one".to_owned() });
+        }
+        let row = self.catalog().quarantined_row(*first).await.map_err(|error| match error {
+            mavis_catalog::Error::NotFound { .. } => {
+                Error::NotFound { what: "quarantined row", name: first.to_string(), hint: String::new() }
+            }
+            error => Error::Catalog(error),
+        })?;
+        let source = match self.run(row.run).await?.source {
+            Some(id) => self.catalog().source_by_id(id).await.map_err(Error::Catalog)?,
+            None => return Err(Error::Invalid { reason: "the row belongs to no source".to_owned() }),
+        };
+        let id = RunId::new();
+        if let Some(text) = corrected {
+            let path = replay::corrected_path(self.context(), id);
+            let stored = async {
+                if let Some(folder) = path.parent() {
+                    tokio::fs::create_dir_all(folder).await?;
+                }
+                tokio::fs::write(&path, text).await
+            };
+            stored.await.map_err(|error| Error::Busy { name: "the spool folder".to_owned(), reason: error.to_string() })?;
+        }
+        self.context().audit(by, "quarantine.replay", &ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")).await;
+        let job = Job::Replay { ids: ids.to_vec(), corrected: corrected.is_some() };
+        self.start(by, id, RunKind::Replay, &source, &job).await
+    }
+
+    /// One table, or every table that has rows.
+    async fn tables(&self, table: Option<&TableName>) -> Result<Vec<mavis_catalog::Table>, Error> {
+        match table {
+            Some(name) => match self.catalog().find_table(name).await.map_err(Error::Catalog)? {
+                Some(table) => Ok(vec![table]),
+                None => Err(Error::NotFound { what: "table", name: name.to_string(), hint: String::new() }),
+            },
+            None => {
+                let tables = self.catalog().tables(None, None, None, None).await.map_err(Error::Catalog)?;
+                Ok(tables.into_iter().filter(|table| table.version.is_some()).collect())
+            }
+        }
     }
 
     pub async fn optimize(
@@ -189,8 +498,13 @@ impl Pipeline {
         by: &Principal,
         table: Option<&TableName>,
     ) -> Result<Vec<(TableName, Optimized)>, Error> {
-        let _ = (by, table);
-        todo!()
+        let object = table.map_or_else(|| "all".to_owned(), ToString::to_string);
+        self.context().audit(by, "lake.optimize", &object).await;
+        let mut done = Vec::new();
+        for table in self.tables(table).await? {
+            done.push((table.name, self.context().lake.optimize(table.id, RunId::new()).await?));
+        }
+        Ok(done)
     }
 
     pub async fn vacuum(
@@ -199,7 +513,39 @@ impl Pipeline {
         table: Option<&TableName>,
         retention: std::time::Duration,
     ) -> Result<Vec<(TableName, Vacuumed)>, Error> {
-        let _ = (by, table, retention);
-        todo!()
+        let object = table.map_or_else(|| "all".to_owned(), ToString::to_string);
+        self.context().audit(by, "lake.vacuum", &object).await;
+        let mut done = Vec::new();
+        for table in self.tables(table).await? {
+            done.push((table.name, self.context().lake.vacuum(table.id, retention, RunId::new()).await?));
+        }
+        Ok(done)
     }
+}
+
+/// The state as the catalog and the command line write it.
+fn word(state: RunState) -> String {
+    serde_json::to_value(state).ok().and_then(|v| v.as_str().map(|s| s.replace('_', " "))).unwrap_or_default()
+}
+
+/// What the catalog knows of a run: log lines after `after`, units, and its state last.
+async fn history(context: &Context, run: &Run, after: &mut i64) -> Vec<RunEvent> {
+    let mut events = Vec::new();
+    for line in context.catalog.run_log(run.id, *after).await.unwrap_or_default() {
+        *after = (*after).max(line.sequence);
+        events.push(RunEvent::Log(line));
+    }
+    for unit in context.catalog.run_units(run.id).await.unwrap_or_default() {
+        events.push(RunEvent::Unit(progress(context, unit).await));
+    }
+    events.push(RunEvent::State { state: run.state, counts: run.counts, error: run.error.clone() });
+    events
+}
+
+async fn progress(context: &Context, unit: RunUnit) -> UnitProgress {
+    let table = match context.catalog.table_by_id(unit.table).await {
+        Ok(table) => table.name.to_string(),
+        Err(_) => unit.table.to_string(),
+    };
+    UnitProgress { table, unit, expected: None }
 }

@@ -2,6 +2,8 @@ use chrono::{DateTime, Utc};
 use mavis_connectors::{ForeignKey, ReadMode, TableKind, TableRef};
 use serde::{Deserialize, Serialize};
 
+use crate::clean::TableRules;
+
 /// What discovery found: the replaced system's `discovery_report.json`, with what it lacked.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DiscoveryReport {
@@ -26,6 +28,9 @@ pub struct ReportTable {
     pub foreign_keys: Vec<ForeignKey>,
     pub comment: Option<String>,
     pub row_estimate: Option<u64>,
+    /// How the table is cleaned on its way to the processed zone; `None`: by default rules.
+    #[serde(default)]
+    pub rules: Option<TableRules>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,4 +61,10 @@ pub struct ColumnProfile {
     /// Share of non-null values that are numbers; with `decimal_comma` where a comma is the decimal sign.
     pub numeric: f64,
     pub decimal_comma: bool,
+    /// Every number found is a whole one.
+    pub whole_numbers: bool,
+    /// Codes of digits with leading zeros, which numbers would spoil.
+    pub zero_led: u64,
+    /// Dates that have a time of day behind them.
+    pub times: u64,
 }

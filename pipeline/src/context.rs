@@ -1,0 +1,241 @@
+//! What every part of the pipeline has at hand, and what a run in progress tells the world.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use mavis_catalog::{Catalog, LogLevel, NewAudit, RunState, RunUnit, Step, Table, UnitState};
+use mavis_connectors::{Registry, Secrets};
+use mavis_lake::Lake;
+use mavis_types::{Counts, Principal, RunId, TableId};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::{PipelineOptions, RunEvent, UnitProgress, failure::Failure};
+
+/// Events that a slow watcher may fall behind by before it has to read the catalog again.
+const EVENTS: usize = 1_024;
+/// How often a unit's progress is written to the catalog.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// The pipeline's surroundings; one per server.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) catalog: Catalog,
+    pub(crate) lake: Lake,
+    pub(crate) registry: Registry,
+    pub(crate) secrets: Secrets,
+    pub(crate) options: PipelineOptions,
+    /// Held while a snapshot of the FHIR zone is published: versions only ever grow.
+    pub(crate) publishing: tokio::sync::Mutex<()>,
+    live: Mutex<HashMap<RunId, Live>>,
+}
+
+#[derive(Debug, Clone)]
+struct Live {
+    events: broadcast::Sender<RunEvent>,
+    cancel: CancellationToken,
+}
+
+impl Context {
+    pub(crate) fn new(
+        catalog: Catalog,
+        lake: Lake,
+        registry: Registry,
+        secrets: Secrets,
+        options: PipelineOptions,
+    ) -> Self {
+        let live = Mutex::new(HashMap::new());
+        Self { catalog, lake, registry, secrets, options, publishing: tokio::sync::Mutex::new(()), live }
+    }
+
+    fn live(&self, run: RunId) -> Live {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.entry(run)
+            .or_insert_with(|| Live { events: broadcast::channel(EVENTS).0, cancel: CancellationToken::new() })
+            .clone()
+    }
+
+    /// What a run does from now on. A run that ended before is told by the catalog alone.
+    pub(crate) fn subscribe(&self, run: RunId) -> broadcast::Receiver<RunEvent> {
+        self.live(run).events.subscribe()
+    }
+
+    /// The token that asks a run to end.
+    pub(crate) fn cancel_token(&self, run: RunId) -> CancellationToken {
+        self.live(run).cancel
+    }
+
+    pub(crate) fn tell(&self, run: RunId, event: RunEvent) {
+        // Nobody watching is no failure.
+        let _told = self.live(run).events.send(event);
+    }
+
+    /// Drops the channel of a run that ended; its watchers come to their end.
+    pub(crate) fn forget(&self, run: RunId) {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+    }
+
+    /// Notes an administrative change. A failure to note it is logged and does not undo the change.
+    pub(crate) async fn audit(&self, by: &Principal, action: &str, object: &str) {
+        let entry = NewAudit {
+            actor: by.name.clone(),
+            action: action.to_owned(),
+            object: object.to_owned(),
+            allowed: true,
+            door: "pipeline".to_owned(),
+            rows: None,
+        };
+        if let Err(error) = self.catalog.audit(&entry).await {
+            tracing::error!(action, object, %error, "an administrative change was made, but not noted in the audit log");
+        }
+    }
+}
+
+/// A run in progress.
+#[derive(Debug, Clone)]
+pub(crate) struct Running {
+    pub(crate) context: Arc<Context>,
+    pub(crate) id: RunId,
+    /// Ends the run at the next place where nothing is half done: cancelled by a person, or the server is stopping.
+    pub(crate) cancel: CancellationToken,
+    warnings: Arc<AtomicU64>,
+}
+
+impl Running {
+    pub(crate) fn new(context: Arc<Context>, id: RunId, cancel: CancellationToken) -> Self {
+        Self { context, id, cancel, warnings: Arc::new(AtomicU64::new(0)) }
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.context.catalog
+    }
+
+    pub(crate) fn lake(&self) -> &Lake {
+        &self.context.lake
+    }
+
+    /// # Errors
+    /// [`Failure::Cancelled`] where the run was asked to end.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.cancel.is_cancelled() { Err(Failure::Cancelled) } else { Ok(()) }
+    }
+
+    /// Lines of the log that were warnings or errors.
+    pub(crate) fn warnings(&self) -> u64 {
+        self.warnings.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn info(&self, message: impl AsRef<str>) {
+        self.log(LogLevel::Info, message.as_ref()).await;
+    }
+
+    pub(crate) async fn warn(&self, message: impl AsRef<str>) {
+        self.warnings.fetch_add(1, Ordering::Relaxed);
+        self.log(LogLevel::Warn, message.as_ref()).await;
+    }
+
+    pub(crate) async fn error(&self, message: impl AsRef<str>) {
+        self.warnings.fetch_add(1, Ordering::Relaxed);
+        self.log(LogLevel::Error, message.as_ref()).await;
+    }
+
+    async fn log(&self, level: LogLevel, message: &str) {
+        match level {
+            LogLevel::Info => tracing::info!(run.id = %self.id, "{message}"),
+            LogLevel::Warn => tracing::warn!(run.id = %self.id, "{message}"),
+            LogLevel::Error => tracing::error!(run.id = %self.id, "{message}"),
+        }
+        match self.catalog().log(self.id, level, message).await {
+            Ok(line) => self.context.tell(self.id, RunEvent::Log(line)),
+            Err(error) => tracing::warn!(run.id = %self.id, %error, "a line of the run's log was not stored"),
+        }
+    }
+
+    /// Tells the state of the run to the catalog and to watchers.
+    pub(crate) async fn state(&self, state: RunState, counts: Counts, error: Option<&str>) -> Result<(), Failure> {
+        self.catalog().set_run_state(self.id, state, counts, error).await?;
+        self.context.tell(self.id, RunEvent::State { state, counts, error: error.map(str::to_owned) });
+        Ok(())
+    }
+
+    /// Begins a unit's line of progress.
+    pub(crate) async fn unit(&self, step: Step, table: &Table, expected: Option<u64>) -> UnitLine {
+        let unit = RunUnit {
+            run: self.id,
+            step,
+            table: table.id,
+            state: UnitState::Running,
+            counts: Counts::default(),
+            error: None,
+            seconds: 0.0,
+        };
+        let now = Instant::now();
+        let line = UnitLine { running: self.clone(), unit, name: table.name.to_string(), expected, began: now, told: now };
+        line.store().await;
+        line
+    }
+}
+
+/// One unit's line of progress.
+#[derive(Debug)]
+pub(crate) struct UnitLine {
+    running: Running,
+    unit: RunUnit,
+    name: String,
+    expected: Option<u64>,
+    began: Instant,
+    told: Instant,
+}
+
+impl UnitLine {
+    #[must_use]
+    pub(crate) fn table(&self) -> TableId {
+        self.unit.table
+    }
+
+    async fn store(&self) {
+        if let Err(error) = self.running.catalog().set_run_unit(&self.unit).await {
+            tracing::warn!(run.id = %self.running.id, %error, "the progress of a unit was not stored");
+        }
+        let progress =
+            UnitProgress { table: self.name.clone(), unit: self.unit.clone(), expected: self.expected };
+        self.running.context.tell(self.running.id, RunEvent::Unit(progress));
+    }
+
+    /// Tells how far the unit is; at most twice a second.
+    pub(crate) async fn progress(&mut self, counts: Counts) {
+        self.unit.counts = counts;
+        if self.told.elapsed() >= PROGRESS {
+            self.told = Instant::now();
+            self.unit.seconds = self.began.elapsed().as_secs_f64();
+            self.store().await;
+        }
+    }
+
+    /// Tells how the unit ended.
+    pub(crate) async fn finish(mut self, outcome: &Result<Counts, Failure>) {
+        self.unit.seconds = self.began.elapsed().as_secs_f64();
+        match outcome {
+            Ok(counts) => {
+                self.unit.counts = *counts;
+                self.unit.state = UnitState::Completed;
+            }
+            Err(Failure::Cancelled) => self.unit.state = UnitState::Cancelled,
+            Err(failure) => {
+                self.unit.state = UnitState::Failed;
+                self.unit.error = Some(failure.to_string());
+            }
+        }
+        if outcome.is_err() {
+            // What was staged was thrown away.
+            self.unit.counts = Counts::default();
+        }
+        self.store().await;
+    }
+}

@@ -1,0 +1,220 @@
+//! Discovery of one source, and what is stored of it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use arrow::array::RecordBatch;
+use chrono::{Datelike, Utc};
+use futures::{StreamExt, TryStreamExt, stream};
+use mavis_catalog::{NewColumn, NewTable, Source};
+use mavis_connectors::{ReadItem, ReadRequest, Selection, Source as Connected, SourceTable, TableKind, TableRef};
+use mavis_types::{TableName, Zone};
+
+use super::{names, profile};
+use crate::{
+    DiscoveryReport, ReportColumn, ReportTable,
+    clean::{self, CleanConfig, ColumnRule, TableRules},
+    context::Context,
+    failure::Failure,
+};
+
+/// Rows of a sample.
+const SAMPLE: usize = 2_000;
+/// How long a table's sample may take; a view that computes for hours is described without one.
+const SAMPLE_TIME: Duration = Duration::from_secs(60);
+
+/// The report of a source and what a convention decided in it, for the log.
+pub(crate) type Discovered = (DiscoveryReport, Vec<String>);
+
+/// Describes and profiles the source's tables, stores the report, and makes the raw tables' entries.
+pub(crate) async fn discover(
+    context: &Context,
+    source: &Source,
+    connected: &Arc<dyn Connected>,
+) -> Result<Discovered, Failure> {
+    let config = CleanConfig::from_params(&source.params).map_err(Failure::Permanent)?;
+    let found = connected.discover(&Selection::default()).await?;
+    let before = latest(context, source).await?;
+    let year = Utc::now().year();
+    let samples: Vec<(TableRef, Result<BTreeMap<String, crate::ColumnProfile>, Failure>)> =
+        stream::iter(found.tables.iter().map(|table| (Arc::clone(connected), table.table.clone())))
+            .map(|(connected, table)| async move {
+                let profiles = match sample(&connected, &table).await {
+                    Ok(batches) => tokio::task::spawn_blocking(move || profile::profiles(&batches, year))
+                        .await
+                        .map_err(Failure::from)
+                        .flatten(),
+                    Err(failure) => Err(failure),
+                };
+                (table, profiles)
+            })
+            .buffered(context.options.tables_per_run.max(1))
+            .collect()
+            .await;
+    let mut failures: Vec<(String, String)> =
+        found.failures.iter().map(|(table, reason)| (table.to_string(), reason.clone())).collect();
+    let references: Vec<TableRef> = found.tables.iter().map(|table| table.table.clone()).collect();
+    let known = context.catalog.tables_of_source(source.id).await?;
+    let lake_names = names::Names::of(&known).tables(&source.name, &references);
+    let mut tables = Vec::with_capacity(found.tables.len());
+    let mut notes = Vec::new();
+    for ((table, lake_name), (_, profiles)) in found.tables.into_iter().zip(lake_names).zip(samples) {
+        let profiles = profiles.unwrap_or_else(|failure| {
+            failures.push((table.table.to_string(), failure.to_string()));
+            BTreeMap::new()
+        });
+        let raw = TableName::new(Zone::Raw, &lake_name.0, &lake_name.1);
+        let columns = match known.iter().find(|table| table.name == raw) {
+            Some(table) => context.catalog.columns(table.id).await?,
+            None => Vec::new(),
+        };
+        let previous = before.as_ref().and_then(|report| report.tables.iter().find(|t| t.table == table.table));
+        let (table, noted) =
+            describe(table, lake_name, profiles, &columns, &config, previous.and_then(|t| t.rules.as_ref()), year);
+        notes.extend(noted.into_iter().map(|note| format!("table `{}`, {note}", table.table)));
+        tables.push(table);
+    }
+    let report = DiscoveryReport { source: source.name.to_string(), made_at: Utc::now(), tables, failures };
+    register(context, source, &report).await?;
+    Ok((report, notes))
+}
+
+/// The newest stored report of a source.
+pub(crate) async fn latest(context: &Context, source: &Source) -> Result<Option<DiscoveryReport>, Failure> {
+    let Some(row) = context.catalog.latest_discovery(source.id).await? else { return Ok(None) };
+    serde_json::from_value(row.report)
+        .map(Some)
+        .map_err(|error| Failure::Permanent(format!("the stored discovery report cannot be read ({error}); discover the source again")))
+}
+
+/// Stores a report and makes the raw tables' entries.
+pub(crate) async fn register(context: &Context, source: &Source, report: &DiscoveryReport) -> Result<(), Failure> {
+    for table in &report.tables {
+        let entry = context.catalog.ensure_table(raw_table(source, table)).await?;
+        if entry.version.is_none() {
+            context.catalog.set_columns(entry.id, &columns(table)).await?;
+        }
+    }
+    let stored = serde_json::to_value(report).map_err(|error| Failure::Permanent(error.to_string()))?;
+    context.catalog.save_discovery(source.id, &stored).await?;
+    Ok(())
+}
+
+/// The entry of a table's raw copy.
+pub(crate) fn raw_table(source: &Source, table: &ReportTable) -> NewTable {
+    NewTable {
+        name: TableName::new(Zone::Raw, &table.lake_name.0, &table.lake_name.1),
+        source: Some(source.id),
+        source_schema: table.table.schema.clone(),
+        source_table: Some(table.table.name.clone()),
+        key: rules_of(table).key,
+        comment: table.comment.clone(),
+    }
+}
+
+/// The catalog's columns of a reported table.
+pub(crate) fn columns(table: &ReportTable) -> Vec<NewColumn> {
+    table
+        .columns
+        .iter()
+        .map(|column| NewColumn {
+            name: column.lake_name.clone(),
+            source_name: Some(column.name.clone()),
+            data_type: column.data_type.clone(),
+            source_type: Some(column.source_type.clone()),
+            nullable: column.nullable,
+            comment: column.comment.clone(),
+        })
+        .collect()
+}
+
+/// How the table is cleaned; of a report that does not say, by default.
+pub(crate) fn rules_of(table: &ReportTable) -> TableRules {
+    table.rules.clone().unwrap_or_else(|| {
+        let lake_name = |name: &String| table.columns.iter().find(|c| c.name == *name).map(|c| c.lake_name.clone());
+        TableRules {
+            version: 1,
+            columns: BTreeMap::new(),
+            checks: Vec::new(),
+            key: table.key.iter().filter_map(lake_name).collect(),
+            pivot_year: 2026,
+        }
+    })
+}
+
+async fn sample(connected: &Arc<dyn Connected>, table: &TableRef) -> Result<Vec<RecordBatch>, Failure> {
+    let request = ReadRequest { batch_rows: SAMPLE, ..ReadRequest::whole(table.clone()) };
+    let read = async {
+        let mut stream = connected.read(request).await?;
+        let (mut batches, mut rows) = (Vec::<RecordBatch>::new(), 0);
+        while let Some(item) = stream.try_next().await? {
+            if let ReadItem::Batch(batch) = item {
+                // A later batch may have more columns; the first ones are enough for a sample.
+                if batches.first().is_none_or(|first| first.schema() == batch.schema()) {
+                    let wanted = batch.num_rows().min(SAMPLE - rows);
+                    rows += wanted;
+                    batches.push(batch.slice(0, wanted));
+                }
+                if rows >= SAMPLE {
+                    break;
+                }
+            }
+        }
+        Ok::<_, Failure>(batches)
+    };
+    tokio::time::timeout(SAMPLE_TIME, read)
+        .await
+        .unwrap_or_else(|_| Err(Failure::permanent("reading a sample took more than a minute; described without one")))
+}
+
+fn describe(
+    table: SourceTable,
+    lake_name: (String, String),
+    mut profiles: BTreeMap<String, crate::ColumnProfile>,
+    known: &[mavis_catalog::Column],
+    config: &CleanConfig,
+    previous: Option<&TableRules>,
+    year: i32,
+) -> (ReportTable, Vec<String>) {
+    let source_names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+    let lake_columns = names::columns(known, &source_names);
+    let columns: Vec<ReportColumn> = table
+        .columns
+        .iter()
+        .zip(lake_columns)
+        .map(|(column, lake_name)| ReportColumn {
+            name: column.name.clone(),
+            lake_name,
+            data_type: column.data_type.to_string(),
+            source_type: column.source_type.clone(),
+            nullable: column.nullable,
+            comment: column.comment.clone(),
+            profile: profiles.remove(&column.name),
+        })
+        .collect();
+    let said = config.table(&[&table.table.name, &table.table.to_string(), &lake_name.1]);
+    let resources = table.kind == TableKind::Resources;
+    let declared = if said.key.is_empty() || resources { &table.key } else { &said.key };
+    let find = |name: &String| columns.iter().find(|c| c.name == *name || c.lake_name == *name);
+    let key: Vec<String> = declared.iter().filter_map(find).map(|c| c.lake_name.clone()).collect();
+    let (rules, notes) = if resources {
+        let untouched = columns.iter().map(|c| (c.lake_name.clone(), ColumnRule::untouched())).collect();
+        let rules = TableRules { version: 1, columns: untouched, checks: Vec::new(), key: key.clone(), pivot_year: year };
+        (rules, Vec::new())
+    } else {
+        let tokens = config.null_tokens.as_deref();
+        clean::choose(&columns, &key, &said, config.day_first, tokens, previous, year)
+    };
+    let report = ReportTable {
+        table: table.table,
+        lake_name,
+        kind: table.kind,
+        mode: table.mode,
+        columns,
+        key: declared.clone(),
+        foreign_keys: table.foreign_keys,
+        comment: table.comment,
+        row_estimate: table.row_estimate,
+        rules: Some(rules),
+    };
+    (report, notes)
+}

@@ -1,0 +1,48 @@
+//! What belongs together is published together, once all hops of a run are through.
+
+use std::collections::BTreeMap;
+
+use mavis_types::TableId;
+
+use super::current::Together;
+use crate::{context::Running, failure::Failure};
+
+/// The versions that a run has brought the FHIR zone to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Touched(BTreeMap<TableId, i64>);
+
+impl Touched {
+    pub(crate) fn add(&mut self, together: Together) {
+        for (table, version) in [together.history, together.current] {
+            let entry = self.0.entry(table).or_insert(version);
+            *entry = (*entry).max(version);
+        }
+    }
+
+    pub(crate) fn tables(&self) -> impl Iterator<Item = TableId> + '_ {
+        self.0.keys().copied()
+    }
+
+    /// Publishes the versions that are newer than the newest snapshot's; nothing where there are none.
+    pub(crate) async fn publish(&self, running: &Running) -> Result<(), Failure> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        // Another run may have published newer versions of a table that both wrote; they are not taken back.
+        let _one_at_a_time = running.context.publishing.lock().await;
+        let latest = running.catalog().latest_snapshot().await?;
+        let published = |table: &TableId| latest.as_ref().and_then(|snapshot| snapshot.versions.get(table)).copied();
+        let newer: BTreeMap<TableId, i64> = self
+            .0
+            .iter()
+            .filter(|(table, version)| published(table).is_none_or(|published| published < **version))
+            .map(|(table, version)| (*table, *version))
+            .collect();
+        if newer.is_empty() {
+            return Ok(());
+        }
+        let snapshot = running.catalog().publish_snapshot(Some(running.id), &newer).await?;
+        running.info(format!("published snapshot {} of the FHIR zone: {} tables are newer", snapshot.id, newer.len())).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,20 @@
+//! Files of FHIR resources that a person hands over: Bundles, NDJSON, single resources, plain or compressed.
+//!
+//! The files of an import are one set. They are kept as received in the spool, which is their archive, and land straight
+//! in the FHIR zone: its history holds each resource's JSON, so that a raw and a processed copy would say nothing more.
+//! The table `raw.<source>.files` lists them, and what of them could not be read waits in its quarantine.
+//!
+//! A set is read twice, so that memory holds an index and not the resources: the first pass finds out what has which id and
+//! identifier ([`index`]); then every reference between entries is resolved ([`resolve`]): `urn:uuid:` of any file of the
+//! set, conditional ones (`Practitioner?identifier=system|value`) within the set and in the lake, `ifNoneExist` too; the
+//! second pass writes ([`land`]). An entry whose conditional reference matches nothing, or more than one resource, fails
+//! (R4, "Conditional references"): it goes to quarantine, alone, not with its whole Bundle.
+
+mod document;
+mod index;
+mod land;
+mod resolve;
+mod spool;
+
+pub(crate) use land::import;
+pub(crate) use spool::Spool;

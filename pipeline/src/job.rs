@@ -1,0 +1,287 @@
+//! What a run does: a list of independent units, one per table and step. A table that fails does not stop the others.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use mavis_catalog::{RunState, Source, Table};
+use mavis_connectors::SourceSpec;
+use mavis_types::Counts;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    DiscoveryReport, ImportOptions, IngestRequest, ReportTable,
+    clean::CleanConfig,
+    context::{Context, Running},
+    discover,
+    failure::Failure,
+    fhir_zone::Touched,
+    import::{self, Spool},
+    mapping, replay,
+    to_fhir::to_fhir,
+    to_processed::to_processed,
+    to_raw::{ToRaw, to_raw},
+};
+
+/// A run's request as the catalog keeps it: enough to do it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "snake_case")]
+pub(crate) enum Job {
+    Ingest(IngestRequest),
+    Import(ImportOptions),
+    Replay {
+        ids: Vec<i64>,
+        /// A corrected payload waits in the spool.
+        corrected: bool,
+    },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    pub(crate) state: RunState,
+    pub(crate) counts: Counts,
+    pub(crate) error: Option<String>,
+    /// Whether the same run may succeed later.
+    pub(crate) transient: bool,
+}
+
+/// What the units of a run came to.
+#[derive(Debug, Default)]
+struct Sum {
+    counts: Counts,
+    failures: Vec<Failure>,
+    cancelled: bool,
+}
+
+impl Sum {
+    fn add(&mut self, outcome: Result<Counts, Failure>) {
+        match outcome {
+            Ok(counts) => self.counts += counts,
+            Err(Failure::Cancelled) => self.cancelled = true,
+            Err(failure) => self.failures.push(failure),
+        }
+    }
+
+    fn outcome(self, running: &Running) -> Outcome {
+        let state = match (self.failures.is_empty(), self.cancelled) {
+            (false, _) => RunState::Failed,
+            (true, true) => RunState::Cancelled,
+            (true, false) if self.counts.quarantined > 0 || running.warnings() > 0 => RunState::CompletedWithWarnings,
+            (true, false) => RunState::Completed,
+        };
+        let transient = !self.failures.is_empty() && self.failures.iter().all(Failure::is_transient);
+        let error = match self.failures.as_slice() {
+            [] => None,
+            [one] => Some(one.to_string()),
+            [first, rest @ ..] => Some(format!("{first} (and {} more; see the run's log)", rest.len())),
+        };
+        Outcome { state, counts: self.counts, error, transient }
+    }
+}
+
+/// Does a run's work.
+pub(crate) async fn execute(running: &Running, job: &Job) -> Outcome {
+    let mut sum = Sum::default();
+    match job {
+        Job::Ingest(request) => match ingest(running, request, &mut sum).await {
+            Ok(()) => {}
+            Err(failure) => fail(running, &mut sum, failure).await,
+        },
+        Job::Import(options) => {
+            let mut touched = Touched::default();
+            let outcome = async {
+                let source = source(&running.context, &options.source).await?;
+                let spool = Spool::of(&running.context.options.spool, &source.name);
+                import::import(running, &source, &spool, &mut touched).await
+            };
+            let outcome = outcome.await;
+            finish_fhir(running, &touched, &mut sum).await;
+            match outcome {
+                Ok(counts) => sum.add(Ok(counts)),
+                Err(failure) => fail(running, &mut sum, failure).await,
+            }
+        }
+        Job::Replay { ids, corrected } => {
+            let mut touched = Touched::default();
+            let outcome = replay::replay(running, ids, *corrected, &mut touched).await;
+            finish_fhir(running, &touched, &mut sum).await;
+            match outcome {
+                Ok(counts) => sum.add(Ok(counts)),
+                Err(failure) => fail(running, &mut sum, failure).await,
+            }
+        }
+    }
+    sum.outcome(running)
+}
+
+async fn fail(running: &Running, sum: &mut Sum, failure: Failure) {
+    if failure != Failure::Cancelled {
+        running.error(failure.to_string()).await;
+    }
+    sum.add(Err(failure));
+}
+
+/// A registered source by name.
+pub(crate) async fn source(context: &Context, name: &mavis_types::SourceName) -> Result<Source, Failure> {
+    Ok(context.catalog.source(name).await?)
+}
+
+/// The source as its connector sees it.
+pub(crate) fn spec(source: &Source) -> SourceSpec {
+    SourceSpec {
+        name: source.name.clone(),
+        kind: source.kind.clone(),
+        params: CleanConfig::without(&source.params),
+        authoritative: source.authoritative,
+    }
+}
+
+/// Kind of the sources that imports make; nothing connects to them.
+pub(crate) const IMPORT_KIND: &str = "import";
+
+async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Result<(), Failure> {
+    let source = source(&running.context, &request.source).await?;
+    if source.kind == IMPORT_KIND {
+        return Err(Failure::Permanent(format!(
+            "source `{}` was made by an import: hand over files again instead of ingesting it",
+            source.name
+        )));
+    }
+    let connected: Arc<dyn mavis_connectors::Source> =
+        running.context.registry.connect(&spec(&source), &running.context.secrets)?;
+    let report = report(running, &source, &connected, request).await?;
+    let tables = chosen(&report, request)?;
+    running.info(format!("ingesting {} tables of `{}`", tables.len(), source.name)).await;
+    let at_once = running.context.options.tables_per_run.max(1);
+    let (source_ref, connected_ref) = (&source, &connected);
+    let outcomes: Vec<Vec<Result<Counts, Failure>>> = stream::iter(tables)
+        .map(|table| async move { Box::pin(one_table(running, source_ref, connected_ref, table, request.full)).await })
+        .buffer_unordered(at_once)
+        .collect()
+        .await;
+    for outcome in outcomes.into_iter().flatten() {
+        sum.add(outcome);
+    }
+    if running.cancel.is_cancelled() {
+        sum.cancelled = true;
+        return Ok(());
+    }
+    let mut touched = Touched::default();
+    let rules = mapping::rules_of_source(running, &source, &report).await?;
+    if rules.is_empty() {
+        running.info("no mapping reads this source's tables; `map suggest` proposes some").await;
+    }
+    for rule in &rules {
+        match to_fhir(running, rule, &mut touched).await {
+            Ok(counts) => sum.add(Ok(counts)),
+            Err(failure) => fail(running, sum, failure).await,
+        }
+    }
+    finish_fhir(running, &touched, sum).await;
+    Ok(())
+}
+
+/// The stored report, or a new one where there is none, or where a table is asked for that it does not have.
+async fn report(
+    running: &Running,
+    source: &Source,
+    connected: &Arc<dyn mavis_connectors::Source>,
+    request: &IngestRequest,
+) -> Result<DiscoveryReport, Failure> {
+    if let Some(report) = discover::latest(&running.context, source).await?
+        && chosen(&report, request).is_ok()
+        && !report.tables.is_empty()
+    {
+        return Ok(report);
+    }
+    running.info(format!("discovering `{}`", source.name)).await;
+    let (report, notes) = discover::discover(&running.context, source, connected).await?;
+    for note in notes {
+        running.info(note).await;
+    }
+    for (table, reason) in &report.failures {
+        running.warn(format!("`{table}` could not be described: {reason}")).await;
+    }
+    Ok(report)
+}
+
+fn chosen<'a>(report: &'a DiscoveryReport, request: &IngestRequest) -> Result<Vec<&'a ReportTable>, Failure> {
+    let mut chosen = Vec::new();
+    for wanted in &request.tables {
+        let same = |table: &&ReportTable| {
+            let names = [&table.table.name, &table.table.to_string(), &table.lake_name.1];
+            names.iter().any(|name| name.eq_ignore_ascii_case(wanted))
+        };
+        match report.tables.iter().find(same) {
+            Some(table) if chosen.iter().any(|t: &&ReportTable| t.table == table.table) => {}
+            Some(table) => chosen.push(table),
+            None => {
+                let known: Vec<String> = report.tables.iter().take(20).map(|table| table.table.to_string()).collect();
+                return Err(Failure::Permanent(format!(
+                    "source `{}` has no table `{wanted}`; it has {}",
+                    report.source,
+                    known.join(", ")
+                )));
+            }
+        }
+    }
+    Ok(if request.tables.is_empty() { report.tables.iter().collect() } else { chosen })
+}
+
+/// Raw, then processed, of one table.
+async fn one_table(
+    running: &Running,
+    source: &Source,
+    connected: &Arc<dyn mavis_connectors::Source>,
+    table: &ReportTable,
+    full: bool,
+) -> Vec<Result<Counts, Failure>> {
+    let mut outcomes = Vec::new();
+    let place = format!("`{}`", table.table);
+    let entry: Result<Table, Failure> =
+        running.catalog().ensure_table(discover::raw_table(source, table)).await.map_err(Failure::from);
+    let raw = match entry {
+        Ok(entry) => {
+            let job = ToRaw { source, connected, table, full };
+            let outcome = to_raw(running, &job, &entry).await;
+            let through = outcome.is_ok();
+            outcomes.push(outcome.map_err(|failure| failure.at(&place)));
+            through.then_some(entry)
+        }
+        Err(failure) => {
+            outcomes.push(Err(failure.at(&place)));
+            None
+        }
+    };
+    if let Some(raw) = raw {
+        // What the raw step found out about the table is in the catalog now.
+        let raw = running.catalog().table_by_id(raw.id).await.unwrap_or(raw);
+        outcomes.push(to_processed(running, source, table, &raw).await.map_err(|failure| failure.at(&place)));
+        checkpoint(running, [raw.id]).await;
+    }
+    for outcome in &outcomes {
+        if let Err(failure) = outcome
+            && *failure != Failure::Cancelled
+        {
+            running.error(failure.to_string()).await;
+        }
+    }
+    outcomes
+}
+
+/// Publishes what belongs together, and keeps the logs short.
+async fn finish_fhir(running: &Running, touched: &Touched, sum: &mut Sum) {
+    if let Err(failure) = touched.publish(running).await {
+        fail(running, sum, failure.at("publishing the FHIR zone")).await;
+    }
+    checkpoint(running, touched.tables()).await;
+}
+
+async fn checkpoint(running: &Running, tables: impl IntoIterator<Item = mavis_types::TableId>) {
+    for table in tables {
+        // Somebody else's turn, or a later run's: a checkpoint only makes opening faster.
+        if let Err(error) = running.lake().checkpoint(table, running.id).await {
+            tracing::debug!(table = %table, %error, "no checkpoint was written");
+        }
+    }
+}

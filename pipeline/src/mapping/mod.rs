@@ -1,0 +1,9 @@
+//! Mappings as they are stored, checked and made ready to run.
+
+pub(crate) mod api;
+pub(crate) mod code_map;
+pub(crate) mod plan;
+pub(crate) mod rule;
+
+pub(crate) use plan::Planned;
+pub(crate) use rule::{Rule, rules_of_source};

@@ -1,0 +1,246 @@
+//! Quarantined rows sent again, corrected or not, through the step that refused them.
+//!
+//! A row of the raw or processed step is a JSON object of columns (under the lake's or the source's names); of the FHIR
+//! step it is the resource with the id that it will have. It counts as replayed only after it is committed.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, StringArray},
+    compute::cast,
+    datatypes::{DataType, Field, Schema},
+};
+use mavis_catalog::{Quarantined, QuarantineState, Step, Table};
+use mavis_fhir::{json, validate};
+use mavis_lake::{AppId, End, WriteMode};
+use mavis_types::{Counts, RunId, TableId};
+
+use crate::{
+    context::{Context, Running},
+    discover::{self, rules_of},
+    failure::Failure,
+    fhir_zone::{Encoder, Landing, Shared, State, Target, Touched, current::own_columns, target::history_schema},
+    quarantine::Aside,
+    retry,
+    tables::SESSION_BYTES,
+    to_processed::Step2,
+};
+
+/// Where a corrected payload waits; patient data, so it is not part of the run's request.
+pub(crate) fn corrected_path(context: &Context, run: RunId) -> PathBuf {
+    context.options.spool.join("replay").join(format!("{run}.json"))
+}
+
+/// Sends rows again; each table's rows are one unit.
+pub(crate) async fn replay(
+    running: &Running,
+    ids: &[i64],
+    corrected: bool,
+    touched: &mut Touched,
+) -> Result<Counts, Failure> {
+    let path = corrected_path(&running.context, running.id);
+    let text = if corrected { Some(tokio::fs::read_to_string(&path).await?) } else { None };
+    let mut groups: BTreeMap<(TableId, Step), Vec<Quarantined>> = BTreeMap::new();
+    for id in ids {
+        let mut row = running.catalog().quarantined_row(*id).await?;
+        if row.state == QuarantineState::Replayed {
+            running.info(format!("row {id} was replayed before; left out")).await;
+            continue;
+        }
+        if let Some(text) = &text {
+            row.payload.clone_from(text);
+        }
+        groups.entry((row.table, row.step)).or_default().push(row);
+    }
+    let mut total = Counts::default();
+    for ((table, step), rows) in groups {
+        let table = running.catalog().table_by_id(table).await?;
+        let line = running.unit(step, &table, Some(rows.len() as u64)).await;
+        let outcome = match step {
+            Step::ToRaw => Box::pin(to_raw(running, &table, &rows)).await,
+            Step::ToProcessed => Box::pin(to_processed(running, &table, &rows)).await,
+            Step::ToFhir => Box::pin(to_fhir(running, &table, &rows, touched)).await,
+            Step::Discover | Step::Maintain => Err(Failure::permanent("rows of this step cannot be replayed")),
+        };
+        line.finish(&outcome).await;
+        let counts = outcome.map_err(|failure| failure.at(&format!("`{}`", table.name)))?;
+        total += counts;
+        if counts.quarantined == 0 {
+            for row in &rows {
+                running.catalog().set_quarantine_state(row.id, QuarantineState::Replayed).await?;
+            }
+        } else {
+            running.warn(format!("`{}`: {} rows were refused again and stay in quarantine", table.name, counts.quarantined)).await;
+        }
+    }
+    if corrected {
+        // What stays behind is overwritten by nothing and read by nobody; the next clean start removes it.
+        let _removed = tokio::fs::remove_file(&path).await;
+    }
+    Ok(total)
+}
+
+/// JSON objects as a batch of the table's columns; every value becomes text and is cast to the column's type.
+fn as_batch(
+    rows: &[Quarantined],
+    columns: &[(String, Option<String>, DataType)],
+) -> Result<RecordBatch, Failure> {
+    let refuse = |row: &Quarantined, what: &str| {
+        Failure::Permanent(format!("row {}: {what}; give the corrected row as a JSON object of its columns", row.id))
+    };
+    let mut objects = Vec::with_capacity(rows.len());
+    for row in rows {
+        let value: serde_json::Value =
+            serde_json::from_str(&row.payload).map_err(|_| refuse(row, "the payload is not JSON"))?;
+        let serde_json::Value::Object(object) = value else { return Err(refuse(row, "the payload is not an object")) };
+        if let Some(unknown) = object
+            .keys()
+            .find(|key| !columns.iter().any(|(name, source, _)| name == *key || source.as_deref() == Some(key.as_str())))
+        {
+            return Err(refuse(row, &format!("the table has no column `{unknown}`")));
+        }
+        objects.push(object);
+    }
+    let mut fields = Vec::new();
+    let mut arrays: Vec<ArrayRef> = Vec::new();
+    for (name, source, data_type) in columns {
+        if data_type.is_nested() {
+            if objects.iter().any(|object| object.get(name).is_some_and(|value| !value.is_null())) {
+                return Err(Failure::Permanent(format!("column `{name}` is nested; a row that sets it cannot be replayed")));
+            }
+            continue;
+        }
+        let texts: StringArray = objects
+            .iter()
+            .map(|object| match object.get(name).or_else(|| object.get(source.as_ref()?)) {
+                None | Some(serde_json::Value::Null) => None,
+                Some(serde_json::Value::String(text)) => Some(text.clone()),
+                Some(other) => Some(other.to_string()),
+            })
+            .collect();
+        let texts: ArrayRef = Arc::new(texts);
+        let array = cast(&texts, data_type)?;
+        if array.null_count() != texts.null_count() {
+            return Err(Failure::Permanent(format!("column `{name}`: a value is no {data_type}")));
+        }
+        fields.push(Field::new(name, data_type.clone(), true));
+        arrays.push(array);
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
+}
+
+async fn columns_of(running: &Running, table: &Table) -> Result<Vec<(String, Option<String>, DataType)>, Failure> {
+    let known = running.catalog().columns(table.id).await?;
+    let schema = running.lake().schema(table.id).await?;
+    let source_name = |name: &str| known.iter().find(|column| column.name == name).and_then(|c| c.source_name.clone());
+    Ok(schema
+        .fields()
+        .iter()
+        .filter(|field| !field.name().starts_with("__"))
+        .map(|field| (field.name().clone(), source_name(field.name()), field.data_type().clone()))
+        .collect())
+}
+
+async fn to_raw(running: &Running, table: &Table, rows: &[Quarantined]) -> Result<Counts, Failure> {
+    let source = table.source.ok_or_else(|| Failure::permanent("the table belongs to no source"))?;
+    let batch = as_batch(rows, &columns_of(running, table).await?)?;
+    let unit = retry::begin(running, table.id, &AppId::ingest(source, table.id)).await?;
+    let cursor = unit.cursor().cloned();
+    let mode = if table.key.is_empty() { WriteMode::Append } else { WriteMode::Upsert };
+    let mut writer = unit.write(mode, batch.schema()).await?;
+    writer.push(&batch).await?;
+    Ok(writer.finish(End { cursor, whole: false }).await?.counts)
+}
+
+async fn to_processed(running: &Running, table: &Table, rows: &[Quarantined]) -> Result<Counts, Failure> {
+    let id = table.source.ok_or_else(|| Failure::permanent("the table belongs to no source"))?;
+    let source = running.catalog().source_by_id(id).await?;
+    let report = discover::latest(&running.context, &source).await?;
+    let reported = report.and_then(|report| {
+        let name = (table.name.schema.clone(), table.name.table.clone());
+        report.tables.into_iter().find(|table| table.lake_name == name)
+    });
+    let Some(reported) = reported else {
+        return Err(Failure::permanent("the table is not in the source's discovery report; discover the source again"));
+    };
+    let rules = rules_of(&reported);
+    let raw_name = mavis_types::TableName { zone: mavis_types::Zone::Raw, ..table.name.clone() };
+    let raw = running.catalog().table(&raw_name).await?;
+    let batch = as_batch(rows, &columns_of(running, &raw).await?)?;
+    let session = running.lake().sessions().session(SESSION_BYTES);
+    let mut step = Step2::new(running, &rules, &batch.schema(), &session)?;
+    let unit = retry::begin(running, table.id, &AppId::ingest(id, table.id)).await?;
+    let mut writer = unit.write(WriteMode::Upsert, step.write_schema()).await?;
+    let mut aside = Aside::new(running, table.id, Step::ToProcessed).await?;
+    if let Err(failure) = step.push(&batch, &mut writer, &mut aside).await {
+        writer.abandon().await;
+        return Err(failure);
+    }
+    if aside.rows > 0 {
+        writer.abandon().await;
+        aside.report(running, &table.name.to_string()).await;
+        let rows = rows.len() as u64;
+        return Ok(Counts { read: rows, quarantined: rows, ..Counts::default() });
+    }
+    Ok(writer.finish(End::default()).await?.counts)
+}
+
+async fn to_fhir(
+    running: &Running,
+    table: &Table,
+    rows: &[Quarantined],
+    touched: &mut Touched,
+) -> Result<Counts, Failure> {
+    let resource = mavis_fhir::ResourceType::all()
+        .find(|resource| resource.table() == table.name.table)
+        .ok_or_else(|| Failure::permanent("the table is not one of the FHIR zone"))?;
+    let target = Target::ensure(running, resource).await?;
+    let mut total = Counts::default();
+    for row in rows {
+        let value = json::parse(row.payload.as_bytes())
+            .map_err(|error| Failure::Permanent(format!("row {}: the payload is no resource: {error}", row.id)))?;
+        if let Err(issue) = validate::resource_type(&value) {
+            return Err(Failure::Permanent(format!("row {}: {}: {}", row.id, issue.path, issue.message)));
+        }
+        let id = value.get("id").and_then(json::Value::as_str).map(str::to_owned).ok_or_else(|| {
+            Failure::Permanent(format!("row {}: the resource has no id; give the corrected resource with its id", row.id))
+        })?;
+        // Whoever's run refused it owns it.
+        let owner = running.catalog().run(row.run).await?.source;
+        let source = match owner {
+            Some(id) => running.catalog().source_by_id(id).await?,
+            None => return Err(Failure::Permanent(format!("row {}: its run belongs to no source", row.id))),
+        };
+        let made_by = row.origin.split(' ').next().unwrap_or("replay").to_owned();
+        let unit = retry::begin(running, target.history.id, &AppId::ingest(source.id, target.history.id)).await?;
+        let cursor = unit.cursor().cloned();
+        let state = State::read(running, &target).await?;
+        let columns = own_columns(resource, running.lake().schema(target.current.id).await?.as_ref());
+        let shared =
+            Shared::new(resource, state, columns, source.name.as_str(), &made_by, &running.id.to_string());
+        let mut landing = Landing::new(running, &target, &shared).await?;
+        let encoded = {
+            let mut encoder = Encoder::new(&shared);
+            encoder.put(&id, &value, &row.payload, &row.origin);
+            encoder.finish()?
+        };
+        if encoded.counts.quarantined > 0 {
+            unit.abandon().await;
+            if let Some(rejected) = encoded.rejected.first() {
+                running.warn(format!("row {}: {}", row.id, rejected.reason)).await;
+            }
+            total += encoded.counts;
+            continue;
+        }
+        let mut writer = unit.write(WriteMode::Append, history_schema()).await?;
+        if let Err(failure) = landing.put(running, &mut writer, encoded).await {
+            writer.abandon().await;
+            return Err(failure);
+        }
+        let end = End { cursor, whole: false };
+        let (counts, together) = landing.commit(running, &target, writer, end, shared.columns()).await?;
+        touched.add(together);
+        total += counts;
+    }
+    Ok(total)
+}

@@ -1,0 +1,239 @@
+//! Runs in the background: a queue, workers, retries, and what an earlier process left unfinished.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chrono::Utc;
+use mavis_catalog::{NewRun, Run, RunState};
+use mavis_types::{Counts, RunId, SourceId};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    context::{Context, Running},
+    job::{self, Job, Outcome},
+};
+
+/// The longest pause before a failed run is tried again.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
+/// Whether a run has come to its end.
+pub(crate) fn is_final(state: RunState) -> bool {
+    !matches!(state, RunState::Pending | RunState::Running)
+}
+
+/// The runs of this process.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    context: Arc<Context>,
+    turns: Arc<Semaphore>,
+    /// Runs of one source go one after the other.
+    sources: Mutex<HashMap<SourceId, Arc<tokio::sync::Mutex<()>>>>,
+    tasks: Mutex<JoinSet<()>>,
+    stopping: CancellationToken,
+}
+
+impl Workers {
+    pub(crate) fn new(context: Arc<Context>) -> Arc<Self> {
+        let turns = Arc::new(Semaphore::new(context.options.workers.max(1)));
+        Arc::new(Self {
+            context,
+            turns,
+            sources: Mutex::new(HashMap::new()),
+            tasks: Mutex::new(JoinSet::new()),
+            stopping: CancellationToken::new(),
+        })
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
+    /// Takes up again what was pending or running when an earlier process ended. Units that were committed find nothing
+    /// to do.
+    pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Error> {
+        let mut runs = self.context.catalog.unfinished_runs().await.map_err(Error::Catalog)?;
+        runs.sort_by_key(|run| run.created_at);
+        for run in runs {
+            tracing::info!(run.id = %run.id, "resuming a run that an earlier process left unfinished");
+            self.queue(run);
+        }
+        Ok(())
+    }
+
+    /// Queues a run.
+    pub(crate) fn queue(self: &Arc<Self>, run: Run) {
+        if self.stopping.is_cancelled() {
+            return;
+        }
+        let workers = Arc::clone(self);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move { Box::pin(workers.go(run)).await });
+    }
+
+    /// Ends every unit at the next place where nothing is half done and waits for them. The runs stay unfinished: the
+    /// next start takes them up.
+    pub(crate) async fn stop(&self) {
+        self.stopping.cancel();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Ends everything at once, as a crash would.
+    pub(crate) fn kill(&self) {
+        self.stopping.cancel();
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+
+    fn source(&self, source: Option<SourceId>) -> Arc<tokio::sync::Mutex<()>> {
+        let Some(source) = source else { return Arc::new(tokio::sync::Mutex::new(())) };
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(sources.entry(source).or_default())
+    }
+
+    async fn go(self: Arc<Self>, run: Run) {
+        let id = run.id;
+        let cancel = self.context.cancel_token(id);
+        // Either ends the units; only the first one ends the run.
+        let ends = self.stopping.child_token();
+        let _watch = {
+            let (cancel, ends) = (cancel.clone(), ends.clone());
+            AbortOnDrop(tokio::spawn(async move {
+                cancel.cancelled().await;
+                ends.cancel();
+            }))
+        };
+        if let Some(pause) = pause_before(&run) {
+            tokio::select! {
+                () = ends.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        let lane = self.source(run.source);
+        let running = Running::new(Arc::clone(&self.context), id, ends.clone());
+        let turn = async {
+            let lane = lane.lock_owned().await;
+            let turn = Arc::clone(&self.turns).acquire_owned().await;
+            (lane, turn)
+        };
+        let held = tokio::select! {
+            () = ends.cancelled() => None,
+            held = turn => Some(held),
+        };
+        if held.is_some() {
+            self.work(&run, &running).await;
+        } else if cancel.is_cancelled() {
+            self.end(&run, &running, RunState::Cancelled, Counts::default(), None).await;
+        }
+        self.context.forget(id);
+    }
+
+    async fn work(self: &Arc<Self>, run: &Run, running: &Running) {
+        let cancel = self.context.cancel_token(run.id);
+        match self.context.catalog.run(run.id).await {
+            Ok(row) if is_final(row.state) => return,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(run.id = %run.id, %error, "a run cannot be read; it is taken up at the next start");
+                return;
+            }
+        }
+        let job: Job = match serde_json::from_value(run.request.clone()) {
+            Ok(job) => job,
+            Err(error) => {
+                let reason = format!("the request of this run cannot be read ({error}); ask for it again");
+                return self.end(run, running, RunState::Failed, Counts::default(), Some(&reason)).await;
+            }
+        };
+        if let Err(failure) = running.state(RunState::Running, Counts::default(), None).await {
+            tracing::error!(run.id = %run.id, %failure, "a run cannot be begun; it is taken up at the next start");
+            return;
+        }
+        let began = std::time::Instant::now();
+        let outcome = job::execute(running, &job).await;
+        metrics::histogram!("mavis_run_seconds").record(began.elapsed().as_secs_f64());
+        if self.stopping.is_cancelled() && !cancel.is_cancelled() && matches!(outcome.state, RunState::Cancelled | RunState::Failed) {
+            running.info("the server is stopping; the run goes on at its next start").await;
+            return;
+        }
+        self.settle(run, running, outcome).await;
+    }
+
+    /// Writes down how the run ended, and queues its retry where one can help.
+    async fn settle(self: &Arc<Self>, run: &Run, running: &Running, outcome: Outcome) {
+        let Outcome { state, counts, error, transient } = outcome;
+        metrics::counter!("mavis_rows_read_total").increment(counts.read);
+        metrics::counter!("mavis_rows_quarantined_total").increment(counts.quarantined);
+        let mut state = state;
+        if state == RunState::Failed && transient {
+            let tries = self.context.options.attempts.max(1);
+            if run.attempt >= tries {
+                state = if tries > 1 { RunState::FailedPermanently } else { RunState::Failed };
+            } else {
+                match self.child(run, &run.requested_by).await {
+                    Ok(child) => {
+                        let pause = pause_before(&child).unwrap_or_default();
+                        let next = format!("trying again in {} s as run {}", pause.as_secs(), child.id);
+                        running.info(next).await;
+                        self.queue(child);
+                        state = RunState::Retrying;
+                    }
+                    Err(error) => running.error(format!("a retry could not be queued: {error}")).await,
+                }
+            }
+        }
+        self.end(run, running, state, counts, error.as_deref()).await;
+    }
+
+    async fn end(&self, run: &Run, running: &Running, state: RunState, counts: Counts, error: Option<&str>) {
+        if let Err(failure) = running.state(state, counts, error).await {
+            tracing::error!(run.id = %run.id, %failure, "the end of a run was not stored; it is taken up at the next start");
+        }
+    }
+
+    /// The child that does a run again: one per run, however often it is asked for.
+    pub(crate) async fn child(&self, run: &Run, by: &str) -> Result<Run, Error> {
+        let id = RunId::from_uuid(Uuid::new_v5(run.id.as_uuid(), b"retry"));
+        let new = NewRun {
+            id,
+            kind: run.kind,
+            source: run.source,
+            request: run.request.clone(),
+            requested_by: by.to_owned(),
+            parent: Some(run.id),
+            attempt: run.attempt + 1,
+        };
+        if let Ok(Job::Import(options)) = serde_json::from_value(run.request.clone()) {
+            let spool = crate::import::Spool::of(&self.context.options.spool, &options.source);
+            spool.keep_set(id, &spool.set(run.id).await?).await?;
+        }
+        match self.context.catalog.add_run(new).await {
+            Ok(child) => Ok(child),
+            Err(mavis_catalog::Error::Exists { .. }) => self.context.catalog.run(id).await.map_err(Error::Catalog),
+            Err(error) => Err(Error::Catalog(error)),
+        }
+    }
+}
+
+/// A task that ends with the run that it watches over.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// How long an automatic retry still waits: 1, 2, 4 ... minutes after it was queued, at most an hour.
+fn pause_before(run: &Run) -> Option<Duration> {
+    let attempt = run.attempt.checked_sub(2).filter(|_| run.parent.is_some() && run.state == RunState::Pending)?;
+    let pause = Duration::from_secs(60).saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST);
+    let waited = (Utc::now() - run.created_at).to_std().unwrap_or_default();
+    pause.checked_sub(waited)
+}
