@@ -215,7 +215,7 @@ impl Pipeline {
         Ok(report)
     }
 
-    async fn start(&self, by: &Principal, id: RunId, kind: RunKind, source: &Source, job: &Job) -> Result<Run, Error> {
+    async fn enqueue(&self, by: &Principal, id: RunId, kind: RunKind, source: &Source, job: &Job) -> Result<Run, Error> {
         if self.inner.workers.is_stopping() {
             return Err(Error::Busy { name: source.name.to_string(), reason: "the server is stopping".to_owned() });
         }
@@ -243,7 +243,7 @@ impl Pipeline {
     /// Queues a run. `id`: chosen by the caller, so that a request sent twice starts one run.
     pub async fn start_run(&self, by: &Principal, id: RunId, request: IngestRequest) -> Result<Run, Error> {
         let source = self.source(&request.source).await?;
-        self.start(by, id, RunKind::Ingest, &source, &Job::Ingest(request)).await
+        self.enqueue(by, id, RunKind::Ingest, &source, &Job::Ingest(request)).await
     }
 
     /// Everything that happened and happens in a run, from the beginning, until it ends.
@@ -401,7 +401,7 @@ impl Pipeline {
             Err(error) => return Err(Error::Catalog(error)),
         };
         spool.keep_set(id, &files).await?;
-        self.start(by, id, RunKind::ImportFiles, &source, &Job::Import(options)).await
+        self.enqueue(by, id, RunKind::ImportFiles, &source, &Job::Import(options)).await
     }
 
     pub async fn mappings(&self) -> Result<Vec<MappingRow>, Error> {
@@ -476,7 +476,7 @@ impl Pipeline {
         }
         self.context().audit(by, "quarantine.replay", &ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")).await;
         let job = Job::Replay { ids: ids.to_vec(), corrected: corrected.is_some() };
-        self.start(by, id, RunKind::Replay, &source, &job).await
+        self.enqueue(by, id, RunKind::Replay, &source, &job).await
     }
 
     /// One table, or every table that has rows.

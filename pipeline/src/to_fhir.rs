@@ -325,17 +325,17 @@ fn encode_all(
                 .step_by(CHUNK)
                 .map(|at| batch.slice(at, CHUNK.min(batch.num_rows() - at)))
                 .collect();
-            futures::stream::iter(slices.into_iter().map(Ok))
+            futures::stream::iter(slices.into_iter().map(Ok::<_, Failure>))
         })
         .try_flatten()
-        .map(move |batch| {
+        .map(move |batch: Result<RecordBatch, Failure>| {
             let (rule, shared, last) = (Arc::clone(&rule), Arc::clone(&shared), Arc::clone(&last));
             let first = ordinal;
             if let Ok(batch) = &batch {
                 ordinal += batch.num_rows() as u64;
             }
             async move {
-                let batch: RecordBatch = batch?;
+                let batch = batch?;
                 tokio::task::spawn_blocking(move || encode(&rule, &shared, &last, first, &batch)).await?
             }
         })

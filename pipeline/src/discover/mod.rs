@@ -6,7 +6,6 @@ mod profile;
 mod run;
 
 pub(crate) use legacy::read as read_report;
-pub(crate) use names::Names;
 #[cfg(test)]
 pub(crate) use profile::text_profile;
-pub(crate) use run::{discover, latest, register, rules_of};
+pub(crate) use run::{discover, latest, raw_table, register, rules_of};

@@ -109,6 +109,7 @@ fn nobody() -> Source {
         authoritative: false,
         created_at: now,
         updated_at: now,
+        removed_at: None,
     }
 }
 

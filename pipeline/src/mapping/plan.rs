@@ -5,13 +5,11 @@ use std::sync::Arc;
 use datafusion::{
     catalog::TableProvider,
     prelude::{DataFrame, SessionContext},
-    sql::{
-        TableReference,
-        sqlparser::{
-            ast::{Expr, Visit, Visitor},
-            dialect::GenericDialect,
-            parser::Parser,
-        },
+    common::TableReference,
+    sql::sqlparser::{
+        ast::{Expr, Visit, Visitor},
+        dialect::GenericDialect,
+        parser::Parser,
     },
 };
 use mavis_fhir::{

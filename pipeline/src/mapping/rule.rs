@@ -133,7 +133,7 @@ async fn of_row(context: &Context, row: &MappingRow, maps: &Arc<CodeMaps>) -> Re
 async fn source_of(context: &Context, row: &MappingRow, inputs: &[TableName]) -> Result<Option<Source>, Failure> {
     if let Some(id) = row.source {
         return match context.catalog.source_by_id(id).await {
-            Ok(source) => Ok(Some(source)),
+            Ok(source) => Ok(source.removed_at.is_none().then_some(source)),
             Err(mavis_catalog::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         };
