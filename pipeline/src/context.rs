@@ -12,7 +12,7 @@ use std::{
 use mavis_catalog::{Catalog, LogLevel, NewAudit, RunState, RunUnit, Step, Table, UnitState};
 use mavis_connectors::{Registry, Secrets};
 use mavis_lake::Lake;
-use mavis_types::{Counts, Principal, RunId, TableId};
+use mavis_types::{Counts, Principal, RunId};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -194,11 +194,6 @@ pub(crate) struct UnitLine {
 }
 
 impl UnitLine {
-    #[must_use]
-    pub(crate) fn table(&self) -> TableId {
-        self.unit.table
-    }
-
     async fn store(&self) {
         if let Err(error) = self.running.catalog().set_run_unit(&self.unit).await {
             tracing::warn!(run.id = %self.running.id, %error, "the progress of a unit was not stored");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use mavis_catalog::{RunState, Source, Table};
 use mavis_connectors::SourceSpec;
 use mavis_types::Counts;
@@ -80,7 +80,11 @@ impl Sum {
 }
 
 /// Does a run's work.
-pub(crate) async fn execute(running: &Running, job: &Job) -> Outcome {
+pub(crate) fn execute<'a>(running: &'a Running, job: &'a Job) -> BoxFuture<'a, Outcome> {
+    run(running, job).boxed()
+}
+
+async fn run(running: &Running, job: &Job) -> Outcome {
     let mut sum = Sum::default();
     match job {
         Job::Ingest(request) => match ingest(running, request, &mut sum).await {
@@ -154,11 +158,11 @@ async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Re
     running.info(format!("ingesting {} tables of `{}`", tables.len(), source.name)).await;
     let at_once = running.context.options.tables_per_run.max(1);
     let (source_ref, connected_ref) = (&source, &connected);
-    let outcomes: Vec<Vec<Result<Counts, Failure>>> = stream::iter(tables)
-        .map(|table| async move { Box::pin(one_table(running, source_ref, connected_ref, table, request.full)).await })
-        .buffer_unordered(at_once)
-        .collect()
-        .await;
+    let units: Vec<BoxFuture<'_, Vec<Result<Counts, Failure>>>> = tables
+        .into_iter()
+        .map(|table| one_table(running, source_ref, connected_ref, table, request.full).boxed())
+        .collect();
+    let outcomes: Vec<Vec<Result<Counts, Failure>>> = stream::iter(units).buffer_unordered(at_once).collect().await;
     for outcome in outcomes.into_iter().flatten() {
         sum.add(outcome);
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use chrono::Utc;
+use futures::{FutureExt, future::BoxFuture};
 use mavis_catalog::{NewRun, Run, RunState};
 use mavis_types::{Counts, RunId, SourceId};
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -74,7 +75,7 @@ impl Workers {
         let workers = Arc::clone(self);
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move { Box::pin(workers.go(run)).await });
+        tasks.spawn(workers.go(run));
     }
 
     /// Ends every unit at the next place where nothing is half done and waits for them. The runs stay unfinished: the
@@ -97,7 +98,12 @@ impl Workers {
         Arc::clone(sources.entry(source).or_default())
     }
 
-    async fn go(self: Arc<Self>, run: Run) {
+    /// Boxed, since a run may queue the next one.
+    fn go(self: Arc<Self>, run: Run) -> BoxFuture<'static, ()> {
+        async move { self.wait_and_work(run).await }.boxed()
+    }
+
+    async fn wait_and_work(self: Arc<Self>, run: Run) {
         let id = run.id;
         let cancel = self.context.cancel_token(id);
         // Either ends the units; only the first one ends the run.

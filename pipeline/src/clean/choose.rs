@@ -213,7 +213,7 @@ fn named_like_a_date(name: &str) -> bool {
 }
 
 /// Whether a column's name says that its digits are a name, not an amount: identifiers, telephones, postal codes.
-pub(crate) fn looks_like_a_code(name: &str) -> bool {
+fn looks_like_a_code(name: &str) -> bool {
     const WORDS: &[&str] = &[
         "id", "ids", "code", "codes", "cd", "tel", "telephone", "phone", "fax", "mobile", "portable", "gsm", "cp", "zip", "zipcode",
         "postal", "postcode", "nir", "nss", "ssn", "ipp", "iep", "nda", "mrn", "num", "numero", "number", "no", "ref",

@@ -15,7 +15,7 @@ pub(crate) mod numbers;
 pub mod rule;
 
 pub(crate) use apply::{Bad, Cleaner};
-pub(crate) use choose::{choose, looks_like_a_code};
+pub(crate) use choose::choose;
 pub use config::{CleanConfig, ColumnConfig, TableConfig};
 pub use rule::{Action, Check, ColumnRule, Convert, TableRules};
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow::array::RecordBatch;
 use chrono::{Datelike, Utc};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use mavis_catalog::{NewColumn, NewTable, Source};
 use mavis_connectors::{ReadItem, ReadRequest, Selection, Source as Connected, SourceTable, TableKind, TableRef};
 use mavis_types::{TableName, Zone};
@@ -35,21 +35,12 @@ pub(crate) async fn discover(
     let found = connected.discover(&Selection::default()).await?;
     let before = latest(context, source).await?;
     let year = Utc::now().year();
-    let samples: Vec<(TableRef, Result<BTreeMap<String, crate::ColumnProfile>, Failure>)> =
-        stream::iter(found.tables.iter().map(|table| (Arc::clone(connected), table.table.clone())))
-            .map(|(connected, table)| async move {
-                let profiles = match sample(&connected, &table).await {
-                    Ok(batches) => tokio::task::spawn_blocking(move || profile::profiles(&batches, year))
-                        .await
-                        .map_err(Failure::from)
-                        .flatten(),
-                    Err(failure) => Err(failure),
-                };
-                (table, profiles)
-            })
-            .buffered(context.options.tables_per_run.max(1))
-            .collect()
-            .await;
+    let mut sampling: Vec<BoxFuture<'static, Result<Profiles, Failure>>> = Vec::new();
+    for table in &found.tables {
+        sampling.push(profiled(Arc::clone(connected), table.table.clone(), year).boxed());
+    }
+    let samples: Vec<Result<Profiles, Failure>> =
+        stream::iter(sampling).buffered(context.options.tables_per_run.max(1)).collect().await;
     let mut failures: Vec<(String, String)> =
         found.failures.iter().map(|(table, reason)| (table.to_string(), reason.clone())).collect();
     let references: Vec<TableRef> = found.tables.iter().map(|table| table.table.clone()).collect();
@@ -57,7 +48,7 @@ pub(crate) async fn discover(
     let lake_names = names::Names::of(&known).tables(&source.name, &references);
     let mut tables = Vec::with_capacity(found.tables.len());
     let mut notes = Vec::new();
-    for ((table, lake_name), (_, profiles)) in found.tables.into_iter().zip(lake_names).zip(samples) {
+    for ((table, lake_name), profiles) in found.tables.into_iter().zip(lake_names).zip(samples) {
         let profiles = profiles.unwrap_or_else(|failure| {
             failures.push((table.table.to_string(), failure.to_string()));
             BTreeMap::new()
@@ -139,6 +130,14 @@ pub(crate) fn rules_of(table: &ReportTable) -> TableRules {
             pivot_year: 2026,
         }
     })
+}
+
+/// Profiles of a table's columns, by name.
+type Profiles = BTreeMap<String, crate::ColumnProfile>;
+
+async fn profiled(connected: Arc<dyn Connected>, table: TableRef, year: i32) -> Result<Profiles, Failure> {
+    let batches = sample(&connected, &table).await?;
+    tokio::task::spawn_blocking(move || profile::profiles(&batches, year)).await?
 }
 
 async fn sample(connected: &Arc<dyn Connected>, table: &TableRef) -> Result<Vec<RecordBatch>, Failure> {

@@ -1,0 +1,280 @@
+//! A hospital's database with dirt in it, from the source to FHIR.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod support;
+
+use mavis_catalog::{QuarantineState, RunState, Step};
+use mavis_types::{Counts, RunId};
+use support::*;
+
+const PATIENTS: &[&str] = &[
+    "CREATE TABLE hms_patient (patient_id INTEGER PRIMARY KEY, nom TEXT, prenom TEXT, sexe TEXT, date_naissance TEXT, poids TEXT)",
+    "INSERT INTO hms_patient VALUES
+        (1, ' Durand ', 'Anne', 'F', '14/03/1980', '61,5'),
+        (2, 'Petit', 'Jean', 'M', '02/11/1975', '80'),
+        (3, 'Moreau', 'N/A', 'F', '1990-06-30', '55,25'),
+        (4, 'Leroy', 'Luc', 'M', 'inconnue', '70,1'),
+        (5, 'Roux', 'Eve', 'F', '25/12/2001', '-')",
+    "CREATE TABLE hms_sejour (sejour_id INTEGER PRIMARY KEY, patient_id INTEGER, date_entree TEXT, date_sortie TEXT)",
+    "INSERT INTO hms_sejour VALUES (10, 1, '2024-01-02', '2024-01-05'), (11, 2, '2024-02-01', '2024-01-01')",
+    "CREATE TABLE hms_note (texte TEXT)",
+    "INSERT INTO hms_note VALUES ('vu'), ('vu '), ('revu'), ('vu')",
+];
+
+const PATIENT: &str = r#"
+version = 1
+resource = "Patient"
+from = "processed.hms.hms_patient p"
+key = "p.patient_id"
+[set]
+"name[0].family" = "p.nom"
+"name[0].given[0]" = "p.prenom"
+"gender" = "code_map('sexe', p.sexe)"
+"birthDate" = "p.date_naissance"
+"#;
+
+const ENCOUNTER: &str = r#"
+version = 1
+resource = "Encounter"
+from = "processed.hms.hms_sejour s JOIN processed.hms.hms_patient p ON s.patient_id = p.patient_id"
+key = "s.sejour_id"
+[set]
+"status" = "'finished'"
+"class.code" = "'IMP'"
+"class.system" = "'http://terminology.hl7.org/CodeSystem/v3-ActCode'"
+"subject" = "reference('Patient', p.patient_id)"
+"subject.display" = "p.nom"
+"period.start" = "s.date_entree"
+"#;
+
+async fn hospital(house: &House) -> Life {
+    house.sqlite("hms.sqlite", PATIENTS).await;
+    let life = house.start().await;
+    let check = serde_json::json!({"name": "discharge after admission", "rule": "date_sortie >= date_entree", "action": "quarantine"});
+    let params = serde_json::json!({
+        "path": house.path("hms.sqlite"),
+        "clean": {"tables": {"hms_sejour": {"checks": [check]}}},
+    });
+    life.add("hms", "sqlite", params).await;
+    life.pipeline.discover(&me(), &name("hms")).await.unwrap();
+    life.pipeline.set_code_map(&me(), "sexe", "source_code,target_code\nF,female\nM,male\n").await.unwrap();
+    life.pipeline.apply_mapping(&me(), "hms.patient", PATIENT).await.unwrap();
+    life.pipeline.apply_mapping(&me(), "hms.encounter", ENCOUNTER).await.unwrap();
+    life
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_reach_all_three_zones_cleaned_and_every_row_is_accounted_for() {
+    let house = House::new();
+    let life = hospital(&house).await;
+    let run = life.ingest("hms").await;
+    assert_eq!(run.state, RunState::CompletedWithWarnings, "{:?}", run.error);
+    assert!(run.counts.balances(), "{:?}", run.counts);
+    for unit in life.catalog.run_units(run.id).await.unwrap() {
+        assert!(unit.counts.balances(), "{unit:?}");
+    }
+
+    assert_eq!(life.count("raw.hms.hms_patient").await, 5);
+    let raw = life.counts(run.id, Step::ToRaw, "raw.hms.hms_patient").await;
+    assert_eq!(raw, Counts { read: 5, inserted: 5, ..Counts::default() });
+    let processed = life.counts(run.id, Step::ToProcessed, "processed.hms.hms_patient").await;
+    assert_eq!(processed, Counts { read: 5, inserted: 4, quarantined: 1, ..Counts::default() });
+    let names = life.ask("processed.hms.hms_patient", "SELECT nom FROM t ORDER BY patient_id").await;
+    assert_eq!(names.into_iter().flatten().collect::<Vec<_>>(), ["Durand", "Petit", "Moreau", "Roux"]);
+    let births = life.ask("processed.hms.hms_patient", "SELECT arrow_typeof(date_naissance) FROM t LIMIT 1").await;
+    assert_eq!(births, [Some("Date32".to_owned())]);
+    let weights = life.ask("processed.hms.hms_patient", "SELECT poids FROM t ORDER BY patient_id").await;
+    assert_eq!(weights, [Some("61.5".to_owned()), Some("80.0".to_owned()), Some("55.25".to_owned()), None]);
+
+    let notes = life.counts(run.id, Step::ToProcessed, "processed.hms.hms_note").await;
+    assert_eq!(notes, Counts { read: 4, inserted: 2, deduplicated: 2, ..Counts::default() });
+
+    assert_eq!(life.count("fhir.r4.patient").await, 4);
+    assert_eq!(life.count("fhir.r4_history.patient").await, 4);
+    let born = life.ask("fhir.r4.patient", "SELECT \"birthDate\" FROM t ORDER BY 1").await;
+    assert_eq!(born.into_iter().flatten().collect::<Vec<_>>(), ["1975-11-02", "1980-03-14", "1990-06-30", "2001-12-25"]);
+    assert_eq!(life.count("fhir.r4.encounter").await, 1);
+
+    let quarantine = life.quarantine().await;
+    let mut reasons: Vec<&str> = quarantine.iter().map(|row| row.reason.as_str()).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["date_naissance: not a date", "discharge after admission"]);
+
+    let snapshot = life.catalog.latest_snapshot().await.unwrap().unwrap();
+    let current = life.catalog.table(&"fhir.r4.patient".parse().unwrap()).await.unwrap();
+    assert_eq!(snapshot.versions[&current.id], life.version("fhir.r4.patient").await);
+    let log = life.log(run.id).await.join("\n");
+    assert!(!log.contains("inconnue") && !log.contains("Leroy"), "a value is in the log: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_ingest_without_changes_writes_nothing() {
+    let house = House::new();
+    let life = hospital(&house).await;
+    life.ingest("hms").await;
+    let before = life.versions().await;
+    let run = life.ingest("hms").await;
+    assert!(completed(&run), "{:?}", run.error);
+    assert!(!run.counts.changed(), "{:?}", run.counts);
+    assert_eq!(life.versions().await, before);
+    assert_eq!(life.quarantine().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn changes_of_the_source_arrive_in_all_zones() {
+    let house = House::new();
+    let life = hospital(&house).await;
+    life.ingest("hms").await;
+    let changes = [
+        "UPDATE hms_patient SET nom = 'Durand-Petit' WHERE patient_id = 1",
+        "DELETE FROM hms_patient WHERE patient_id = 2",
+        "INSERT INTO hms_patient VALUES (6, 'Faure', 'Zoe', 'F', '01/02/2003', '50')",
+        "DELETE FROM hms_note WHERE rowid IN (SELECT min(rowid) FROM hms_note)",
+    ];
+    house.sqlite("hms.sqlite", &changes).await;
+    let run = life.ingest("hms").await;
+    assert!(completed(&run), "{:?}", run.error);
+    let raw = life.counts(run.id, Step::ToRaw, "raw.hms.hms_patient").await;
+    assert_eq!((raw.inserted, raw.updated, raw.deleted, raw.unchanged), (1, 1, 1, 3));
+    let processed = life.counts(run.id, Step::ToProcessed, "processed.hms.hms_patient").await;
+    assert_eq!((processed.read, processed.inserted, processed.updated, processed.deleted), (2, 1, 1, 1));
+    let fhir = life.counts(run.id, Step::ToFhir, "fhir.r4.patient").await;
+    assert_eq!((fhir.read, fhir.inserted, fhir.updated, fhir.deleted), (2, 1, 1, 1));
+    assert_eq!(life.count("fhir.r4.patient").await, 4);
+    assert_eq!(life.count("fhir.r4_history.patient").await, 7);
+    let versions = life.ask("fhir.r4.patient", "SELECT max(__version) FROM t").await;
+    assert_eq!(versions, [Some("2".to_owned())]);
+    // The join was computed again: its display changed, and nothing was lost.
+    let display = life.ask("fhir.r4.encounter", "SELECT resource FROM t").await;
+    assert!(display[0].as_ref().unwrap().contains("Durand-Petit"));
+    assert_eq!(life.count("processed.hms.hms_note").await, 2, "an equal row is still there");
+
+    house.sqlite("hms.sqlite", &["INSERT INTO hms_patient VALUES (2, 'Petit', 'Jean', 'M', '02/11/1975', '80')"]).await;
+    life.ingest("hms").await;
+    let version = life.ask("fhir.r4.patient", "SELECT __version FROM t WHERE resource LIKE '%Jean%'").await;
+    assert_eq!(version, [Some("3".to_owned())], "a resource that comes back continues its versions");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_breaks_leaves_and_comes_back_when_it_is_corrected() {
+    let house = House::new();
+    let life = hospital(&house).await;
+    life.ingest("hms").await;
+    let row = life.quarantine().await.into_iter().find(|row| row.reason.contains("not a date")).unwrap();
+    let corrected = row.payload.replace("inconnue", "05/05/1955");
+    let run = life.pipeline.replay(&me(), &[row.id], Some(&corrected)).await.unwrap();
+    let run = life.wait(run.id).await;
+    assert!(completed(&run), "{:?}", run.error);
+    assert_eq!(life.count("processed.hms.hms_patient").await, 5);
+    let state = life.catalog.quarantined_row(row.id).await.unwrap().state;
+    assert_eq!(state, QuarantineState::Replayed);
+    life.ingest("hms").await;
+    assert_eq!(life.count("fhir.r4.patient").await, 5);
+
+    let wrong = life.pipeline.replay(&me(), &[row.id], Some("[]")).await.unwrap();
+    assert!(completed(&life.wait(wrong.id).await), "a row that was replayed is left out");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_correction_that_is_wrong_too_stays_in_quarantine() {
+    let house = House::new();
+    let life = hospital(&house).await;
+    life.ingest("hms").await;
+    let row = life.quarantine().await.into_iter().find(|row| row.reason.contains("not a date")).unwrap();
+    let run = life.pipeline.replay(&me(), &[row.id], None).await.unwrap();
+    let run = life.wait(run.id).await;
+    assert_eq!(run.state, RunState::CompletedWithWarnings);
+    assert_eq!(life.catalog.quarantined_row(row.id).await.unwrap().state, QuarantineState::Waiting);
+    let run = life.pipeline.replay(&me(), &[row.id], Some(r#"{"nobody": 1}"#)).await.unwrap();
+    let run = life.wait(run.id).await;
+    assert_eq!(run.state, RunState::Failed);
+    assert!(run.error.unwrap().contains("no column `nobody`"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_sent_twice_starts_one_run() {
+    let house = House::new();
+    let life = hospital(&house).await;
+    let id = RunId::new();
+    let first = life.pipeline.start_run(&me(), id, request("hms")).await.unwrap();
+    let second = life.pipeline.start_run(&me(), id, request("hms")).await.unwrap();
+    assert_eq!(first.id, second.id);
+    life.wait(id).await;
+    assert_eq!(life.pipeline.runs(Some(&name("hms")), 10).await.unwrap().len(), 1);
+    assert_eq!(life.count("raw.hms.hms_patient").await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_fails_does_not_stop_the_others() {
+    let house = House::new();
+    let life = hospital(&house).await;
+    house.sqlite("hms.sqlite", &["DROP TABLE hms_note"]).await;
+    let run = life.ingest("hms").await;
+    assert_eq!(run.state, RunState::Failed);
+    assert!(run.error.as_ref().unwrap().contains("hms_note"), "{:?}", run.error);
+    assert_eq!(life.count("fhir.r4.patient").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_dies_in_the_middle_goes_on_where_it_was() {
+    let house = House::new();
+    hospital(&house).await.pipeline.stop().await;
+    let many: Vec<String> = (100..20_100)
+        .map(|id| format!("({id}, 'Nom{id}', 'P', 'F', '01/02/1970', '50')"))
+        .collect();
+    house.sqlite("hms.sqlite", &[&format!("INSERT INTO hms_patient VALUES {}", many.join(","))]).await;
+    let id = RunId::new();
+    for pause in [20, 150, 400, 900] {
+        let life = house.start().await;
+        life.pipeline.start_run(&me(), id, request("hms")).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        drop(life);
+    }
+    let life = house.start().await;
+    let run = life.wait(id).await;
+    assert!(completed(&run), "{:?}", run.error);
+    assert_eq!(life.count("raw.hms.hms_patient").await, 20_005);
+    assert_eq!(life.count("processed.hms.hms_patient").await, 20_004);
+    assert_eq!(life.count("fhir.r4.patient").await, 20_004);
+    assert_eq!(life.count("fhir.r4_history.patient").await, 20_004);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_run_leaves_nothing_half_done() {
+    let house = House::new();
+    let life = hospital(&house).await;
+    let id = RunId::new();
+    life.pipeline.start_run(&me(), id, request("hms")).await.unwrap();
+    life.pipeline.cancel(&me(), id).await.unwrap();
+    let run = life.wait(id).await;
+    assert_eq!(run.state, RunState::Cancelled);
+    assert!(life.pipeline.cancel(&me(), id).await.is_err());
+    let again = life.pipeline.retry(&me(), id).await.unwrap();
+    assert_eq!(again.parent, Some(id));
+    assert!(completed(&life.wait(again.id).await));
+    assert_eq!(life.count("fhir.r4.patient").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mapping_is_checked_against_the_tables_that_are_there() {
+    let house = House::new();
+    let life = hospital(&house).await;
+    let wrong = PATIENT.replace("p.nom", "p.nomm");
+    let problems = life.pipeline.check_mapping(&wrong).await.unwrap();
+    assert!(problems.iter().any(|problem| problem.message.contains("nomm")), "{problems:?}");
+    let missing = PATIENT.replace("hms_patient", "hms_patients");
+    let problems = life.pipeline.check_mapping(&missing).await.unwrap();
+    assert!(problems.iter().any(|problem| problem.message.contains("did you mean `hms_patient`")), "{problems:?}");
+    assert!(life.pipeline.check_mapping(PATIENT).await.unwrap().is_empty());
+    assert!(life.pipeline.apply_mapping(&me(), "x", &wrong).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mappings_are_suggested_from_a_discovery_alone() {
+    let house = House::new();
+    let life = hospital(&house).await;
+    let suggestions = life.pipeline.suggest_mappings(&name("hms")).await.unwrap();
+    let best = suggestions.first().unwrap();
+    assert_eq!(best.mapping.resource.name(), "Patient");
+    assert_eq!(life.pipeline.check_mapping(&best.mapping.to_toml()).await.unwrap(), []);
+}
