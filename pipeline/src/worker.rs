@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -162,7 +163,12 @@ impl Workers {
             return;
         }
         let began = std::time::Instant::now();
-        let outcome = job::execute(running, &job).await;
+        let outcome = AssertUnwindSafe(job::execute(running, &job)).catch_unwind().await.unwrap_or_else(|_| Outcome {
+            state: RunState::Failed,
+            counts: Counts::default(),
+            error: Some("a part of the pipeline broke; see the server's log".to_owned()),
+            transient: false,
+        });
         metrics::histogram!("mavis_run_seconds").record(began.elapsed().as_secs_f64());
         if self.stopping.is_cancelled() && !cancel.is_cancelled() && matches!(outcome.state, RunState::Cancelled | RunState::Failed) {
             running.info("the server is stopping; the run goes on at its next start").await;
