@@ -77,7 +77,8 @@ async fn change_files(
     Ok(Some(files))
 }
 
-/// The last change of each key in `(from, to]`, as a table with [`DELETED`] after the columns of `schema`. `None` when
+/// The last change of each key in `(from, to]`, as a table with [`DELETED`] after the columns of `schema`
+/// (a table that has a column of that name keeps its own: such a table only grows). `None` when
 /// the feed is gone, or tells of rows whose key is null (two of them cannot be told apart).
 pub(crate) async fn last_changes(
     lake: &Lake,
@@ -128,7 +129,9 @@ pub(crate) async fn last_changes(
     }
     let marks = last_of_each(ledger).await?;
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new(DELETED, DataType::Boolean, false)));
+    if !schema.fields().iter().any(|field| field.name() == DELETED) {
+        fields.push(Arc::new(Field::new(DELETED, DataType::Boolean, false)));
+    }
     let out = Arc::new(Schema::new(fields));
     let parts: Vec<(ChangeFile, Marks)> = files
         .into_iter()
@@ -218,6 +221,8 @@ fn marked(batch: &RecordBatch, out: &SchemaRef, marks: &Marks, first: u64) -> Re
     }
     let kept = filter(batch, |row| mark(row) != NONE)?;
     let mut columns = kept.columns().to_vec();
-    columns.push(Arc::new(gone));
+    if columns.len() < out.fields().len() {
+        columns.push(Arc::new(gone));
+    }
     RecordBatch::try_new(Arc::clone(out), columns).map(Some).map_err(Error::arrow)
 }

@@ -14,7 +14,8 @@ use crate::{
     write::{Missing, Writing},
 };
 
-/// Name of the boolean column that a hop's input has after the table's own: true where the row is gone.
+/// Name of the boolean column that a hop's input has after the table's own: true where the row is gone. In a table that
+/// was made with a column of this name (FHIR history, whose tombstones are rows) it is a column like any other.
 pub const DELETED: &str = "__deleted";
 
 /// A unit whose transaction version is the input's Delta version.
@@ -62,6 +63,9 @@ pub(crate) async fn begin(lake: &Lake, input: TableId, output: TableId, rule: &s
 
 async fn whole(lake: &Lake, input: TableId, version: i64) -> Result<Arc<dyn TableProvider>, Error> {
     let rows = lake.provider(input, Some(version)).await?;
+    if rows.schema().field_with_name(DELETED).is_ok() {
+        return Ok(rows);
+    }
     Ok(lake.sessions().internal().read_table(rows)?.with_column(DELETED, lit(false))?.into_view())
 }
 

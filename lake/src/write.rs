@@ -63,6 +63,8 @@ pub(crate) struct Writing {
     properties: Properties,
     /// The table's columns after this writing.
     schema: SchemaRef,
+    /// [`DELETED`] is a column of the table, not a flag.
+    keeps_flags: bool,
     /// Names that the caller's batches may have.
     declared: HashSet<String>,
     identity: Identity,
@@ -92,9 +94,11 @@ impl Writing {
         owned: Option<&str>,
     ) -> Result<Self, Error> {
         let identity = Identity { key: work.table.key.clone() };
-        let fields: Vec<_> = schema.fields().iter().filter(|field| field.name() != DELETED).cloned().collect();
-        let incoming = with_lake_columns(&storable_schema(&Schema::new(fields)), identity.key.is_empty());
         let base = work.base.snapshot()?.snapshot().arrow_schema();
+        let keeps_flags = declares(&base, DELETED);
+        let own = |name: &str| keeps_flags || name != DELETED;
+        let fields: Vec<_> = schema.fields().iter().filter(|field| own(field.name())).cloned().collect();
+        let incoming = with_lake_columns(&storable_schema(&Schema::new(fields)), identity.key.is_empty());
         let united = unite(&base, &incoming).map_err(|refused| refused.on(&work.table.name))?;
         if mode != WriteMode::Append && !identity.key.is_empty() && !identity.key.iter().any(|key| declares(schema, key)) {
             return Err(Error::Evolution {
@@ -147,6 +151,7 @@ impl Writing {
             missing,
             owned,
             properties,
+            keeps_flags,
             declared: schema.fields().iter().map(|field| field.name().clone()).collect(),
             schema: united,
             identity,
@@ -176,7 +181,7 @@ impl Writing {
                 instead: "name it in the schema that the writing begins with".to_owned(),
             });
         }
-        let deleted = deleted_rows(batch);
+        let deleted = if self.keeps_flags { None } else { deleted_rows(batch) };
         let rows = conform(batch, &self.schema).map_err(|refused: Refused| refused.on(&self.work.table.name))?;
         let given = |name: &str| batch.column_by_name(name).is_some();
         let hashes = self.identity.hashes(&rows, given(columns::HASH))?;

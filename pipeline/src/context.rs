@@ -176,7 +176,8 @@ impl Running {
             seconds: 0.0,
         };
         let now = Instant::now();
-        let line = UnitLine { running: self.clone(), unit, name: table.name.to_string(), expected, began: now, told: now };
+        let line =
+            UnitLine { running: self.clone(), unit, name: table.name.to_string(), expected, began: now, told: now };
         line.store().await;
         line
     }
@@ -198,8 +199,7 @@ impl UnitLine {
         if let Err(error) = self.running.catalog().set_run_unit(&self.unit).await {
             tracing::warn!(run.id = %self.running.id, %error, "the progress of a unit was not stored");
         }
-        let progress =
-            UnitProgress { table: self.name.clone(), unit: self.unit.clone(), expected: self.expected };
+        let progress = UnitProgress { table: self.name.clone(), unit: self.unit.clone(), expected: self.expected };
         self.running.context.tell(self.running.id, RunEvent::Unit(progress));
     }
 

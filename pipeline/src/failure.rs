@@ -70,9 +70,9 @@ impl From<mavis_catalog::Error> for Failure {
 impl From<DataFusionError> for Failure {
     fn from(error: DataFusionError) -> Self {
         match error.find_root() {
-            DataFusionError::ResourcesExhausted(_) => {
-                Self::Transient("the memory for queries is used up: give the server more, or run fewer at once".to_owned())
-            }
+            DataFusionError::ResourcesExhausted(_) => Self::Transient(
+                "the memory for queries is used up: give the server more, or run fewer at once".to_owned(),
+            ),
             // These speak of names and types.
             DataFusionError::Plan(message) => Self::Permanent(message.clone()),
             DataFusionError::SchemaError(cause, _) => Self::Permanent(cause.to_string()),
@@ -111,6 +111,10 @@ impl From<std::io::Error> for Failure {
 
 impl From<tokio::task::JoinError> for Failure {
     fn from(error: tokio::task::JoinError) -> Self {
-        if error.is_cancelled() { Self::Cancelled } else { Self::permanent("a task of the pipeline broke; see the server's log") }
+        if error.is_cancelled() {
+            Self::Cancelled
+        } else {
+            Self::permanent("a task of the pipeline broke; see the server's log")
+        }
     }
 }

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use async_stream::stream;
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use mavis_catalog::{Catalog, MappingRow, NewRun, NewSource, QuarantineFilter, Quarantined, Run, RunKind, RunState, RunUnit, Source};
+use mavis_catalog::{
+    Catalog, MappingRow, NewRun, NewSource, QuarantineFilter, Quarantined, Run, RunKind, RunState, RunUnit, Source,
+};
 use mavis_connectors::{Registry, Secrets, SourceSpec, StageReport};
 use mavis_fhir::mapping::{MappingProblem, Suggestion};
 use mavis_lake::{
@@ -98,8 +100,14 @@ impl Pipeline {
         match self.catalog().source(name).await {
             Ok(source) => Ok(source),
             Err(mavis_catalog::Error::NotFound { .. }) => {
-                let known: Vec<String> =
-                    self.catalog().sources().await.map_err(Error::Catalog)?.iter().map(|s| s.name.to_string()).collect();
+                let known: Vec<String> = self
+                    .catalog()
+                    .sources()
+                    .await
+                    .map_err(Error::Catalog)?
+                    .iter()
+                    .map(|s| s.name.to_string())
+                    .collect();
                 let hint = match known.as_slice() {
                     [] => "; none is registered yet".to_owned(),
                     known => format!("; registered are {}", known.join(", ")),
@@ -123,7 +131,8 @@ impl Pipeline {
     /// Checks a declaration without connecting: the kind, its parameters, its secrets, and what it says about cleaning.
     fn check_spec(&self, spec: &SourceSpec) -> Result<NewSource, Error> {
         let config = CleanConfig::from_params(&spec.params);
-        config.map_err(|reason| Error::Invalid { reason: format!("parameters of source `{}`: {reason}", spec.name) })?;
+        config
+            .map_err(|reason| Error::Invalid { reason: format!("parameters of source `{}`: {reason}", spec.name) })?;
         let seen = SourceSpec { params: CleanConfig::without(&spec.params), ..spec.clone() };
         self.context().registry.connect(&seen, &self.context().secrets)?;
         Ok(NewSource {
@@ -174,7 +183,9 @@ impl Pipeline {
     /// Tries the connection stage by stage: of a registered source by name, or of a declaration before it is registered.
     pub async fn test_source(&self, spec: &SourceSpec) -> Result<Vec<StageReport>, Error> {
         let named_only = spec.kind.is_empty();
-        let spec = if named_only { job::spec(&self.source(&spec.name).await?) } else {
+        let spec = if named_only {
+            job::spec(&self.source(&spec.name).await?)
+        } else {
             SourceSpec { params: CleanConfig::without(&spec.params), ..spec.clone() }
         };
         let connected = self.context().registry.connect(&spec, &self.context().secrets)?;
@@ -185,7 +196,9 @@ impl Pipeline {
     pub async fn discover(&self, by: &Principal, name: &SourceName) -> Result<DiscoveryReport, Error> {
         let source = self.source(name).await?;
         if source.kind == IMPORT_KIND {
-            return Err(Error::Invalid { reason: format!("source `{name}` was made by an import and has nothing to discover") });
+            return Err(Error::Invalid {
+                reason: format!("source `{name}` was made by an import and has nothing to discover"),
+            });
         }
         let connected = self.context().registry.connect(&job::spec(&source), &self.context().secrets)?;
         let (report, notes) = discover::discover(self.context(), &source, &connected).await.map_err(refused)?;
@@ -215,7 +228,14 @@ impl Pipeline {
         Ok(report)
     }
 
-    async fn enqueue(&self, by: &Principal, id: RunId, kind: RunKind, source: &Source, job: &Job) -> Result<Run, Error> {
+    async fn enqueue(
+        &self,
+        by: &Principal,
+        id: RunId,
+        kind: RunKind,
+        source: &Source,
+        job: &Job,
+    ) -> Result<Run, Error> {
         if self.inner.workers.is_stopping() {
             return Err(Error::Busy { name: source.name.to_string(), reason: "the server is stopping".to_owned() });
         }
@@ -315,8 +335,14 @@ impl Pipeline {
             spool.keep_set(id, &spool.set(run).await?).await?;
         }
         if let Ok(Job::Replay { corrected: true, .. }) = serde_json::from_value(row.request.clone()) {
-            let copied = tokio::fs::copy(replay::corrected_path(self.context(), run), replay::corrected_path(self.context(), id)).await;
-            copied.map_err(|_| Error::Invalid { reason: "the corrected payload is gone: replay the row again with it".to_owned() })?;
+            let copied = tokio::fs::copy(
+                replay::corrected_path(self.context(), run),
+                replay::corrected_path(self.context(), id),
+            )
+            .await;
+            copied.map_err(|_| Error::Invalid {
+                reason: "the corrected payload is gone: replay the row again with it".to_owned(),
+            })?;
         }
         let new = NewRun {
             id,
@@ -381,7 +407,10 @@ impl Pipeline {
         let source = match self.catalog().source(&options.source).await {
             Ok(source) if source.kind != IMPORT_KIND => {
                 return Err(Error::Invalid {
-                    reason: format!("source `{}` is of kind `{}`: give the import a name of its own", source.name, source.kind),
+                    reason: format!(
+                        "source `{}` is of kind `{}`: give the import a name of its own",
+                        source.name, source.kind
+                    ),
                 });
             }
             Ok(source) if source.authoritative != options.authoritative => {
@@ -451,7 +480,9 @@ impl Pipeline {
             return Err(Error::Invalid { reason: "name the quarantined rows to replay".to_owned() });
         };
         if corrected.is_some() && ids.len() > 1 {
-            return Err(Error::Invalid { reason: "a corrected payload belongs to one row: replay them one by one".to_owned() });
+            return Err(Error::Invalid {
+                reason: "a corrected payload belongs to one row: replay them one by one".to_owned(),
+            });
         }
         let row = self.catalog().quarantined_row(*first).await.map_err(|error| match error {
             mavis_catalog::Error::NotFound { .. } => {
@@ -472,9 +503,13 @@ impl Pipeline {
                 }
                 tokio::fs::write(&path, text).await
             };
-            stored.await.map_err(|error| Error::Busy { name: "the spool folder".to_owned(), reason: error.to_string() })?;
+            stored
+                .await
+                .map_err(|error| Error::Busy { name: "the spool folder".to_owned(), reason: error.to_string() })?;
         }
-        self.context().audit(by, "quarantine.replay", &ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")).await;
+        self.context()
+            .audit(by, "quarantine.replay", &ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+            .await;
         let job = Job::Replay { ids: ids.to_vec(), corrected: corrected.is_some() };
         self.enqueue(by, id, RunKind::Replay, &source, &job).await
     }

@@ -53,8 +53,9 @@ impl Checks {
             } else {
                 check.columns.iter().filter_map(|name| schema.index_of(name).ok()).collect()
             };
-            let holds =
-                session.create_physical_expr(cast(expression, DataType::Boolean), &columns).map_err(|e| at(e.into()))?;
+            let holds = session
+                .create_physical_expr(cast(expression, DataType::Boolean), &columns)
+                .map_err(|e| at(e.into()))?;
             planned.push(Planned {
                 name: check.name.clone(),
                 action: check.action,
@@ -127,11 +128,21 @@ mod tests {
         let entree: ArrayRef = Arc::new(Date32Array::from(vec![Some(10), Some(10), None]));
         let sortie: ArrayRef = Arc::new(Date32Array::from(vec![Some(12), Some(9), Some(1)]));
         let age: ArrayRef = Arc::new(Int64Array::from(vec![40, 200, 30]));
-        RecordBatch::try_from_iter_with_nullable([("entree", entree, true), ("sortie", sortie, true), ("age", age, true)]).unwrap()
+        RecordBatch::try_from_iter_with_nullable([
+            ("entree", entree, true),
+            ("sortie", sortie, true),
+            ("age", age, true),
+        ])
+        .unwrap()
     }
 
     fn check(action: Action) -> Check {
-        Check { name: "discharge after admission".to_owned(), rule: "sortie >= entree".to_owned(), action, columns: Vec::new() }
+        Check {
+            name: "discharge after admission".to_owned(),
+            rule: "sortie >= entree".to_owned(),
+            action,
+            columns: Vec::new(),
+        }
     }
 
     fn apply(check: Check) -> (RecordBatch, Vec<Bad>, BTreeMap<String, u64>) {

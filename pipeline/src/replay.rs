@@ -10,7 +10,7 @@ use arrow::{
     compute::cast,
     datatypes::{DataType, Field, Schema},
 };
-use mavis_catalog::{Quarantined, QuarantineState, Step, Table};
+use mavis_catalog::{QuarantineState, Quarantined, Step, Table};
 use mavis_fhir::{json, validate};
 use mavis_lake::{AppId, End, WriteMode};
 use mavis_types::{Counts, RunId, TableId};
@@ -70,7 +70,12 @@ pub(crate) async fn replay(
                 running.catalog().set_quarantine_state(row.id, QuarantineState::Replayed).await?;
             }
         } else {
-            running.warn(format!("`{}`: {} rows were refused again and stay in quarantine", table.name, counts.quarantined)).await;
+            running
+                .warn(format!(
+                    "`{}`: {} rows were refused again and stay in quarantine",
+                    table.name, counts.quarantined
+                ))
+                .await;
         }
     }
     if corrected {
@@ -81,10 +86,7 @@ pub(crate) async fn replay(
 }
 
 /// JSON objects as a batch of the table's columns; every value becomes text and is cast to the column's type.
-fn as_batch(
-    rows: &[Quarantined],
-    columns: &[(String, Option<String>, DataType)],
-) -> Result<RecordBatch, Failure> {
+fn as_batch(rows: &[Quarantined], columns: &[(String, Option<String>, DataType)]) -> Result<RecordBatch, Failure> {
     let refuse = |row: &Quarantined, what: &str| {
         Failure::Permanent(format!("row {}: {what}; give the corrected row as a JSON object of its columns", row.id))
     };
@@ -93,10 +95,9 @@ fn as_batch(
         let value: serde_json::Value =
             serde_json::from_str(&row.payload).map_err(|_| refuse(row, "the payload is not JSON"))?;
         let serde_json::Value::Object(object) = value else { return Err(refuse(row, "the payload is not an object")) };
-        if let Some(unknown) = object
-            .keys()
-            .find(|key| !columns.iter().any(|(name, source, _)| name == *key || source.as_deref() == Some(key.as_str())))
-        {
+        if let Some(unknown) = object.keys().find(|key| {
+            !columns.iter().any(|(name, source, _)| name == *key || source.as_deref() == Some(key.as_str()))
+        }) {
             return Err(refuse(row, &format!("the table has no column `{unknown}`")));
         }
         objects.push(object);
@@ -106,7 +107,9 @@ fn as_batch(
     for (name, source, data_type) in columns {
         if data_type.is_nested() {
             if objects.iter().any(|object| object.get(name).is_some_and(|value| !value.is_null())) {
-                return Err(Failure::Permanent(format!("column `{name}` is nested; a row that sets it cannot be replayed")));
+                return Err(Failure::Permanent(format!(
+                    "column `{name}` is nested; a row that sets it cannot be replayed"
+                )));
             }
             continue;
         }
@@ -203,7 +206,10 @@ async fn to_fhir(
             return Err(Failure::Permanent(format!("row {}: {}: {}", row.id, issue.path, issue.message)));
         }
         let id = value.get("id").and_then(json::Value::as_str).map(str::to_owned).ok_or_else(|| {
-            Failure::Permanent(format!("row {}: the resource has no id; give the corrected resource with its id", row.id))
+            Failure::Permanent(format!(
+                "row {}: the resource has no id; give the corrected resource with its id",
+                row.id
+            ))
         })?;
         // Whoever's run refused it owns it.
         let owner = running.catalog().run(row.run).await?.source;
@@ -216,8 +222,7 @@ async fn to_fhir(
         let cursor = unit.cursor().cloned();
         let state = State::read(running, &target).await?;
         let columns = own_columns(resource, running.lake().schema(target.current.id).await?.as_ref());
-        let shared =
-            Shared::new(resource, state, columns, source.name.as_str(), &made_by, &running.id.to_string());
+        let shared = Shared::new(resource, state, columns, source.name.as_str(), &made_by, &running.id.to_string());
         let mut landing = Landing::new(running, &target, &shared).await?;
         let encoded = {
             let mut encoder = Encoder::new(&shared);

@@ -45,7 +45,9 @@ pub(crate) async fn to_fhir(running: &Running, rule: &Rule, touched: &mut Touche
         match running.catalog().find_table(name).await? {
             Some(table) if running.lake().version(table.id).await.is_ok() => inputs.push(table),
             _ => {
-                running.warn(format!("mapping `{}` waits for table `{name}`, which was not ingested yet", rule.name)).await;
+                running
+                    .warn(format!("mapping `{}` waits for table `{name}`, which was not ingested yet", rule.name))
+                    .await;
                 return Ok(Counts::default());
             }
         }
@@ -123,7 +125,8 @@ impl Unit<'_> {
             for input in self.inputs {
                 versions.insert(input.id, self.running.lake().version(input.id).await?);
             }
-            let texts: BTreeMap<String, i64> = versions.iter().map(|(id, version)| (id.to_string(), *version)).collect();
+            let texts: BTreeMap<String, i64> =
+                versions.iter().map(|(id, version)| (id.to_string(), *version)).collect();
             let cursor = Cursor(serde_json::json!(texts));
             if unit.cursor() == Some(&cursor) {
                 return Ok(None);
@@ -252,7 +255,8 @@ impl Unit<'_> {
     ) -> Result<Counts, Failure> {
         match self.pour(line, rows, &mut writer).await {
             Ok((landing, shared)) => {
-                let (counts, together) = landing.commit(self.running, self.target, writer, end, shared.columns()).await?;
+                let (counts, together) =
+                    landing.commit(self.running, self.target, writer, end, shared.columns()).await?;
                 touched.add(together);
                 Ok(counts)
             }
@@ -278,10 +282,21 @@ impl Unit<'_> {
         let shared = Arc::new(Shared::new(self.target.resource, state, columns, source, &self.rule.name, &run));
         let mut landing = Landing::new(running, self.target, &shared).await?;
         let stream = rows.planned.frame(&rows.live).await?.execute_stream().await?;
-        let chunks = encode_all(Arc::new(self.rule.clone()), Arc::clone(&shared), Arc::new(rows.last), stream.map_err(Failure::from));
+        let chunks = encode_all(
+            Arc::new(self.rule.clone()),
+            Arc::clone(&shared),
+            Arc::new(rows.last),
+            stream.map_err(Failure::from),
+        );
         landing.pour(running, writer, line, chunks).await?;
         let gone = match &rows.touched {
-            Some(_) => rows.touched_ids.into_iter().filter(|id| !landing.seen.contains(&id_hash(id))).collect::<HashSet<_>>().into_iter().collect(),
+            Some(_) => rows
+                .touched_ids
+                .into_iter()
+                .filter(|id| !landing.seen.contains(&id_hash(id)))
+                .collect::<HashSet<_>>()
+                .into_iter()
+                .collect(),
             None => {
                 let missing = shared.state.missing(source, &self.rule.name, &landing.seen);
                 state::ids_of(running, self.target, &missing).await?
@@ -294,7 +309,10 @@ impl Unit<'_> {
         landing.put(running, writer, encoder.finish()?).await?;
         for (map, count) in rows.planned.unknown.counts() {
             running
-                .warn(format!("mapping `{}`: {count} codes are not in the code map `{map}`; their elements were left out", self.rule.name))
+                .warn(format!(
+                    "mapping `{}`: {count} codes are not in the code map `{map}`; their elements were left out",
+                    self.rule.name
+                ))
                 .await;
         }
         Ok((landing, shared))
@@ -303,7 +321,9 @@ impl Unit<'_> {
 
 /// The id of the resource that a row becomes.
 pub(crate) fn id_of(rule: &Rule, key: &[String]) -> String {
-    if rule.keeps_ids && let [id] = key {
+    if rule.keeps_ids
+        && let [id] = key
+    {
         return id.clone();
     }
     let parts: Vec<&str> = key.iter().map(String::as_str).collect();

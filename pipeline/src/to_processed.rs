@@ -132,7 +132,15 @@ impl<'a> Step2<'a> {
         let cleaner = Cleaner::new(rules, input);
         let checks = Checks::plan(session, &rules.checks, cleaner.schema())?;
         let schema = output_schema(&cleaner, rules);
-        Ok(Self { running, rules, cleaner, checks, schema, seen: HashSet::new(), warnings: std::collections::BTreeMap::new() })
+        Ok(Self {
+            running,
+            rules,
+            cleaner,
+            checks,
+            schema,
+            seen: HashSet::new(),
+            warnings: std::collections::BTreeMap::new(),
+        })
     }
 
     /// Columns of what is written, with the flag of rows that are gone.
@@ -160,7 +168,8 @@ impl<'a> Step2<'a> {
             keep[one.row] = false;
         }
         if !bad.is_empty() {
-            let indices = UInt32Array::from_iter_values(bad.iter().map(|bad| u32::try_from(bad.row).unwrap_or(u32::MAX)));
+            let indices =
+                UInt32Array::from_iter_values(bad.iter().map(|bad| u32::try_from(bad.row).unwrap_or(u32::MAX)));
             let payloads = as_json(&take_record_batch(batch, &indices)?)?;
             for (one, payload) in bad.iter().zip(payloads) {
                 let origin = format!("row {:032x}", xxhash_rust::xxh3::xxh3_128(payload.as_bytes()));
@@ -337,9 +346,8 @@ fn with_row(rows: &RecordBatch, hashes: &[u128]) -> Result<RecordBatch, Failure>
 
 /// The rows as JSON objects, without Mavis's own columns.
 pub(crate) fn as_json(batch: &RecordBatch) -> Result<Vec<String>, Failure> {
-    let own: Vec<usize> = (0..batch.num_columns())
-        .filter(|index| !batch.schema().field(*index).name().starts_with("__"))
-        .collect();
+    let own: Vec<usize> =
+        (0..batch.num_columns()).filter(|index| !batch.schema().field(*index).name().starts_with("__")).collect();
     let batch = batch.project(&own)?;
     let mut buffer = Vec::new();
     let mut writer = arrow::json::LineDelimitedWriter::new(&mut buffer);

@@ -172,7 +172,11 @@ async fn bring(
         // The types are those that come, not those that a report says: look at the first rows before the table is made.
         let first = stream.is_none();
         if first {
-            let from = if job.full || job.table.mode == ReadMode::Snapshot { None } else { cursor(running, &app, entry, started).await? };
+            let from = if job.full || job.table.mode == ReadMode::Snapshot {
+                None
+            } else {
+                cursor(running, &app, entry, started).await?
+            };
             let request = ReadRequest { from, ..ReadRequest::whole(job.table.table.clone()) };
             stream = Some(job.connected.read(request).await?);
         }
@@ -258,7 +262,13 @@ async fn bring(
     }
 }
 
-async fn finish(running: &Running, job: &ToRaw<'_>, writer: Writer, end: End, aside: &Aside) -> Result<Counts, Failure> {
+async fn finish(
+    running: &Running,
+    job: &ToRaw<'_>,
+    writer: Writer,
+    end: End,
+    aside: &Aside,
+) -> Result<Counts, Failure> {
     let committed = writer.finish(end).await?;
     aside.report(running, &job.table.table.to_string()).await;
     let mut counts = committed.counts;

@@ -170,7 +170,10 @@ impl Workers {
             transient: false,
         });
         metrics::histogram!("mavis_run_seconds").record(began.elapsed().as_secs_f64());
-        if self.stopping.is_cancelled() && !cancel.is_cancelled() && matches!(outcome.state, RunState::Cancelled | RunState::Failed) {
+        if self.stopping.is_cancelled()
+            && !cancel.is_cancelled()
+            && matches!(outcome.state, RunState::Cancelled | RunState::Failed)
+        {
             running.info("the server is stopping; the run goes on at its next start").await;
             return;
         }

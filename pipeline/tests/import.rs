@@ -123,7 +123,10 @@ async fn what_cannot_be_read_waits_in_quarantine_with_its_place() {
     assert_eq!((run.counts.read, run.counts.inserted, run.counts.quarantined), (6, 1, 5));
     let mut places: Vec<String> = life.quarantine().await.into_iter().map(|row| row.origin).collect();
     places.sort();
-    assert_eq!(places, ["half.json entry 0", "p.ndjson line 2", "p.ndjson line 3", "p.ndjson line 4", "p.ndjson line 5"]);
+    assert_eq!(
+        places,
+        ["half.json entry 0", "p.ndjson line 2", "p.ndjson line 3", "p.ndjson line 4", "p.ndjson line 5"]
+    );
 
     let row = life.quarantine().await.into_iter().find(|row| row.origin.ends_with("line 2")).unwrap();
     let corrected = row.payload.replace("\"x\"", "\"1980-01-01\"");
@@ -157,7 +160,8 @@ async fn readings_that_share_one_id_are_told_apart_by_their_declared_key() {
             "{{\"resourceType\":\"Observation\",\"id\":\"blood-pressure\",\"status\":\"final\",\"code\":{{\"coding\":[{{\"system\":\"http://loinc.org\",\"code\":\"85354-9\"}}]}},\"subject\":{{\"reference\":\"Patient/p{patient}\"}},\"effectiveDateTime\":\"2024-01-{day:02}T08:00:00Z\",\"component\":[{{\"code\":{{\"text\":\"systolic\"}},\"valueQuantity\":{{\"value\":{value}}}}}]}}\n"
         )
     };
-    let lines: String = (0..20).flat_map(|patient| (1..=30).map(move |day| (patient, day))).map(|(p, d)| reading(p, d, 120)).collect();
+    let lines: String =
+        (0..20).flat_map(|patient| (1..=30).map(move |day| (patient, day))).map(|(p, d)| reading(p, d, 120)).collect();
     std::fs::write(house.path("bp.ndjson"), &lines).unwrap();
     let params = serde_json::json!({
         "path": house.path("bp.ndjson"),
@@ -186,7 +190,8 @@ async fn readings_that_share_one_id_are_told_apart_by_their_declared_key() {
 /// The shared data beside the project; `None` where it is not there.
 fn synthea() -> Option<Vec<PathBuf>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/synthea-120");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort();
     Some(files)
 }

@@ -92,7 +92,10 @@ async fn rows_reach_all_three_zones_cleaned_and_every_row_is_accounted_for() {
     assert_eq!(life.count("fhir.r4.patient").await, 4);
     assert_eq!(life.count("fhir.r4_history.patient").await, 4);
     let born = life.ask("fhir.r4.patient", "SELECT \"birthDate\" FROM t ORDER BY 1").await;
-    assert_eq!(born.into_iter().flatten().collect::<Vec<_>>(), ["1975-11-02", "1980-03-14", "1990-06-30", "2001-12-25"]);
+    assert_eq!(
+        born.into_iter().flatten().collect::<Vec<_>>(),
+        ["1975-11-02", "1980-03-14", "1990-06-30", "2001-12-25"]
+    );
     assert_eq!(life.count("fhir.r4.encounter").await, 1);
 
     let quarantine = life.quarantine().await;
@@ -219,9 +222,8 @@ async fn a_table_that_fails_does_not_stop_the_others() {
 async fn a_server_that_dies_in_the_middle_goes_on_where_it_was() {
     let house = House::new();
     hospital(&house).await.pipeline.stop().await;
-    let many: Vec<String> = (100..20_100)
-        .map(|id| format!("({id}, 'Nom{id}', 'P', 'F', '01/02/1970', '50')"))
-        .collect();
+    let many: Vec<String> =
+        (100..20_100).map(|id| format!("({id}, 'Nom{id}', 'P', 'F', '01/02/1970', '50')")).collect();
     house.sqlite("hms.sqlite", &[&format!("INSERT INTO hms_patient VALUES {}", many.join(","))]).await;
     let id = RunId::new();
     for pause in [20, 150, 400, 900] {
@@ -273,6 +275,8 @@ async fn a_mapping_is_checked_against_the_tables_that_are_there() {
 async fn mappings_are_suggested_from_a_discovery_alone() {
     let house = House::new();
     let life = hospital(&house).await;
+    let genders = "source_code,target_code\nF,female\nM,male\n";
+    life.pipeline.set_code_map(&me(), "administrative-gender", genders).await.unwrap();
     let suggestions = life.pipeline.suggest_mappings(&name("hms")).await.unwrap();
     let best = suggestions.first().unwrap();
     assert_eq!(best.mapping.resource.name(), "Patient");

@@ -16,7 +16,11 @@ use arrow::{
 };
 use chrono::NaiveDate;
 
-use super::{Action, ColumnRule, Convert, TableRules, dates::{DateFormat, Parts}, numbers};
+use super::{
+    Action, ColumnRule, Convert, TableRules,
+    dates::{DateFormat, Parts},
+    numbers,
+};
 
 /// A row that cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,7 +224,8 @@ impl Column {
         // A value that was there and could not be read is not a missing one.
         let nulls = is_null(array)?;
         let misfits: HashSet<usize> = misfits.iter().copied().collect();
-        let mask: BooleanArray = (0..array.len()).map(|row| Some(nulls.value(row) && !misfits.contains(&row))).collect();
+        let mask: BooleanArray =
+            (0..array.len()).map(|row| Some(nulls.value(row) && !misfits.contains(&row))).collect();
         let value = arrow::array::Scalar::new(value);
         zip(&mask, &value, array)
     }
@@ -282,7 +287,8 @@ mod tests {
     #[test]
     fn a_text_that_is_no_date_sets_its_row_aside() {
         let convert = Convert::Date { formats: vec!["dd/mm/yyyy".parse().unwrap(), "yyyy-mm-dd".parse().unwrap()] };
-        let cleaned = clean(&rules(convert, |_| {}), &[Some("02/01/1970"), Some("soon"), Some("-"), Some("1970-01-03")]);
+        let cleaned =
+            clean(&rules(convert, |_| {}), &[Some("02/01/1970"), Some("soon"), Some("-"), Some("1970-01-03")]);
         let days: Vec<Option<i32>> = cleaned.batch.column(0).as_primitive::<Date32Type>().iter().collect();
         assert_eq!(days, [Some(1), None, None, Some(2)]);
         assert_eq!(cleaned.bad, [Bad { row: 1, reason: "v: not a date".to_owned() }]);

@@ -119,7 +119,11 @@ impl CleanConfig {
     #[must_use]
     pub fn table(&self, names: &[&str]) -> TableConfig {
         let wanted: Vec<String> = names.iter().map(|name| normalize_name(name)).collect();
-        self.tables.iter().find(|(name, _)| wanted.contains(&normalize_name(name))).map(|(_, t)| t.clone()).unwrap_or_default()
+        self.tables
+            .iter()
+            .find(|(name, _)| wanted.contains(&normalize_name(name)))
+            .map(|(_, t)| t.clone())
+            .unwrap_or_default()
     }
 }
 

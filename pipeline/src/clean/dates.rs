@@ -87,7 +87,11 @@ impl FromStr for DateFormat {
             "d month yyyy" => return Ok(Self::NAMED),
             _ => {}
         }
-        let unknown = || format!("`{text}` is no date format: write it like yyyy-mm-dd, dd/mm/yyyy, mm/dd/yy, yyyymmdd or d month yyyy");
+        let unknown = || {
+            format!(
+                "`{text}` is no date format: write it like yyyy-mm-dd, dd/mm/yyyy, mm/dd/yy, yyyymmdd or d month yyyy"
+            )
+        };
         let separator = text.chars().find(|c| "-/. ".contains(*c)).ok_or_else(unknown)?;
         let parts: Vec<&str> = text.split(separator).collect();
         let (order, year) = match parts.as_slice() {
@@ -279,10 +283,32 @@ fn named(text: &str) -> Option<Parts> {
 
 fn month_number(name: &str) -> Option<u32> {
     const NAMES: [(&str, u32); 26] = [
-        ("janvier", 1), ("january", 1), ("fevrier", 2), ("february", 2), ("mars", 3), ("march", 3), ("avril", 4),
-        ("april", 4), ("mai", 5), ("may", 5), ("juin", 6), ("june", 6), ("juillet", 7), ("july", 7), ("aout", 8),
-        ("august", 8), ("septembre", 9), ("september", 9), ("octobre", 10), ("october", 10), ("novembre", 11),
-        ("november", 11), ("decembre", 12), ("december", 12), ("juil", 7), ("sept", 9),
+        ("janvier", 1),
+        ("january", 1),
+        ("fevrier", 2),
+        ("february", 2),
+        ("mars", 3),
+        ("march", 3),
+        ("avril", 4),
+        ("april", 4),
+        ("mai", 5),
+        ("may", 5),
+        ("juin", 6),
+        ("june", 6),
+        ("juillet", 7),
+        ("july", 7),
+        ("aout", 8),
+        ("august", 8),
+        ("septembre", 9),
+        ("september", 9),
+        ("octobre", 10),
+        ("october", 10),
+        ("novembre", 11),
+        ("november", 11),
+        ("decembre", 12),
+        ("december", 12),
+        ("juil", 7),
+        ("sept", 9),
     ];
     use unicode_normalization::{UnicodeNormalization, char::is_combining_mark};
     let name: String = name.nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase).collect();

@@ -21,6 +21,22 @@ pub use rule::{Action, Check, ColumnRule, Convert, TableRules};
 
 /// Texts that stand for "no value"; compared trimmed and in lower case.
 pub const NULL_TOKENS: &[&str] = &[
-    "", "n/a", "na", "#n/a", "n.a.", "null", "(null)", "nan", "none", "nil", "-", "--", "---", "?", "nr", "nd",
-    "non renseigné", "non renseigne",
+    "",
+    "n/a",
+    "na",
+    "#n/a",
+    "n.a.",
+    "null",
+    "(null)",
+    "nan",
+    "none",
+    "nil",
+    "-",
+    "--",
+    "---",
+    "?",
+    "nr",
+    "nd",
+    "non renseigné",
+    "non renseigne",
 ];

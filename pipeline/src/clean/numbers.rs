@@ -111,7 +111,11 @@ mod tests {
     #[case("-", false, None)]
     #[case("e5", false, None)]
     #[case("5.", false, None)]
-    fn numbers_are_read_as_written_and_codes_are_not(#[case] text: &str, #[case] comma: bool, #[case] plain: Option<&str>) {
+    fn numbers_are_read_as_written_and_codes_are_not(
+        #[case] text: &str,
+        #[case] comma: bool,
+        #[case] plain: Option<&str>,
+    ) {
         assert_eq!(parse(text, comma).map(|n| n.plain).as_deref(), plain);
     }
 

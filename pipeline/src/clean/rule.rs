@@ -64,13 +64,24 @@ pub enum Convert {
     #[default]
     Keep,
     /// A date; the first format that reads the text counts.
-    Date { formats: Vec<DateFormat> },
+    Date {
+        formats: Vec<DateFormat>,
+    },
     /// An instant in UTC; a date alone is its midnight.
-    Timestamp { formats: Vec<DateFormat> },
-    Integer { comma: bool },
-    Float { comma: bool },
+    Timestamp {
+        formats: Vec<DateFormat>,
+    },
+    Integer {
+        comma: bool,
+    },
+    Float {
+        comma: bool,
+    },
     /// Up to 38 digits, `scale` of them behind the point.
-    Decimal { comma: bool, scale: i8 },
+    Decimal {
+        comma: bool,
+        scale: i8,
+    },
 }
 
 /// What happens to a row or a value that breaks a rule.

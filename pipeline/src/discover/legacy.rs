@@ -22,7 +22,9 @@ pub(crate) fn read(source: &str, json: &str) -> Result<DiscoveryReport, Error> {
     let mut tables = Vec::new();
     gather(&value, source, 0, &mut tables);
     if tables.is_empty() {
-        return Err(invalid("no table with columns is in it; write {\"tables\": [{\"name\": ..., \"columns\": [{\"name\": ..., \"type\": ...}]}]}"));
+        return Err(invalid(
+            "no table with columns is in it; write {\"tables\": [{\"name\": ..., \"columns\": [{\"name\": ..., \"type\": ...}]}]}",
+        ));
     }
     Ok(DiscoveryReport { source: source.to_owned(), made_at: Utc::now(), tables, failures: Vec::new() })
 }
@@ -49,15 +51,23 @@ fn gather(value: &Value, source: &str, depth: u32, tables: &mut Vec<ReportTable>
                 return;
             }
             match object.get("tables") {
-                Some(Value::Object(named)) => named.iter().for_each(|(name, value)| by_name(name, value, source, tables)),
+                Some(Value::Object(named)) => {
+                    named.iter().for_each(|(name, value)| by_name(name, value, source, tables))
+                }
                 Some(list) => gather(list, source, depth + 1, tables),
                 None => {
                     for (name, value) in object {
-                        if name.eq_ignore_ascii_case(source) || ["sources", "databases", "report"].contains(&name.as_str()) {
+                        if name.eq_ignore_ascii_case(source)
+                            || ["sources", "databases", "report"].contains(&name.as_str())
+                        {
                             gather(value, source, depth + 1, tables);
                         } else if value.get("columns").is_some() {
                             by_name(name, value, source, tables);
-                        } else if value.get("tables").is_none() && name != "failures" && name != "errors" && columns_of(value).len() > 1 {
+                        } else if value.get("tables").is_none()
+                            && name != "failures"
+                            && name != "errors"
+                            && columns_of(value).len() > 1
+                        {
                             by_name(name, value, source, tables);
                         }
                     }

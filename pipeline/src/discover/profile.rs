@@ -27,7 +27,9 @@ pub(crate) fn profiles(sample: &[RecordBatch], year: i32) -> Result<BTreeMap<Str
         match &mut frame {
             None => frame = Some(next),
             Some(frame) => {
-                frame.vstack_mut(&next).map_err(|_| Failure::permanent("the batches of a sample differ in their columns"))?;
+                frame
+                    .vstack_mut(&next)
+                    .map_err(|_| Failure::permanent("the batches of a sample differ in their columns"))?;
             }
         }
     }

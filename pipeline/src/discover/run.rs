@@ -72,9 +72,9 @@ pub(crate) async fn discover(
 /// The newest stored report of a source.
 pub(crate) async fn latest(context: &Context, source: &Source) -> Result<Option<DiscoveryReport>, Failure> {
     let Some(row) = context.catalog.latest_discovery(source.id).await? else { return Ok(None) };
-    serde_json::from_value(row.report)
-        .map(Some)
-        .map_err(|error| Failure::Permanent(format!("the stored discovery report cannot be read ({error}); discover the source again")))
+    serde_json::from_value(row.report).map(Some).map_err(|error| {
+        Failure::Permanent(format!("the stored discovery report cannot be read ({error}); discover the source again"))
+    })
 }
 
 /// Stores a report and makes the raw tables' entries.
@@ -197,7 +197,8 @@ fn describe(
     let key: Vec<String> = declared.iter().filter_map(find).map(|c| c.lake_name.clone()).collect();
     let (rules, notes) = if resources {
         let untouched = columns.iter().map(|c| (c.lake_name.clone(), ColumnRule::untouched())).collect();
-        let rules = TableRules { version: 1, columns: untouched, checks: Vec::new(), key: key.clone(), pivot_year: year };
+        let rules =
+            TableRules { version: 1, columns: untouched, checks: Vec::new(), key: key.clone(), pivot_year: year };
         (rules, Vec::new())
     } else {
         let tokens = config.null_tokens.as_deref();

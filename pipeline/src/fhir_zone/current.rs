@@ -48,10 +48,8 @@ pub(crate) struct Together {
 
 /// Brings the current table up to its history and tells which versions belong together.
 pub(crate) async fn advance(running: &Running, target: &Target, fresh: Option<Fresh>) -> Result<Together, Failure> {
-    let together = |history, current| Together {
-        history: (target.history.id, history),
-        current: (target.current.id, current),
-    };
+    let together =
+        |history, current| Together { history: (target.history.id, history), current: (target.current.id, current) };
     let hop = retry::begin_hop(running, target.history.id, target.current.id, RULE).await?;
     let (rows, to, from) = match hop.input().clone() {
         HopInput::Nothing => {
@@ -64,9 +62,7 @@ pub(crate) async fn advance(running: &Running, target: &Target, fresh: Option<Fr
         HopInput::Changes { rows, from, to } => (rows, to, Some(from)),
         HopInput::Whole { rows, to } => (rows, to, None),
     };
-    let ours = fresh.filter(|fresh| {
-        fresh.after == to && from.map_or(fresh.first, |from| from == fresh.before)
-    });
+    let ours = fresh.filter(|fresh| fresh.after == to && from.map_or(fresh.first, |from| from == fresh.before));
     let committed = match ours {
         Some(fresh) => {
             let mut writer = hop.write(with_flag(&fresh.columns), None).await?;
@@ -189,7 +185,8 @@ fn encode(
     let (ids, sources) = (ids.as_string::<i32>(), sources.as_string::<i32>());
     let (runs, texts) = (runs.as_string::<i32>(), texts.as_string::<i32>());
     let versions = batch.column(1).as_primitive::<Int64Type>();
-    let updated = cast(batch.column(2), &DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into())))?;
+    let updated =
+        cast(batch.column(2), &DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into())))?;
     let updated = updated.as_primitive::<TimestampMicrosecondType>();
     let deleted = batch.column(3).as_boolean();
     let hashes = cast(batch.column(4), &DataType::Binary)?;

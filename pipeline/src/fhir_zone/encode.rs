@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, PoisonError, RwLock,
-    },
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use arrow::{

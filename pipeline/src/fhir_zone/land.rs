@@ -8,7 +8,10 @@ use mavis_catalog::Step;
 use mavis_lake::{End, Writer};
 use mavis_types::Counts;
 
-use super::{Encoded, Shared, Staging, Target, advance, current::{Fresh, Together}};
+use super::{
+    Encoded, Shared, Staging, Target, advance,
+    current::{Fresh, Together},
+};
 use crate::{
     context::{Running, UnitLine},
     failure::Failure,
@@ -51,7 +54,12 @@ impl Landing {
     }
 
     /// Pushes one chunk.
-    pub(crate) async fn put(&mut self, running: &Running, writer: &mut Writer, encoded: Encoded) -> Result<(), Failure> {
+    pub(crate) async fn put(
+        &mut self,
+        running: &Running,
+        writer: &mut Writer,
+        encoded: Encoded,
+    ) -> Result<(), Failure> {
         self.counts += encoded.counts;
         self.seen.extend(encoded.seen);
         for (warning, count) in encoded.warnings {

@@ -42,7 +42,9 @@ impl Touched {
             return Ok(());
         }
         let snapshot = running.catalog().publish_snapshot(Some(running.id), &newer).await?;
-        running.info(format!("published snapshot {} of the FHIR zone: {} tables are newer", snapshot.id, newer.len())).await;
+        running
+            .info(format!("published snapshot {} of the FHIR zone: {} tables are newer", snapshot.id, newer.len()))
+            .await;
         Ok(())
     }
 }

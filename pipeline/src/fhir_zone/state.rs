@@ -70,8 +70,7 @@ impl State {
     fn add(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         let text = |index: usize| cast(batch.column(index), &DataType::Utf8);
         let (ids, sources, makers) = (text(0)?, text(4)?, text(5)?);
-        let (ids, sources, makers) =
-            (ids.as_string::<i32>(), sources.as_string::<i32>(), makers.as_string::<i32>());
+        let (ids, sources, makers) = (ids.as_string::<i32>(), sources.as_string::<i32>(), makers.as_string::<i32>());
         let versions = batch.column(1).as_primitive::<Int64Type>();
         let hashes = cast(batch.column(2), &DataType::Binary)?;
         let hashes = hashes.as_binary::<i32>();
@@ -86,7 +85,9 @@ impl State {
             if !hashes.is_null(row) && hashes.value(row).len() == 16 {
                 hash.copy_from_slice(hashes.value(row));
             }
-            let named = |array: &arrow::array::StringArray| if array.is_null(row) { String::new() } else { array.value(row).to_owned() };
+            let named = |array: &arrow::array::StringArray| {
+                if array.is_null(row) { String::new() } else { array.value(row).to_owned() }
+            };
             let (source, made_by) = (named(sources), named(makers));
             let known = Known {
                 version,

@@ -48,7 +48,10 @@ pub(crate) enum Item<'a> {
         /// The exact text, where the entry is a line or a file of its own.
         text: Option<&'a str>,
     },
-    Broken { reason: String, text: &'a [u8] },
+    Broken {
+        reason: String,
+        text: &'a [u8],
+    },
 }
 
 /// Opens a file and takes its compression away, by its first bytes.
@@ -186,7 +189,8 @@ fn document(at: Position, text: &[u8], visit: &mut dyn FnMut(Position, Item<'_>)
         Err(error) => return visit(at, Item::Broken { reason: error.to_string(), text }),
     };
     if value.get("resourceType").and_then(json::Value::as_str) != Some("Bundle") {
-        let entry = Entry { index: 0, full_url: None, resource: Some(value), method: None, url: None, if_none_exist: None };
+        let entry =
+            Entry { index: 0, full_url: None, resource: Some(value), method: None, url: None, if_none_exist: None };
         // What was parsed is UTF-8.
         return visit(at, Item::Entry { entry, text: std::str::from_utf8(text).ok() });
     }
@@ -238,10 +242,14 @@ mod tests {
         packed.write_all(&bundle).unwrap();
         let got = found(&[("a", bundle), ("b", lines), ("c", single), ("d", packed.finish().unwrap())]);
         let wanted = [
-            (0, 0, 0, true), (0, 0, 1, true),
-            (1, 1, 0, true), (1, 3, 0, false), (1, 4, 0, true),
+            (0, 0, 0, true),
+            (0, 0, 1, true),
+            (1, 1, 0, true),
+            (1, 3, 0, false),
+            (1, 4, 0, true),
             (2, 0, 0, true),
-            (3, 0, 0, true), (3, 0, 1, true),
+            (3, 0, 0, true),
+            (3, 0, 1, true),
         ];
         assert_eq!(got, wanted);
     }

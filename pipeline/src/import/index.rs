@@ -2,11 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use mavis_fhir::{
-    ResourceType, bundle,
-    json::Value,
-    resource_id, validate,
-};
+use mavis_fhir::{ResourceType, bundle, json::Value, resource_id, validate};
 use mavis_types::SourceId;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -50,7 +46,8 @@ pub(crate) fn intent(entry: &bundle::Entry<'_>, at: Position, file_digest: &str,
     let before = path.next().unwrap_or_default();
     if method == "DELETE" {
         let (kind, id) = if query.is_some() { (last, "") } else { (before, last) };
-        let resource = kind.parse::<ResourceType>().map_err(|_| "request.url: names no resource to delete".to_owned())?;
+        let resource =
+            kind.parse::<ResourceType>().map_err(|_| "request.url: names no resource to delete".to_owned())?;
         let condition = query.map(|query| format!("{resource}?{query}"));
         return Ok(Intent { verb: Verb::Delete, resource, id: ids.of(resource, id), condition });
     }

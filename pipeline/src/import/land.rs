@@ -1,10 +1,6 @@
 //! An import from its files to the FHIR zone: both passes, and the commits.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use arrow::{
     array::{ArrayRef, Int64Array, RecordBatch, StringArray},
@@ -26,7 +22,9 @@ use super::{
 use crate::{
     context::{Running, UnitLine},
     failure::Failure,
-    fhir_zone::{Encoded, Encoder, Landing, Shared, State, Target, Touched, current::own_columns, target::history_schema},
+    fhir_zone::{
+        Encoded, Encoder, Landing, Shared, State, Target, Touched, current::own_columns, target::history_schema,
+    },
     quarantine::{Aside, Rejected},
     retry,
 };
@@ -130,7 +128,9 @@ impl<'a> Set<'a> {
         match self.second_pass(running, &mut open, resolution).await {
             Ok((broken, dangling)) => {
                 if dangling > 0 {
-                    running.warn(format!("{dangling} references to a urn: that no entry has were kept as they are")).await;
+                    running
+                        .warn(format!("{dangling} references to a urn: that no entry has were kept as they are"))
+                        .await;
                 }
                 let mut counts = self.commit_all(running, open, touched).await?;
                 counts += self.list_files(running, broken).await?;
@@ -409,7 +409,11 @@ impl Work {
                 Some(Some(found)) => id.clone_from(found),
                 // A conditional update that matches nothing creates; a deletion does nothing.
                 Some(None) if self.resolution.failed.get(condition).is_none_or(|r| r.contains("no resource")) => {}
-                _ => return encoder.reject(reject("request.url: the condition matches several resources, or is not supported".to_owned())),
+                _ => {
+                    return encoder.reject(reject(
+                        "request.url: the condition matches several resources, or is not supported".to_owned(),
+                    ));
+                }
             }
         } else if self.resolution.last.get(&name_hash(&[resource.name(), &id])).is_some_and(|last| *last != at) {
             return if verb == Verb::Delete { () } else { encoder.note_deduplicated() };
@@ -443,7 +447,11 @@ impl Work {
         });
         if let Some(reason) = failed {
             let payload = written(&value);
-            return encoder.reject(Rejected { reason: format!("reference: {reason}"), origin: self.origin(at), payload });
+            return encoder.reject(Rejected {
+                reason: format!("reference: {reason}"),
+                origin: self.origin(at),
+                payload,
+            });
         }
         landed.dangling += dangling;
         let origin = self.origin(at);
@@ -460,4 +468,3 @@ fn written(value: &json::Value<'_>) -> String {
     value.write(&mut text);
     String::from_utf8(text).unwrap_or_default()
 }
-

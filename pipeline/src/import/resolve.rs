@@ -80,7 +80,8 @@ fn decide(mut index: Index, in_lake: &InLake) -> Resolution {
             Criterion::Identifier(hash) => {
                 matches.extend(in_lake.get(hash).unwrap_or(&nothing).iter().map(String::as_str));
                 let holders = index.holders.get(hash).map_or(&[][..], Vec::as_slice);
-                let earlier = |at: Position| at < create.at && !out.existing.contains(&at) && !out.refused.contains_key(&at);
+                let earlier =
+                    |at: Position| at < create.at && !out.existing.contains(&at) && !out.refused.contains_key(&at);
                 matches.extend(holders.iter().filter(|holder| earlier(holder.at)).map(|holder| holder.id.as_str()));
             }
             Criterion::Id(id) => {
@@ -173,7 +174,9 @@ fn add_identifiers(resource: ResourceType, batch: &RecordBatch, found: &mut InLa
             let lists = column.as_list::<i32>();
             (0..lists.len()).filter(|row| lists.is_valid(*row)).map(|row| (row, lists.value(row))).collect()
         }
-        DataType::Struct(_) => (0..column.len()).filter(|row| column.is_valid(*row)).map(|row| (row, column.slice(row, 1))).collect(),
+        DataType::Struct(_) => {
+            (0..column.len()).filter(|row| column.is_valid(*row)).map(|row| (row, column.slice(row, 1))).collect()
+        }
         _ => Vec::new(),
     };
     for (row, items) in each {
@@ -197,7 +200,6 @@ fn add_identifiers(resource: ResourceType, batch: &RecordBatch, found: &mut InLa
     }
     Ok(())
 }
-
 
 #[cfg(test)]
 mod tests {

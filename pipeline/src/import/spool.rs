@@ -120,7 +120,9 @@ impl Spool {
     pub(crate) async fn set(&self, run: RunId) -> Result<Vec<Spooled>, Error> {
         let path = self.folder("sets").await?.join(format!("{run}.json"));
         let text = tokio::fs::read(&path).await.map_err(|error| failed("reading the list of a run's files", &error))?;
-        serde_json::from_slice(&text).map_err(|_| Error::Invalid { reason: format!("the list of files of run {run} is damaged; start the import again") })
+        serde_json::from_slice(&text).map_err(|_| Error::Invalid {
+            reason: format!("the list of files of run {run} is damaged; start the import again"),
+        })
     }
 }
 

@@ -146,18 +146,26 @@ async fn provider(
 
 /// What to say of a table that is not there; nothing where it may come with the first ingest.
 async fn missing(context: &Context, name: &TableName) -> Result<Option<String>, Error> {
-    let tables = context.catalog.tables(Some(Zone::Processed), Some(&name.schema), None, Some(1_000)).await.map_err(Error::Catalog)?;
-    let raw = context.catalog.tables(Some(Zone::Raw), Some(&name.schema), None, Some(1_000)).await.map_err(Error::Catalog)?;
+    let tables = context
+        .catalog
+        .tables(Some(Zone::Processed), Some(&name.schema), None, Some(1_000))
+        .await
+        .map_err(Error::Catalog)?;
+    let raw =
+        context.catalog.tables(Some(Zone::Raw), Some(&name.schema), None, Some(1_000)).await.map_err(Error::Catalog)?;
     let mut known: Vec<&str> = tables.iter().chain(&raw).map(|table| table.name.table.as_str()).collect();
     known.sort_unstable();
     known.dedup();
     if known.is_empty() {
         return Ok(None);
     }
-    let near = known.iter().max_by(|a, b| {
-        strsim::jaro_winkler(a, &name.table).total_cmp(&strsim::jaro_winkler(b, &name.table))
-    });
-    Ok(Some(format!("there is no table `{name}`{}", near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())))
+    let near = known
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(a, &name.table).total_cmp(&strsim::jaro_winkler(b, &name.table)));
+    Ok(Some(format!(
+        "there is no table `{name}`{}",
+        near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+    )))
 }
 
 /// Stores mappings that check out.

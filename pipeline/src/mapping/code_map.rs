@@ -46,8 +46,10 @@ fn invalid(reason: &str) -> Error {
 
 fn csv(text: &str) -> Result<Vec<CodeMapRow>, Error> {
     let header = text.lines().next().unwrap_or_default();
-    let delimiter = [b',', b';', b'\t'].into_iter().max_by_key(|d| header.bytes().filter(|b| b == d).count()).unwrap_or(b',');
-    let mut reader = ::csv::ReaderBuilder::new().delimiter(delimiter).trim(::csv::Trim::All).from_reader(text.as_bytes());
+    let delimiter =
+        [b',', b';', b'\t'].into_iter().max_by_key(|d| header.bytes().filter(|b| b == d).count()).unwrap_or(b',');
+    let mut reader =
+        ::csv::ReaderBuilder::new().delimiter(delimiter).trim(::csv::Trim::All).from_reader(text.as_bytes());
     let header: Vec<String> =
         reader.headers().map_err(|error| invalid(&error.to_string()))?.iter().map(str::to_lowercase).collect();
     let find = |names: &[&str]| header.iter().position(|name| names.contains(&name.as_str()));
@@ -60,7 +62,8 @@ fn csv(text: &str) -> Result<Vec<CodeMapRow>, Error> {
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|error| invalid(&error.to_string()))?;
-        let cell = |at: Option<usize>| at.and_then(|at| record.get(at)).filter(|cell| !cell.is_empty()).map(str::to_owned);
+        let cell =
+            |at: Option<usize>| at.and_then(|at| record.get(at)).filter(|cell| !cell.is_empty()).map(str::to_owned);
         let line = record.position().map_or(0, ::csv::Position::line);
         let (Some(source_code), Some(target_code)) = (cell(Some(source)), cell(Some(target))) else {
             return Err(invalid(&format!("line {line} lacks a code")));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use datafusion::{
     catalog::TableProvider,
-    prelude::{DataFrame, SessionContext},
     common::TableReference,
+    prelude::{DataFrame, SessionContext},
     sql::sqlparser::{
         ast::{Expr, Visit, Visitor},
         dialect::GenericDialect,

@@ -80,7 +80,9 @@ pub(crate) async fn rules_of_source(
             continue;
         }
         let Ok(resource) = table.table.name.parse::<ResourceType>() else {
-            running.warn(format!("`{}` is no FHIR R4 resource type; it stays in the processed zone", table.table)).await;
+            running
+                .warn(format!("`{}` is no FHIR R4 resource type; it stays in the processed zone", table.table))
+                .await;
             continue;
         };
         let column = |name: &str| table.columns.iter().find(|c| c.name == name).map(|c| format!("t.{}", c.lake_name));

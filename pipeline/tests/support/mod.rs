@@ -47,8 +47,7 @@ impl House {
             server: "test".to_owned(),
         };
         let lake = Lake::open(options, catalog.clone()).await.unwrap();
-        let options =
-            PipelineOptions { workers: 2, tables_per_run: 2, spool: self.path("spool"), attempts: 1 };
+        let options = PipelineOptions { workers: 2, tables_per_run: 2, spool: self.path("spool"), attempts: 1 };
         let pipeline =
             Pipeline::start(catalog.clone(), lake.clone(), Registry::built_in(), Secrets::from_pairs([]), options)
                 .await
