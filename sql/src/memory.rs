@@ -1,27 +1,24 @@
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{fmt, sync::Arc};
 
 use datafusion::{
-    common::{DataFusionError, Result},
-    execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation},
+    common::Result,
+    execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation},
 };
 
 /// One query's share of the memory of all: what it takes counts against its own limit first, then against the whole.
+///
+/// Within the query the operators that can spill share evenly: the first sort of a plan must not take what the second
+/// one needs to begin.
 #[derive(Debug)]
 pub(crate) struct QueryPool {
     whole: Arc<dyn MemoryPool>,
+    own: FairSpillPool,
     limit_bytes: usize,
-    used_bytes: AtomicUsize,
 }
 
 impl QueryPool {
     pub(crate) fn new(whole: Arc<dyn MemoryPool>, limit_bytes: usize) -> Self {
-        Self { whole, limit_bytes, used_bytes: AtomicUsize::new(0) }
+        Self { whole, own: FairSpillPool::new(limit_bytes), limit_bytes }
     }
 }
 
@@ -37,42 +34,32 @@ impl MemoryPool for QueryPool {
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
+        self.own.register(consumer);
         self.whole.register(consumer);
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
+        self.own.unregister(consumer);
         self.whole.unregister(consumer);
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.used_bytes.fetch_add(additional, Ordering::Relaxed);
+        self.own.grow(reservation, additional);
         self.whole.grow(reservation, additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.used_bytes.fetch_sub(shrink, Ordering::Relaxed);
+        self.own.shrink(reservation, shrink);
         self.whole.shrink(reservation, shrink);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        if additional == 0 {
-            // `grow` may have gone over the limit; asking for nothing is not what fails then.
-            return Ok(());
-        }
-        let room = |used: usize| used.checked_add(additional).filter(|wanted| *wanted <= self.limit_bytes);
-        self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).map_err(|used| {
-            DataFusionError::ResourcesExhausted(format!(
-                "{additional} bytes more than the {used} that the query has are over its {}",
-                self.limit_bytes
-            ))
-        })?;
-        self.whole.try_grow(reservation, additional).inspect_err(|_| {
-            self.used_bytes.fetch_sub(additional, Ordering::Relaxed);
-        })
+        self.own.try_grow(reservation, additional)?;
+        self.whole.try_grow(reservation, additional).inspect_err(|_| self.own.shrink(reservation, additional))
     }
 
     fn reserved(&self) -> usize {
-        self.used_bytes.load(Ordering::Relaxed)
+        self.own.reserved()
     }
 
     fn memory_limit(&self) -> MemoryLimit {

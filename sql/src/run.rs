@@ -25,6 +25,9 @@ use crate::{
     stream::{self, Sender, Stopped, out_of_time, pump},
 };
 
+/// Rows of a batch in the second try of a query that ran out of memory.
+const FRUGAL_ROWS: usize = 1_024;
+
 /// Starts a plan that passed the guard; the answer's batches have `schema`.
 ///
 /// # Errors
@@ -70,7 +73,10 @@ impl Job {
             Err(Stopped::Failed((error, true))) if fault::is_exhausted(&error) && !sender.has_sent() => {
                 // A hash join holds one side in memory and cannot spill; a sort-merge join can.
                 metrics::counter!("mavis_sql_retries_total").increment(1);
-                self.state.config_mut().options_mut().optimizer.prefer_hash_join = false;
+                // Sorts of a plan share evenly and must each hold a few batches, so batches are smaller then.
+                let mut config = self.state.config().clone().with_batch_size(FRUGAL_ROWS);
+                config.options_mut().optimizer.prefer_hash_join = false;
+                *self.state.config_mut() = config;
                 self.attempt(&mut sender).await
             }
             outcome => outcome,

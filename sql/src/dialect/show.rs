@@ -64,7 +64,11 @@ fn tables(options: &ShowStatementOptions, kind: Option<&str>) -> Result<String, 
             filter.push_str(&format!(" AND (table_schema = {one} OR table_catalog = {one})"));
         }
         [catalog, schema] => {
-            filter.push_str(&format!(" AND table_catalog = {} AND table_schema = {}", literal(catalog), literal(schema)));
+            filter.push_str(&format!(
+                " AND table_catalog = {} AND table_schema = {}",
+                literal(catalog),
+                literal(schema)
+            ));
         }
         _ => return Err(fault::invalid("write `SHOW TABLES IN schema` or `SHOW TABLES IN zone.schema`")),
     }

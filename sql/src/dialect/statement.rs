@@ -36,7 +36,9 @@ pub(crate) fn admit(statement: Statement) -> Result<Admitted, Error> {
         other => match show::as_query(&other)? {
             Some(query) => query,
             None => {
-                return Err(refused("queries are read-only: only SELECT, VALUES, EXPLAIN, SHOW and DESCRIBE are taken"));
+                return Err(refused(
+                    "queries are read-only: only SELECT, VALUES, EXPLAIN, SHOW and DESCRIBE are taken",
+                ));
             }
         },
     };
