@@ -287,7 +287,9 @@ impl<'a> Records<'a> {
     fn next(&mut self, width: Option<usize>) -> Result<Option<Found>, Error> {
         loop {
             let Some(first) = self.line()? else { return Ok(None) };
-            if first.bytes.trim_ascii().is_empty() && !(self.delimiter == b'\t' && !first.bytes.is_empty()) {
+            // A line of tabs alone is a record of empty fields where the delimiter is a tab.
+            let may_be_blank = first.bytes.is_empty() || self.delimiter != b'\t';
+            if may_be_blank && first.bytes.trim_ascii().is_empty() {
                 continue;
             }
             let (line, mut last_line) = (first.number, first.number);

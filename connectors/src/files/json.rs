@@ -34,8 +34,10 @@ const SAMPLE_BYTES: u64 = 64 << 20;
 /// The column shapes of files, by name and stamp.
 #[derive(Debug, Default)]
 pub(super) struct Shapes {
-    files: Mutex<HashMap<String, (String, Arc<Vec<(String, Shape)>>)>>,
+    files: Mutex<HashMap<String, (String, FileShapes)>>,
 }
+
+type FileShapes = Arc<Vec<(String, Shape)>>;
 
 /// The columns of all files of a table.
 pub(super) fn columns(shared: &Shared, runtime: &Handle, table: &FileTable) -> Result<Vec<SourceColumn>, Error> {
