@@ -1,10 +1,36 @@
-//! Search requests compiled to expressions over a current table.
+//! Search requests compiled to expressions over a current table (R4 4.0.1, section 3.1.1).
+//!
+//! [`compile`] reads the parameters of `GET /fhir/[type]?...` against the definitions. Repeating a parameter means *and*, a
+//! comma *or*. Each value becomes a [`test::Test`], each expression of the parameter a [`crate::path::Path`], and the two
+//! together a plain comparison of a column where that says the same (so that files are skipped), else one function over the
+//! column that walks nested arrays by their offsets.
+//!
+//! What it does not do: chains, `_has`, `_include`, composites, `near`, full text; each is refused by its name.
+
+mod compile;
+mod control;
+mod decimal;
+mod eval;
+mod matcher;
+mod plain;
+mod sort;
+mod test;
+#[cfg(test)]
+mod tests;
+mod token;
+mod value;
 
 use arrow::datatypes::Schema;
 use chrono::{DateTime, Utc};
 use datafusion::logical_expr::{Expr, SortExpr};
 
 use crate::ResourceType;
+
+/// Matches on a page where the request does not say.
+pub const DEFAULT_COUNT: usize = 50;
+
+/// Matches on a page at most.
+pub const MAX_COUNT: usize = 1000;
 
 /// What happens to parameters that are unknown (`Prefer: handling`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +86,5 @@ pub fn compile(
     handling: Handling,
     now: DateTime<Utc>,
 ) -> Result<Search, SearchError> {
-    let _ = (resource, parameters, schema, handling, now);
-    todo!()
+    compile::compile(resource, parameters, schema, handling, now)
 }

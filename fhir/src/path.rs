@@ -1,1 +1,0 @@
-//! FHIRPath compiled onto columns: what search parameters use today, views later.

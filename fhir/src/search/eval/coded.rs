@@ -1,0 +1,110 @@
+use arrow::{
+    array::{Array, AsArray, StringArray},
+    buffer::BooleanBuffer,
+    error::ArrowError,
+};
+
+use super::At;
+use crate::{
+    definitions::Primitive,
+    functions::fold,
+    path::navigate::{Leaves, text},
+    search::token::{OfType, Token},
+};
+
+pub(super) fn get(texts: &Option<StringArray>, place: usize) -> Option<&str> {
+    texts.as_ref().filter(|texts| texts.is_valid(place)).map(|texts| texts.value(place))
+}
+
+pub(super) fn tokens(at: &At<'_>, tokens: &[Token]) -> Result<BooleanBuffer, ArrowError> {
+    let leaves = &at.leaves;
+    let Some(primitive) = at.type_id().primitive() else {
+        return match at.type_id().name() {
+            "CodeableConcept" => match leaves.member("coding")? {
+                Some(coding) => pairs(&coding, "code", tokens),
+                None => Ok(at.none()),
+            },
+            "Coding" => pairs(leaves, "code", tokens),
+            // a ContactPoint's system is the kind of contact: `phone|555`
+            _ => pairs(leaves, "value", tokens),
+        };
+    };
+    if primitive == Primitive::Boolean {
+        let Some(values) = leaves.values.as_boolean_opt() else { return Ok(at.none()) };
+        let fits = |value: bool| tokens.iter().any(|token| token.code_fits(Some(if value { "true" } else { "false" })));
+        let mask = BooleanBuffer::collect_bool(leaves.len(), |place| values.is_valid(place) && fits(values.value(place)));
+        return Ok(leaves.any(&mask));
+    }
+    let texts = text(&leaves.values)?;
+    let fits = |text: &str| match primitive {
+        Primitive::Code => tokens.iter().any(|token| token.matches_code(text)),
+        _ => tokens.iter().any(|token| token.matches(None, Some(text))),
+    };
+    let mask = BooleanBuffer::collect_bool(texts.len(), |place| texts.is_valid(place) && fits(texts.value(place)));
+    Ok(leaves.any(&mask))
+}
+
+/// Values with a `system` and a code, whose member is named.
+fn pairs(leaves: &Leaves, member: &str, tokens: &[Token]) -> Result<BooleanBuffer, ArrowError> {
+    Ok(leaves.any(&pair_mask(leaves, member, tokens)?))
+}
+
+pub(super) fn pair_mask(leaves: &Leaves, member: &str, tokens: &[Token]) -> Result<BooleanBuffer, ArrowError> {
+    let (systems, codes) = (leaves.texts("system")?, leaves.texts(member)?);
+    Ok(BooleanBuffer::collect_bool(leaves.len(), |place| {
+        let code = get(&codes, place);
+        let system = get(&systems, place);
+        (code.is_some() || system.is_some()) && tokens.iter().any(|token| token.matches(system, code))
+    }))
+}
+
+/// `:text`: `CodeableConcept.text`, `Coding.display`, `Identifier.type.text`; for a text the text itself.
+pub(super) fn texts(at: &At<'_>, wanted: &[String]) -> Result<BooleanBuffer, ArrowError> {
+    let leaves = &at.leaves;
+    let starts = |leaves: &Leaves, texts: Option<StringArray>| {
+        let Some(texts) = texts else { return at.none() };
+        let fits = |text: &str| {
+            let text = fold(text);
+            wanted.iter().any(|wanted| text.starts_with(wanted.as_str()))
+        };
+        leaves.any(&BooleanBuffer::collect_bool(texts.len(), |place| texts.is_valid(place) && fits(texts.value(place))))
+    };
+    match (at.type_id().primitive(), at.type_id().name()) {
+        (Some(Primitive::Boolean), _) => Ok(at.none()),
+        (Some(_), _) => Ok(starts(leaves, Some(text(&leaves.values)?))),
+        (None, "CodeableConcept") => {
+            let own = starts(leaves, leaves.texts("text")?);
+            let display = match leaves.member("coding")? {
+                Some(coding) => starts(&coding, coding.texts("display")?),
+                None => at.none(),
+            };
+            Ok(&own | &display)
+        }
+        (None, "Coding") => Ok(starts(leaves, leaves.texts("display")?)),
+        (None, "Identifier") => match leaves.member("type")? {
+            Some(kind) => Ok(starts(&kind, kind.texts("text")?)),
+            None => Ok(at.none()),
+        },
+        (None, _) => Ok(starts(leaves, leaves.texts("value")?)),
+    }
+}
+
+/// `:of-type` of an Identifier: a coding of its type, and its value.
+pub(super) fn of_type(at: &At<'_>, types: &[OfType]) -> Result<BooleanBuffer, ArrowError> {
+    if at.type_id().name() != "Identifier" {
+        return Ok(at.none());
+    }
+    let mut found = at.none();
+    let values = at.leaves.texts("value")?;
+    for wanted in types {
+        let fits = |place| get(&values, place).is_some_and(|value| value.eq_ignore_ascii_case(&wanted.value));
+        // one identifier must have both: keep those of the value, and ask for the type of what is left
+        let kept = at.leaves.keep(&BooleanBuffer::collect_bool(at.leaves.len(), fits))?;
+        if let Some(kind) = kept.member("type")?
+            && let Some(coding) = kind.member("coding")?
+        {
+            found = &found | &pairs(&coding, "code", std::slice::from_ref(&wanted.of))?;
+        }
+    }
+    Ok(found)
+}
