@@ -60,7 +60,8 @@ impl Leaves {
 
     /// A member of struct values, lists flattened; `None` where there is no such column.
     pub(crate) fn member(&self, name: &str) -> Result<Option<Self>, ArrowError> {
-        let Some(values) = self.values.as_any().downcast_ref::<StructArray>().and_then(|values| values.column_by_name(name))
+        let Some(values) =
+            self.values.as_any().downcast_ref::<StructArray>().and_then(|values| values.column_by_name(name))
         else {
             return Ok(None);
         };
@@ -79,7 +80,8 @@ impl Leaves {
     /// The values where the mask is true.
     pub(crate) fn keep(&self, mask: &BooleanBuffer) -> Result<Self, ArrowError> {
         let values = filter(&self.values, &BooleanArray::new(mask.clone(), None))?;
-        let rows = mask.set_indices().filter_map(|place| self.row(place).map_or(Some(NOWHERE), |row| u32::try_from(row).ok()));
+        let rows =
+            mask.set_indices().filter_map(|place| self.row(place).map_or(Some(NOWHERE), |row| u32::try_from(row).ok()));
         Ok(Self { values, rows: Some(rows.collect()), row_count: self.row_count })
     }
 

@@ -140,14 +140,14 @@ impl Context<'_> {
         let condition = match &selection {
             Selection::Truth(paths) => self.truth(paths, &test).map_err(invalid)?,
             Selection::Elements(paths) => {
-                let fitting: Vec<Path> = paths
-                    .iter()
-                    .filter(|path| eval::supports(parameter.kind, path.element.type_id))
-                    .cloned()
-                    .collect();
+                let fitting: Vec<Path> =
+                    paths.iter().filter(|path| eval::supports(parameter.kind, path.element.type_id)).cloned().collect();
                 let Some(first) = fitting.first() else {
                     let types: Vec<&str> = paths.iter().map(|path| path.element.type_id.name()).collect();
-                    return Err(unsupported(format!("it is about {}, which this server cannot compare", types.join(", "))));
+                    return Err(unsupported(format!(
+                        "it is about {}, which this server cannot compare",
+                        types.join(", ")
+                    )));
                 };
                 if all_boolean(&fitting) {
                     booleans(&test).map_err(invalid)?;
@@ -304,5 +304,9 @@ fn nearest(resource: ResourceType, code: &str) -> String {
         .collect();
     near.sort_unstable();
     let near: Vec<String> = near.into_iter().take(3).map(|(_, code)| format!("`{code}`")).collect();
-    if near.is_empty() { "the CapabilityStatement lists those there are".to_owned() } else { format!("did you mean {}?", near.join(", ")) }
+    if near.is_empty() {
+        "the CapabilityStatement lists those there are".to_owned()
+    } else {
+        format!("did you mean {}?", near.join(", "))
+    }
 }

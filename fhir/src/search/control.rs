@@ -31,8 +31,7 @@ impl Control {
     pub(super) fn take(&mut self, name: &str, value: &str) -> Result<Taken, SearchError> {
         let invalid = |reason: &str| SearchError::Invalid { name: name.to_owned(), reason: reason.to_owned() };
         let as_is = || Ok(Taken::Applied(value.to_owned()));
-        let unsupported =
-            |reason: &str| SearchError::Unsupported { name: name.to_owned(), reason: reason.to_owned() };
+        let unsupported = |reason: &str| SearchError::Unsupported { name: name.to_owned(), reason: reason.to_owned() };
         match name {
             "_count" => {
                 let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
@@ -66,14 +65,15 @@ impl Control {
             "_format" | "_pretty" | "_elements" if value.is_empty() => Err(invalid("has no value")),
             "_format" | "_pretty" | "_elements" => as_is(),
             "_sort" => Ok(Taken::Sort),
-            "_text" | "_content" | "_query" | "_filter" | "_list" | "_contained" | "_containedType" | "_type" | "_has" => {
-                Err(unsupported("this server does not answer it"))
-            }
+            "_text" | "_content" | "_query" | "_filter" | "_list" | "_contained" | "_containedType" | "_type"
+            | "_has" => Err(unsupported("this server does not answer it")),
             _ if name.starts_with("_include") || name.starts_with("_revinclude") => {
                 Err(unsupported("included resources are not there yet: ask for them by their own search"))
             }
             _ if name.starts_with("_has:") => Err(unsupported("reverse chains are not there yet")),
-            _ if name.contains('.') => Err(unsupported("chains are not there yet: search the target first, then by its id")),
+            _ if name.contains('.') => {
+                Err(unsupported("chains are not there yet: search the target first, then by its id"))
+            }
             _ => Ok(Taken::No),
         }
     }

@@ -63,7 +63,8 @@ impl Decimal {
     /// specification's own example makes `1e2` `[95, 105)`: a whole mantissa with an exponent counts with one digit more.
     pub(super) fn parse_range(text: &str) -> Option<(Self, Self, Self)> {
         let (value, exponent_form) = Self::parse_with_form(text)?;
-        let unit = if exponent_form { Self { mantissa: value.mantissa * 10, exponent: value.exponent - 1 } } else { value };
+        let unit =
+            if exponent_form { Self { mantissa: value.mantissa * 10, exponent: value.exponent - 1 } } else { value };
         let fine = Self { mantissa: unit.mantissa * 10, exponent: unit.exponent - 1 };
         let beside = |half: i128| Self { mantissa: fine.mantissa + half, ..fine }.normal();
         Some((value.normal(), beside(-5), beside(5)))

@@ -60,8 +60,7 @@ pub(super) fn column(name: &str) -> Expr {
 pub(super) fn expression(path: &Path, targets: &'static [&'static str], test: Test, schema: &Schema) -> Option<Expr> {
     let columns = columns(path, schema)?;
     let signature = Signature::any(columns.len(), Volatility::Immutable);
-    let matcher =
-        Matcher { steps: path.steps.clone(), type_id: path.element.type_id, targets, test, signature };
+    let matcher = Matcher { steps: path.steps.clone(), type_id: path.element.type_id, targets, test, signature };
     let arguments = columns.iter().map(|name| column(name)).collect();
     Some(ScalarUDF::new_from_impl(matcher).call(arguments))
 }

@@ -20,6 +20,9 @@ mod tests;
 mod token;
 mod value;
 
+#[cfg(test)]
+pub(crate) use eval::supports;
+
 use arrow::datatypes::Schema;
 use chrono::{DateTime, Utc};
 use datafusion::logical_expr::{Expr, SortExpr};

@@ -38,7 +38,8 @@ pub(super) fn expression(path: &Path, test: &Test, schema: &Schema) -> Option<Ex
             let known = path.element.required_codes?;
             let fits = |code: &&&str| tokens.iter().any(|token| token.matches_code(code));
             let whole_system = tokens.iter().any(|token| token.code.is_none() && token.system != System::Any);
-            // a resource may be kept with a code outside its value set: only those that are in it are known to be written so
+            // Codes of a required value set are written as it writes them: their case is known. A code outside it is tested
+            // as any other.
             let inside = tokens.iter().all(|token| {
                 token.code.as_ref().is_some_and(|wanted| known.iter().any(|code| code.eq_ignore_ascii_case(wanted)))
             });

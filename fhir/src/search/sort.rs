@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray},
+    array::{ArrayRef, AsArray, Float64Array, StringArray, TimestampMicrosecondArray},
     compute::cast,
     datatypes::{DataType, Float64Type, Int64Type, Schema, TimeUnit},
     error::ArrowError,
@@ -58,11 +58,12 @@ pub(super) fn key(paths: &[Path], kind: ParameterKind, descending: bool, schema:
         keys.push(match order {
             Order::Time if plain && path.element.type_id.primitive().is_some() => matcher::column(&start),
             _ => {
-                let columns = if order == Order::Time && path.steps.len() == 1 && path.element.type_id.primitive().is_some() {
-                    vec![start]
-                } else {
-                    vec![path.column().to_owned()]
-                };
+                let columns =
+                    if order == Order::Time && path.steps.len() == 1 && path.element.type_id.primitive().is_some() {
+                        vec![start]
+                    } else {
+                        vec![path.column().to_owned()]
+                    };
                 let key = SortKey {
                     steps: path.steps.clone(),
                     type_id: path.element.type_id,
@@ -130,7 +131,12 @@ impl SortKey {
             }
             Order::Number => {
                 let values = cast(&leaves.values, &DataType::Float64)?;
-                Arc::new(Float64Array::from(self.best(&leaves, values.as_primitive::<Float64Type>().iter(), rows, f64::total_cmp)))
+                Arc::new(Float64Array::from(self.best(
+                    &leaves,
+                    values.as_primitive::<Float64Type>().iter(),
+                    rows,
+                    f64::total_cmp,
+                )))
             }
             Order::Text | Order::Code => {
                 let texts = text(&leaves.values)?;
@@ -182,7 +188,9 @@ impl SortKey {
     ) -> Vec<Option<T>> {
         let mut best: Vec<Option<T>> = std::iter::repeat_with(|| None).take(rows).collect();
         for (place, value) in values.enumerate() {
-            let (Some(value), Some(slot)) = (value, leaves.row(place).and_then(|row| best.get_mut(row))) else { continue };
+            let (Some(value), Some(slot)) = (value, leaves.row(place).and_then(|row| best.get_mut(row))) else {
+                continue;
+            };
             let better = match slot {
                 None => true,
                 Some(current) if self.descending => compare(&value, current).is_gt(),

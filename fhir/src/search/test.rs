@@ -97,12 +97,7 @@ type Read<T> = Result<T, String>;
 
 impl Test {
     /// Reads a parameter's value.
-    pub(super) fn parse(
-        kind: ParameterKind,
-        modifier: Option<&str>,
-        text: &str,
-        now: DateTime<Utc>,
-    ) -> Read<Self> {
+    pub(super) fn parse(kind: ParameterKind, modifier: Option<&str>, text: &str, now: DateTime<Utc>) -> Read<Self> {
         let parts = split(text, ',');
         if parts.iter().any(|part| part.is_empty()) {
             return Err("a value is empty: leave the parameter or the comma out".to_owned());

@@ -42,7 +42,9 @@ impl Token {
     pub(super) fn code_fits(&self, code: Option<&str>) -> bool {
         match &self.code {
             None => true,
-            Some(wanted) => code.is_some_and(|code| code.eq_ignore_ascii_case(wanted) || (!code.is_ascii() && code.to_lowercase() == wanted.to_lowercase())),
+            Some(wanted) => code.is_some_and(|code| {
+                code.eq_ignore_ascii_case(wanted) || (!code.is_ascii() && code.to_lowercase() == wanted.to_lowercase())
+            }),
         }
     }
 

@@ -32,7 +32,8 @@ pub(super) fn tokens(at: &At<'_>, tokens: &[Token]) -> Result<BooleanBuffer, Arr
     if primitive == Primitive::Boolean {
         let Some(values) = leaves.values.as_boolean_opt() else { return Ok(at.none()) };
         let fits = |value: bool| tokens.iter().any(|token| token.code_fits(Some(if value { "true" } else { "false" })));
-        let mask = BooleanBuffer::collect_bool(leaves.len(), |place| values.is_valid(place) && fits(values.value(place)));
+        let mask =
+            BooleanBuffer::collect_bool(leaves.len(), |place| values.is_valid(place) && fits(values.value(place)));
         return Ok(leaves.any(&mask));
     }
     let texts = text(&leaves.values)?;

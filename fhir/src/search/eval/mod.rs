@@ -74,7 +74,7 @@ pub(super) fn valid(leaves: &Leaves) -> BooleanBuffer {
 }
 
 /// Whether values of a type can be tested as a kind of parameter.
-pub(super) fn supports(kind: ParameterKind, type_id: TypeId) -> bool {
+pub(crate) fn supports(kind: ParameterKind, type_id: TypeId) -> bool {
     let name = type_id.name();
     match kind {
         ParameterKind::Token => match type_id.primitive() {
@@ -86,7 +86,10 @@ pub(super) fn supports(kind: ParameterKind, type_id: TypeId) -> bool {
             None => matches!(name, "HumanName" | "Address"),
         },
         ParameterKind::Uri => type_id.primitive().is_some_and(|primitive| {
-            matches!(primitive, Primitive::Uri | Primitive::Url | Primitive::Canonical | Primitive::Oid | Primitive::Uuid)
+            matches!(
+                primitive,
+                Primitive::Uri | Primitive::Url | Primitive::Canonical | Primitive::Oid | Primitive::Uuid
+            )
         }),
         ParameterKind::Reference => match type_id.primitive() {
             Some(primitive) => matches!(primitive, Primitive::Uri | Primitive::Url | Primitive::Canonical),

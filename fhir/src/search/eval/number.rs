@@ -9,7 +9,10 @@ use arrow::{
 use super::{At, coded::get};
 use crate::{
     path::navigate::{Leaves, text},
-    search::{decimal::Decimal, test::{NumberTest, QuantityTest}},
+    search::{
+        decimal::Decimal,
+        test::{NumberTest, QuantityTest},
+    },
 };
 
 /// Numbers with the text that they were written as.
@@ -88,7 +91,9 @@ pub(super) fn quantities(at: &At<'_>, tests: &[QuantityTest]) -> Result<BooleanB
         let side = |name: &str| leaves.member(name)?.map(|side| Quantities::new(&side)).transpose();
         let (low, high) = (side("low")?, side("high")?);
         let get = |side: &Option<Quantities>, place| side.as_ref().and_then(|side| side.get(place));
-        let unit = |side: &Option<Quantities>, place, test| side.as_ref().is_some_and(|side| side.unit_fits(place, test));
+        let unit = |side: &Option<Quantities>, place, test: &QuantityTest| {
+            side.as_ref().is_some_and(|side| side.unit_fits(place, test))
+        };
         let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
             let (from, to) = (get(&low, place), get(&high, place));
             let fits = |test: &QuantityTest| {
@@ -101,7 +106,9 @@ pub(super) fn quantities(at: &At<'_>, tests: &[QuantityTest]) -> Result<BooleanB
     let quantities = Quantities::new(leaves)?;
     let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
         quantities.get(place).is_some_and(|number| {
-            tests.iter().any(|test| test.number.matches(Some(&number), Some(&number)) && quantities.unit_fits(place, test))
+            tests
+                .iter()
+                .any(|test| test.number.matches(Some(&number), Some(&number)) && quantities.unit_fits(place, test))
         })
     });
     Ok(leaves.any(&mask))
