@@ -10,13 +10,12 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
-/// The `mavis` binary that cargo built beside this test.
+/// The `mavis` binary that cargo built beside this test (which lies in `deps`) or this benchmark (which does not).
 fn binary() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(Path::parent).context("the test binary has no target folder")?;
-    let path = folder.join("mavis");
-    ensure!(path.is_file(), "{} is not built: run `cargo build -p mavis-server`", path.display());
-    Ok(path)
+    let own = std::env::current_exe()?;
+    let folders = own.ancestors().skip(1).take(2);
+    let found = folders.map(|folder| folder.join("mavis")).find(|path| path.is_file());
+    found.context("the `mavis` binary is not built: run `cargo build -p mavis-server` with the same profile")
 }
 
 fn free_port() -> Result<u16> {
