@@ -1,0 +1,68 @@
+//! FHIR import: 92,114 resources as NDJSON, warm cache, to queryable Delta (history, typed columns, published snapshot).
+//! Floor: the same bytes parsed by serde_json into nothing, on one thread.
+
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::Path,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, ensure};
+use mavis_bench::Figure;
+use mavis_tests::{Server, shared};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let Some(bundles) = shared("data/synthea-120") else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let resources = as_ndjson(&bundles, folder.path()).await?;
+
+    let start = Instant::now();
+    let mut bytes = 0;
+    for file in fs::read_dir(folder.path())? {
+        let text = fs::read(file?.path())?;
+        bytes += text.len();
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            serde_json::from_slice::<serde::de::IgnoredAny>(line)?;
+        }
+    }
+    let floor = start.elapsed();
+
+    let server = Server::start().await?;
+    let start = Instant::now();
+    server.mavis(&["fhir", "import", folder.path().to_str().context("not UTF-8")?])?.ok()?;
+    let import = start.elapsed();
+    let observations = server.count("SELECT count(*) FROM observation").await?;
+    ensure!(observations == 42_929, "{observations} observations");
+
+    let rate = |time: std::time::Duration| f64::from(resources) / time.as_secs_f64();
+    println!("{resources} resources, {} MB of NDJSON", bytes >> 20);
+    let floor_figure =
+        Figure { what: "floor: serde_json into nothing".into(), value: format!("{:.0}/s", rate(floor)), ratio: None };
+    println!("{floor_figure}");
+    let figure = Figure {
+        what: "mavis fhir import, upload to snapshot".into(),
+        value: format!("{:.0}/s", rate(import)),
+        ratio: Some(("the floor's time".into(), import.as_secs_f64() / floor.as_secs_f64())),
+    };
+    println!("{figure}");
+    Ok(())
+}
+
+/// Imports the Bundles once, so that references are resolved, and writes a file of NDJSON per type.
+async fn as_ndjson(bundles: &Path, folder: &Path) -> Result<u32> {
+    let server = Server::start().await?;
+    server.mavis(&["fhir", "import", bundles.to_str().context("not UTF-8")?])?.ok()?;
+    let mut resources = 0;
+    for table in server.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'r4'").await? {
+        let table = table["table_name"].as_str().context("no name")?.to_owned();
+        let mut file = BufWriter::new(File::create(folder.join(format!("{table}.ndjson")))?);
+        for row in server.sql(&format!("SELECT resource FROM fhir.r4.{table}")).await? {
+            writeln!(file, "{}", row["resource"].as_str().context("no resource")?)?;
+            resources += 1;
+        }
+        file.flush()?;
+    }
+    Ok(resources)
+}
