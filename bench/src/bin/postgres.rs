@@ -44,7 +44,7 @@ async fn main() -> Result<()> {
         "{}",
         Figure { what: "floor: \\copy binary to /dev/null".into(), value: format!("{floor:.2?}"), ratio: None }
     );
-    let mut show = |what: &str, times: &mut Vec<Duration>| {
+    let show = |what: &str, times: &mut Vec<Duration>| {
         let time = median(times);
         let ratio = Some(("the floor".to_owned(), time.as_secs_f64() / floor.as_secs_f64()));
         println!("{}", Figure { what: what.into(), value: format!("{time:.2?}"), ratio });
