@@ -23,7 +23,7 @@ async fn wrong_sql_names_line_and_column_and_writing_sql_is_refused() {
         ("DROP TABLE raw.a.b", 403),
         ("DELETE FROM patient", 403),
         ("COPY patient TO 'x.csv'", 403),
-        ("CREATE EXTERNAL TABLE t STORED AS CSV LOCATION '/etc/passwd'", 403),
+        ("CREATE TABLE work.me.t AS SELECT 1", 403),
         ("SELECT 1; SELECT 2", 400),
     ];
     for (sql, status) in cases {
@@ -63,7 +63,7 @@ async fn a_revoked_token_is_refused_at_every_door_at_once() {
     let made =
         server.mavis(&["token", "create", "guest", "--role", "reader", "--format", "json"]).unwrap().ok().unwrap();
     let made: serde_json::Value = serde_json::from_str(&made).unwrap();
-    let secret = made["secret"].as_str().unwrap();
+    let secret = made[0]["secret"].as_str().unwrap();
     let bearer = format!("Bearer {secret}");
     let headers = [("authorization", bearer.as_str())];
     let body = json!({ "sql": "SELECT 1" });
@@ -91,7 +91,7 @@ async fn a_reader_of_one_schema_sees_no_other_one() {
     }
     let args = ["token", "create", "half", "--role", "reader", "--schema", "raw.open", "--format", "json"];
     let made: serde_json::Value = serde_json::from_str(&server.mavis(&args).unwrap().ok().unwrap()).unwrap();
-    let bearer = format!("Bearer {}", made["secret"].as_str().unwrap());
+    let bearer = format!("Bearer {}", made[0]["secret"].as_str().unwrap());
     let headers = [("authorization", bearer.as_str()), ("accept", "application/x-ndjson")];
     let ask = |sql: &str| server.request("POST", "/api/v1/sql", &headers, Some(json!({ "sql": sql })));
     assert_eq!(ask("SELECT canary FROM raw.open.t").await.unwrap().status, 200);

@@ -24,7 +24,7 @@ async fn ward() -> Server {
     lines.push_str("{\"resourceType\":\"Observation\",\"id\":\"exact\",\"status\":\"final\",\"code\":{\"text\":\"k\"},\"valueQuantity\":{\"value\":4.50}}\n");
     let folder = server.scratch().join("fhir");
     write(folder.join("ward.ndjson"), lines).unwrap();
-    server.mavis(&["fhir", "import", folder.to_str().unwrap()]).unwrap().ok().unwrap();
+    server.mavis(&["fhir", "import", folder.to_str().unwrap(), "--source", "ward"]).unwrap().ok().unwrap();
     server
 }
 
@@ -86,7 +86,7 @@ async fn a_walk_over_the_pages_sees_every_resource_once_in_the_order_asked_for()
             ids.len()
         );
         write(folder.join("late.ndjson"), late).unwrap();
-        server.mavis(&["fhir", "import", folder.to_str().unwrap()]).unwrap().ok().unwrap();
+        server.mavis(&["fhir", "import", folder.to_str().unwrap(), "--source", "ward"]).unwrap().ok().unwrap();
     }
     assert_eq!(ids.len(), 121);
     let mut sorted = dates.clone();
@@ -105,7 +105,7 @@ async fn a_resource_reads_back_as_it_came_with_its_version() {
     assert_eq!(answer.headers["etag"], "W/\"1\"");
     let folder = server.scratch().join("again");
     write(folder.join("p.ndjson"), "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"gender\":\"other\"}\n").unwrap();
-    server.mavis(&["fhir", "import", folder.to_str().unwrap()]).unwrap().ok().unwrap();
+    server.mavis(&["fhir", "import", folder.to_str().unwrap(), "--source", "ward"]).unwrap().ok().unwrap();
     let patient: Value = server.get("/fhir/Patient/p1").await.unwrap().json().unwrap();
     assert_eq!(patient["meta"]["versionId"], "2");
     assert_eq!(patient["gender"], "other");

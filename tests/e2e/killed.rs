@@ -28,7 +28,7 @@ async fn twenty_kills_in_the_middle_of_ingests_lose_and_double_nothing() {
     for kill in 1..=20_usize {
         let rows = ROWS + kill * 50;
         write(&file, readings(rows)).unwrap();
-        let started = server.mavis(&["ingest", "lab", "--detach"]).unwrap();
+        let started = server.mavis(&["ingest", "lab", "--no-wait"]).unwrap();
         assert_eq!(started.code, 0, "{}", started.stderr);
         tokio::time::sleep(Duration::from_millis(random.random_range(0..600))).await;
         server.kill().unwrap();
