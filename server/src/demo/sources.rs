@@ -60,7 +60,16 @@ pub(super) fn sources(samples: &Samples) -> anyhow::Result<Vec<DemoSource>> {
             tables: &[("patients", "Patient")],
         },
         DemoSource {
-            spec: spec("labs", "files", json!({"path": samples.labs, "table": "labs"}))?,
+            spec: spec(
+                "labs",
+                "files",
+                json!({
+                    "path": samples.labs,
+                    "table": "labs",
+                    // `NA` is sodium here, not "no value".
+                    "clean": {"tables": {"labs": {"columns": {"code_analyse": {"null_tokens": []}}}}}
+                }),
+            )?,
             mappings: &[mapping!("labs_observation")],
             tables: &[("labs", "Observation")],
         },

@@ -30,6 +30,11 @@ async fn the_demo_fills_every_zone_and_a_second_one_changes_nothing() {
     assert_eq!(stays[2], 11_940, "stays that were exported twice are there once: {table}");
     let clinic = row(&table, "clinique.patients");
     assert!(clinic[0] > 800 && clinic[3] == 800, "{table}");
+    let labs = row(&table, "labs.labs");
+    assert!(
+        labs[4] > 0 && labs[4] < 100,
+        "only results that are no numbers are set aside, sodium (NA) is not: {table}"
+    );
     let pressure = row(&table, "blood_pressure.observation");
     assert_eq!((pressure[0], pressure[3]), (24_000, 24_000), "{table}");
     assert!(!table.contains("Nothing changed"), "{table}");
