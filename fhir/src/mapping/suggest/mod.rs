@@ -1,8 +1,10 @@
 //! Mappings suggested from column names in French and English.
 
 mod encounter;
+mod encounter_words;
 mod names;
 mod patient;
+mod patient_words;
 
 use super::{ElementPath, Mapping, Suggestion};
 use names::{Concept, Names};
