@@ -176,7 +176,7 @@ async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Re
         running.info("no mapping reads this source's tables; `map suggest` proposes some").await;
     }
     for rule in &rules {
-        match to_fhir(running, rule, &mut touched).await {
+        match Box::pin(to_fhir(running, rule, &mut touched)).await {
             Ok(counts) => sum.add(Ok(counts)),
             Err(failure) => fail(running, sum, failure).await,
         }
@@ -260,7 +260,7 @@ async fn one_table(
     if let Some(raw) = raw {
         // What the raw step found out about the table is in the catalog now.
         let raw = running.catalog().table_by_id(raw.id).await.unwrap_or(raw);
-        outcomes.push(to_processed(running, source, table, &raw).await.map_err(|failure| failure.at(&place)));
+        outcomes.push(Box::pin(to_processed(running, source, table, &raw)).await.map_err(|failure| failure.at(&place)));
         checkpoint(running, [raw.id]).await;
     }
     for outcome in &outcomes {
@@ -284,7 +284,7 @@ async fn finish_fhir(running: &Running, touched: &Touched, sum: &mut Sum) {
 async fn checkpoint(running: &Running, tables: impl IntoIterator<Item = mavis_types::TableId>) {
     for table in tables {
         // Somebody else's turn, or a later run's: a checkpoint only makes opening faster.
-        if let Err(error) = running.lake().checkpoint(table, running.id).await {
+        if let Err(error) = Box::pin(running.lake().checkpoint(table, running.id)).await {
             tracing::debug!(table = %table, %error, "no checkpoint was written");
         }
     }

@@ -243,7 +243,7 @@ async fn to_fhir(
             return Err(failure);
         }
         let end = End { cursor, whole: false };
-        let (counts, together) = landing.commit(running, &target, writer, end, shared.columns()).await?;
+        let (counts, together) = Box::pin(landing.commit(running, &target, writer, end, shared.columns())).await?;
         touched.add(together);
         total += counts;
     }

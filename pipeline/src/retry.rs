@@ -40,12 +40,12 @@ where
 
 /// Begins a unit, and waits for the table while somebody else writes it.
 pub(crate) async fn begin(running: &Running, table: TableId, app: &AppId) -> Result<Unit, Failure> {
-    wait_for(running, || running.lake().begin(table, app.clone(), running.id)).await
+    wait_for(running, || Box::pin(running.lake().begin(table, app.clone(), running.id))).await
 }
 
 /// Begins a hop, and waits for the output while somebody else writes it.
 pub(crate) async fn begin_hop(running: &Running, input: TableId, output: TableId, rule: &str) -> Result<Hop, Failure> {
-    wait_for(running, || running.lake().begin_hop(input, output, rule, running.id)).await
+    wait_for(running, || Box::pin(running.lake().begin_hop(input, output, rule, running.id))).await
 }
 
 /// Asks again while the table is in use, with growing pauses.

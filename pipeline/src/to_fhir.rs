@@ -93,7 +93,11 @@ struct Rows {
 
 impl Unit<'_> {
     async fn run(&self, line: &mut UnitLine, touched: &mut Touched) -> Result<Counts, Failure> {
-        if self.inputs.len() == 1 { self.run_hop(line, touched).await } else { self.run_join(line, touched).await }
+        if self.inputs.len() == 1 {
+            Box::pin(self.run_hop(line, touched)).await
+        } else {
+            Box::pin(self.run_join(line, touched)).await
+        }
     }
 
     /// One input table: a hop, whose transaction is the input's version.
@@ -113,7 +117,7 @@ impl Unit<'_> {
             }
         };
         let writer = hop.write(history_schema(), Some("false")).await?;
-        self.write(line, touched, rows, writer, End::default()).await
+        Box::pin(self.write(line, touched, rows, writer, End::default())).await
     }
 
     /// Several input tables: computed again as a whole when one of them moved. The unit's cursor tells their versions.
@@ -143,7 +147,7 @@ impl Unit<'_> {
             Ok(Some((rows, cursor))) => {
                 let writer = unit.write(WriteMode::Append, history_schema()).await?;
                 let end = End { cursor: Some(cursor), whole: false };
-                self.write(line, touched, rows, writer, end).await
+                Box::pin(self.write(line, touched, rows, writer, end)).await
             }
             Ok(None) => {
                 unit.abandon().await;
@@ -158,7 +162,7 @@ impl Unit<'_> {
 
     /// Nothing new; the current table may still lag behind after a crash.
     async fn catch_up(&self, touched: &mut Touched) -> Result<Counts, Failure> {
-        touched.add(current::advance(self.running, self.target, None).await?);
+        touched.add(Box::pin(current::advance(self.running, self.target, None)).await?);
         Ok(Counts::default())
     }
 
@@ -253,10 +257,10 @@ impl Unit<'_> {
         mut writer: Writer,
         end: End,
     ) -> Result<Counts, Failure> {
-        match self.pour(line, rows, &mut writer).await {
+        match Box::pin(self.pour(line, rows, &mut writer)).await {
             Ok((landing, shared)) => {
                 let (counts, together) =
-                    landing.commit(self.running, self.target, writer, end, shared.columns()).await?;
+                    Box::pin(landing.commit(self.running, self.target, writer, end, shared.columns())).await?;
                 touched.add(together);
                 Ok(counts)
             }
@@ -288,7 +292,7 @@ impl Unit<'_> {
             Arc::new(rows.last),
             stream.map_err(Failure::from),
         );
-        landing.pour(running, writer, line, chunks).await?;
+        Box::pin(landing.pour(running, writer, line, chunks)).await?;
         let gone = match &rows.touched {
             Some(_) => rows
                 .touched_ids

@@ -47,7 +47,7 @@ pub(crate) async fn to_processed(
     let outcome = {
         let line = tokio::sync::Mutex::new(&mut line);
         retry::unit(running, &what, || async {
-            Box::pin(carry(running, &rules, raw, &output, &mut *line.lock().await)).await
+            Box::pin(carry(running, &rules, raw, &output, &mut **line.lock().await)).await
         })
         .await
     };
@@ -108,7 +108,7 @@ async fn ensure(
         statistics: Vec::new(),
         sort: Vec::new(),
     };
-    Ok(running.lake().ensure(&spec).await?)
+    Ok(Box::pin(running.lake().ensure(&spec)).await?)
 }
 
 /// A cleaned batch on its way: its rows by what becomes of them.
@@ -244,7 +244,7 @@ async fn carry(
     let mut step = Step2::new(running, rules, &rows.schema(), &session)?;
     let mut writer = hop.write(step.write_schema(), None).await?;
     let name = output.name.to_string();
-    match pour(running, &session, &mut step, rows, changes, raw, &mut writer, output, line).await {
+    match Box::pin(pour(running, &session, &mut step, rows, changes, raw, &mut writer, output, line)).await {
         Ok(aside) => {
             let mut counts = writer.finish(End { cursor: None, whole: !changes }).await?.counts;
             counts.read += aside.known;

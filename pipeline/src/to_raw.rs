@@ -152,7 +152,7 @@ async fn ensure(running: &Running, job: &ToRaw<'_>, columns: &Columns) -> Result
         statistics: Vec::new(),
         sort: Vec::new(),
     };
-    Ok(running.lake().ensure(&spec).await?)
+    Ok(Box::pin(running.lake().ensure(&spec)).await?)
 }
 
 /// One reading and its commits. Begun again from the last commit where it fails.

@@ -101,7 +101,7 @@ impl Workers {
 
     /// Boxed, since a run may queue the next one.
     fn go(self: Arc<Self>, run: Run) -> BoxFuture<'static, ()> {
-        async move { self.wait_and_work(run).await }.boxed()
+        self.wait_and_work(run).boxed()
     }
 
     async fn wait_and_work(self: Arc<Self>, run: Run) {

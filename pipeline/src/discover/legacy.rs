@@ -61,12 +61,11 @@ fn gather(value: &Value, source: &str, depth: u32, tables: &mut Vec<ReportTable>
                             || ["sources", "databases", "report"].contains(&name.as_str())
                         {
                             gather(value, source, depth + 1, tables);
-                        } else if value.get("columns").is_some() {
-                            by_name(name, value, source, tables);
-                        } else if value.get("tables").is_none()
-                            && name != "failures"
-                            && name != "errors"
-                            && columns_of(value).len() > 1
+                        } else if value.get("columns").is_some()
+                            || (value.get("tables").is_none()
+                                && name != "failures"
+                                && name != "errors"
+                                && columns_of(value).len() > 1)
                         {
                             by_name(name, value, source, tables);
                         }

@@ -128,7 +128,7 @@ impl Landing {
             first: self.first,
             columns,
         };
-        let together = advance(running, target, Some(fresh)).await?;
+        let together = Box::pin(advance(running, target, Some(fresh))).await?;
         self.aside.report(running, &name).await;
         let mut warnings: Vec<(&String, &u64)> = self.warnings.iter().collect();
         warnings.sort_by_key(|(warning, count)| (std::cmp::Reverse(**count), (*warning).clone()));

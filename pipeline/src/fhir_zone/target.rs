@@ -68,8 +68,8 @@ impl Target {
         };
         Ok(Self {
             resource,
-            history: running.lake().ensure(&history).await?,
-            current: running.lake().ensure(&current).await?,
+            history: Box::pin(running.lake().ensure(&history)).await?,
+            current: Box::pin(running.lake().ensure(&current)).await?,
         })
     }
 }

@@ -49,7 +49,7 @@ pub(crate) async fn import(
     let touched = tokio::sync::Mutex::new(touched);
     retry::unit(running, "import", || async {
         let set = Set::new(source, spool, &files);
-        Box::pin(set.land(running, &mut *touched.lock().await)).await
+        Box::pin(set.land(running, &mut **touched.lock().await)).await
     })
     .await
 }
@@ -116,16 +116,16 @@ impl<'a> Set<'a> {
         let mut open = BTreeMap::new();
         // In one order for everybody, so that two imports do not wait for each other.
         for resource in types {
-            let opened = match self.open(running, resource).await {
+            let opened = match Box::pin(self.open(running, resource)).await {
                 Ok(opened) => opened,
                 Err(failure) => {
-                    abandon(open).await;
+                    Box::pin(abandon(open)).await;
                     return Err(failure);
                 }
             };
             open.insert(resource, opened);
         }
-        match self.second_pass(running, &mut open, resolution).await {
+        match Box::pin(self.second_pass(running, &mut open, resolution)).await {
             Ok((broken, dangling)) => {
                 if dangling > 0 {
                     running
@@ -133,11 +133,11 @@ impl<'a> Set<'a> {
                         .await;
                 }
                 let mut counts = self.commit_all(running, open, touched).await?;
-                counts += self.list_files(running, broken).await?;
+                counts += Box::pin(self.list_files(running, broken)).await?;
                 Ok(counts)
             }
             Err(failure) => {
-                abandon(open).await;
+                Box::pin(abandon(open)).await;
                 Err(failure)
             }
         }
@@ -238,7 +238,7 @@ impl<'a> Set<'a> {
                 let _turn = turns.acquire().await;
                 let end = End { cursor: Some(cursor), whole: false };
                 let Open { target, writer, landing, line, shared } = open;
-                let outcome = landing.commit(&running, &target, writer, end, shared.columns()).await;
+                let outcome = Box::pin(landing.commit(&running, &target, writer, end, shared.columns())).await;
                 line.finish(&outcome.as_ref().map(|(counts, _)| *counts).map_err(Clone::clone)).await;
                 outcome
             });
@@ -288,7 +288,7 @@ impl<'a> Set<'a> {
             statistics: Vec::new(),
             sort: Vec::new(),
         };
-        let table = running.lake().ensure(&spec).await?;
+        let table = Box::pin(running.lake().ensure(&spec)).await?;
         let line = running.unit(Step::ToRaw, &table, Some(self.files.len() as u64)).await;
         let unit = retry::begin(running, table.id, &AppId::ingest(self.source.id, table.id)).await?;
         let cursor = unit.cursor().cloned();
@@ -416,7 +416,10 @@ impl Work {
                 }
             }
         } else if self.resolution.last.get(&name_hash(&[resource.name(), &id])).is_some_and(|last| *last != at) {
-            return if verb == Verb::Delete { () } else { encoder.note_deduplicated() };
+            if verb != Verb::Delete {
+                encoder.note_deduplicated();
+            }
+            return;
         }
         match verb {
             Verb::Delete => encoder.delete(&id),
