@@ -45,7 +45,6 @@ const MARK: &str = "mavis.unit";
 const RUN: &str = "mavis.run";
 /// Tries of one commit, and of reading the log after one.
 const TRIES: u32 = 4;
-const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// A commit on a snapshot, under a lease.
 #[derive(Debug)]
@@ -58,6 +57,7 @@ pub(crate) struct Publication<'a> {
     pub(crate) transaction: Option<Transaction>,
     pub(crate) actions: Vec<Action>,
     pub(crate) operation: DeltaOperation,
+    pub(crate) retry_wait: Duration,
 }
 
 /// Why nothing was committed, as far as can be known.
@@ -107,6 +107,7 @@ pub(crate) async fn commit(
         transaction: Some(Transaction::new(work.app.as_str(), work.sequence)),
         actions,
         operation,
+        retry_wait: work.lake.tuning().retry_wait,
     };
     publication.publish().await
 }
@@ -122,7 +123,7 @@ impl Publication<'_> {
     pub(crate) async fn publish(&self) -> Result<DeltaTable, Void> {
         let name = &self.open.name;
         let mark = Uuid::new_v4().to_string();
-        let mut wait = FIRST_WAIT;
+        let mut wait = self.retry_wait;
         let mut last = None;
         for attempt in 1..=TRIES {
             if attempt == 1 {
@@ -167,7 +168,7 @@ impl Publication<'_> {
     }
 
     async fn reload(&self) -> Result<DeltaTable, Void> {
-        let mut wait = FIRST_WAIT;
+        let mut wait = self.retry_wait;
         let mut tried = self.open.reload().await;
         for _ in 1..TRIES {
             if tried.is_ok() {

@@ -172,7 +172,8 @@ async fn publish(
     actions.extend(new.iter().map(|file| Action::Add(add(file, false))));
     let target_size = i64::try_from(TARGET_FILE_BYTES).unwrap_or(i64::MAX);
     let operation = DeltaOperation::Optimize { predicate: None, target_size };
-    let publication = Publication { open, base, hold, run, transaction: None, actions, operation };
+    let retry_wait = lake.tuning().retry_wait;
+    let publication = Publication { open, base, hold, run, transaction: None, actions, operation, retry_wait };
     match publication.publish().await {
         Ok(now) => {
             let table = lake.catalog().table_by_id(open.id).await?;

@@ -50,6 +50,8 @@ pub struct Tuning {
     pub lease_wait: Duration,
     /// Keys that a comparison holds in memory, 48 bytes each; more go to the spill folder.
     pub keys_in_memory: usize,
+    /// How long a commit that failed waits before it is tried again; each further wait is four times as long.
+    pub retry_wait: Duration,
 }
 
 impl Default for Tuning {
@@ -58,6 +60,7 @@ impl Default for Tuning {
             lease_ttl: Duration::from_secs(60),
             lease_wait: Duration::from_secs(30),
             keys_in_memory: crate::ledger::MEMORY_RECORDS,
+            retry_wait: Duration::from_millis(100),
         }
     }
 }

@@ -220,8 +220,12 @@ impl House {
     }
 
     fn below(folder: TempDir) -> Self {
-        let tuning =
-            Tuning { lease_ttl: Duration::from_secs(20), lease_wait: Duration::from_secs(10), ..Tuning::default() };
+        let tuning = Tuning {
+            lease_ttl: Duration::from_secs(20),
+            lease_wait: Duration::from_secs(10),
+            retry_wait: Duration::from_millis(1),
+            ..Tuning::default()
+        };
         Self { folder, tuning }
     }
 
