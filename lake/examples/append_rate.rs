@@ -98,5 +98,9 @@ async fn main() {
     run(&lake, "mirrored", &["id"], &schema, WriteMode::Snapshot, &batches).await;
     run(&lake, "mirrored", &["id"], &schema, WriteMode::Snapshot, &batches).await;
     run(&lake, "keyless", &[], &schema, WriteMode::Snapshot, &batches).await;
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+        println!("peak memory, with the rows themselves: {}", peak.trim_start_matches("VmHWM:").trim());
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }

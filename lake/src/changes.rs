@@ -77,9 +77,9 @@ async fn change_files(
     Ok(Some(files))
 }
 
-/// The last change of each key in `(from, to]`, as a table with [`DELETED`] after the columns of `schema`
-/// (a table that has a column of that name keeps its own: such a table only grows). `None` when
-/// the feed is gone, or tells of rows whose key is null (two of them cannot be told apart).
+/// The last change of each key in `(from, to]`, as a table with [`DELETED`] after the columns of `schema`. `None` when
+/// the feed is gone, tells of rows whose key is null (two of them cannot be told apart), or tells of rows that are gone
+/// from a table in which [`DELETED`] is data.
 pub(crate) async fn last_changes(
     lake: &Lake,
     (table, name, location): (&DeltaTable, &TableName, &str),
@@ -90,12 +90,10 @@ pub(crate) async fn last_changes(
     let store = lake.store().table(location)?;
     let Some(files) = change_files(table, &store, from, to).await? else { return Ok(None) };
     let schema = table.snapshot()?.snapshot().arrow_schema();
+    let has_flag = schema.field_with_name(DELETED).is_ok();
     // Without a key, hash and occurrence together name a row.
-    let key = if key.is_empty() {
-        vec![columns::HASH.to_owned(), columns::OCCURRENCE.to_owned()]
-    } else {
-        key.to_vec()
-    };
+    let key =
+        if key.is_empty() { vec![columns::HASH.to_owned(), columns::OCCURRENCE.to_owned()] } else { key.to_vec() };
     let identity = Identity { key };
     let narrow = narrow_schema(&schema, &identity)?;
     let mut ledger = Ledger::new(&lake.options().spill_dir, lake.tuning().keys_in_memory);
@@ -127,9 +125,9 @@ pub(crate) async fn last_changes(
             first += batch.num_rows() as u64;
         }
     }
-    let marks = last_of_each(ledger).await?;
+    let Some(marks) = last_of_each(ledger, has_flag).await? else { return Ok(None) };
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-    if !schema.fields().iter().any(|field| field.name() == DELETED) {
+    if !has_flag {
         fields.push(Arc::new(Field::new(DELETED, DataType::Boolean, false)));
     }
     let out = Arc::new(Schema::new(fields));
@@ -139,7 +137,7 @@ pub(crate) async fn last_changes(
         .filter_map(|(number, file)| Some((file, marks.get(&u32::try_from(number).ok()?)?.clone())))
         .collect();
     let partition =
-        ChangeRows { store, name: name.clone(), schema, out: Arc::clone(&out), parts: Arc::new(parts) };
+        ChangeRows { store, name: name.clone(), stored: schema, schema: Arc::clone(&out), parts: Arc::new(parts) };
     Ok(Some(Arc::new(StreamingTable::try_new(out, vec![Arc::new(partition)])?)))
 }
 
@@ -152,18 +150,20 @@ fn narrow_schema(schema: &Schema, identity: &Identity) -> Result<SchemaRef, Erro
     Ok(Arc::new(Schema::new(fields)))
 }
 
-async fn last_of_each(ledger: Ledger) -> Result<BTreeMap<u32, Marks>, Error> {
+async fn last_of_each(ledger: Ledger, none_gone: bool) -> Result<Option<BTreeMap<u32, Marks>>, Error> {
     let work = move || {
+        let mut untold = false;
         let mut marks: BTreeMap<u32, Marks> = BTreeMap::new();
         let nothing = Ledger::new(std::path::Path::new(""), 1).finish()?;
         for_each_key(&ledger.finish()?, &nothing, |changes, _| {
             if let Some(last) = changes.last() {
+                untold |= none_gone && last.flagged();
                 let file = u32::try_from(last.position() >> FILE_SHIFT).unwrap_or(u32::MAX);
                 let row = last.position() & ((1 << FILE_SHIFT) - 1);
                 marks.entry(file).or_default().set(row, if last.flagged() { REPLACED } else { WHOLE });
             }
         })?;
-        Ok(marks)
+        Ok((!untold).then_some(marks))
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::task("reading changes", &error))?
 }
@@ -173,19 +173,21 @@ async fn last_of_each(ledger: Ledger) -> Result<BTreeMap<u32, Marks>, Error> {
 struct ChangeRows {
     store: Arc<dyn ObjectStore>,
     name: TableName,
+    /// The table's columns.
+    stored: SchemaRef,
+    /// Those, and [`DELETED`].
     schema: SchemaRef,
-    out: SchemaRef,
     parts: Arc<Vec<(ChangeFile, Marks)>>,
 }
 
 impl PartitionStream for ChangeRows {
     fn schema(&self) -> &SchemaRef {
-        &self.out
+        &self.schema
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (store, name) = (Arc::clone(&self.store), self.name.clone());
-        let (schema, out, parts) = (Arc::clone(&self.schema), Arc::clone(&self.out), Arc::clone(&self.parts));
+        let (schema, out, parts) = (Arc::clone(&self.stored), Arc::clone(&self.schema), Arc::clone(&self.parts));
         let to_write = Arc::clone(&out);
         let stream = try_stream! {
             for (file, marks) in parts.iter() {
@@ -221,7 +223,7 @@ fn marked(batch: &RecordBatch, out: &SchemaRef, marks: &Marks, first: u64) -> Re
     }
     let kept = filter(batch, |row| mark(row) != NONE)?;
     let mut columns = kept.columns().to_vec();
-    if columns.len() < out.fields().len() {
+    if out.fields().len() > columns.len() {
         columns.push(Arc::new(gone));
     }
     RecordBatch::try_new(Arc::clone(out), columns).map(Some).map_err(Error::arrow)

@@ -25,14 +25,14 @@ use deltalake_core::{
     },
     protocol::DeltaOperation,
 };
-use mavis_catalog::NewCursor;
+use mavis_catalog::{CursorRow, NewCursor};
 use mavis_types::{Cursor, RunId};
 use serde_json::json;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
-    Error,
+    Error, Lake,
     create::plain_commit,
     history,
     lease::Hold,
@@ -43,6 +43,10 @@ use crate::{
 /// The key of the unit's mark in `commitInfo`.
 const MARK: &str = "mavis.unit";
 const RUN: &str = "mavis.run";
+/// Where the unit ended, once more: the commit itself says it.
+const CURSOR: &str = "mavis.cursor";
+/// Commits that are looked through for an application's last one.
+const LOOK_BACK: i64 = 16;
 /// Tries of one commit, and of reading the log after one.
 const TRIES: u32 = 4;
 
@@ -58,6 +62,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) actions: Vec<Action>,
     pub(crate) operation: DeltaOperation,
     pub(crate) retry_wait: Duration,
+    /// Where the unit ended.
+    pub(crate) cursor: Option<Cursor>,
 }
 
 /// Why nothing was committed, as far as can be known.
@@ -94,7 +100,7 @@ pub(crate) async fn commit(
             sequence: work.sequence,
             table: work.table.id,
             from: work.cursor.clone(),
-            to,
+            to: to.clone(),
             run: work.run,
         };
         work.lake.catalog().write_cursor(&row).await?;
@@ -108,8 +114,41 @@ pub(crate) async fn commit(
         actions,
         operation,
         retry_wait: work.lake.tuning().retry_wait,
+        cursor: to.filter(|_| work.kind == Kind::Ingest),
     };
     publication.publish().await
+}
+
+/// Where the application's last commit ended: what the catalog's row says, unless the commit itself is at hand and says
+/// otherwise. A process that slept between proving its lease and writing its row could overwrite the row of the unit
+/// that took over from it; its commit then failed, but the row stayed.
+pub(crate) async fn committed_cursor(lake: &Lake, base: &DeltaTable, row: CursorRow) -> Result<Option<Cursor>, Error> {
+    let newest = version_of(base)?;
+    for version in ((newest - LOOK_BACK).max(1)..=newest).rev() {
+        let Some(actions) = history::actions(base, version).await? else { break };
+        let transaction = actions.iter().find_map(|action| match action {
+            Action::Txn(txn) if txn.app_id == row.app_id => Some(txn.version),
+            _ => None,
+        });
+        if transaction.is_none() {
+            continue;
+        }
+        let info = actions.iter().find_map(|action| match action {
+            Action::CommitInfo(info) => Some(info),
+            _ => None,
+        });
+        let Some(info) = info.filter(|info| info.info.contains_key(MARK)) else { break };
+        let said = info.info.get(CURSOR).cloned().map(Cursor);
+        if transaction != Some(row.sequence) || said == row.to {
+            break;
+        }
+        warn!(app = row.app_id, "the cursor row of step {} was overwritten; the commit's own is taken", row.sequence);
+        let CursorRow { app_id, sequence, table, from, run, .. } = row;
+        let new = NewCursor { app_id, sequence, table, from, to: said.clone(), run };
+        lake.catalog().write_cursor(&new).await?;
+        return Ok(said);
+    }
+    Ok(row.to)
 }
 
 enum Outcome {
@@ -155,8 +194,9 @@ impl Publication<'_> {
 
     async fn try_once(&self, mark: &str) -> Result<u64, DeltaTableError> {
         let base: &dyn TableReference = self.base.snapshot()?.snapshot();
-        let mut properties = plain_commit()
-            .with_metadata([(MARK.to_owned(), json!(mark)), (RUN.to_owned(), json!(self.run.to_string()))]);
+        let mut said = vec![(MARK.to_owned(), json!(mark)), (RUN.to_owned(), json!(self.run.to_string()))];
+        said.extend(self.cursor.iter().map(|cursor| (CURSOR.to_owned(), cursor.0.clone())));
+        let mut properties = plain_commit().with_metadata(said);
         if let Some(transaction) = &self.transaction {
             properties = properties.with_application_transaction(transaction.clone());
         }

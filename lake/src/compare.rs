@@ -136,14 +136,13 @@ fn without_key(found: &mut Differences, new: &[Record], old: &[Record], delete_m
     let dead = new.len() - live;
     let same = live.min(old.len());
     found.unchanged += same as u64;
-    let mut next = old.iter().map(|row| row.order + 1).max().unwrap_or(0);
-    for row in new.iter().filter(|row| !row.flagged()).skip(same) {
+    let first = old.iter().map(|row| row.order + 1).max().unwrap_or(0);
+    for (occurrence, row) in (first..).zip(new.iter().filter(|row| !row.flagged()).skip(same)) {
         found.keep(row, WHOLE);
         found.inserted += 1;
-        if next > 0 {
-            found.occurrences.push((row.position(), i64::try_from(next).unwrap_or(i64::MAX)));
+        if occurrence > 0 {
+            found.occurrences.push((row.position(), i64::try_from(occurrence).unwrap_or(i64::MAX)));
         }
-        next += 1;
     }
     // `old` is sorted by occurrence: the highest go first.
     let left = old[same..].iter().rev();

@@ -108,7 +108,8 @@ pub(crate) fn conform_array(column: &str, array: &ArrayRef, to: &DataType) -> Re
 /// Casts whose type alone does not say that the value stays what it was.
 fn may_change_values(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
-        (DataType::Timestamp(TimeUnit::Nanosecond, _), DataType::Timestamp(..)) | (DataType::Date64, DataType::Date32) => true,
+        (DataType::Timestamp(TimeUnit::Nanosecond, _), DataType::Timestamp(..))
+        | (DataType::Date64, DataType::Date32) => true,
         (_, DataType::Float32 | DataType::Float64) => {
             !matches!(from, DataType::Float16 | DataType::Float32 | DataType::Int8 | DataType::Int16 | DataType::Int32)
                 || (matches!(from, DataType::Int32) && matches!(to, DataType::Float32))
@@ -154,8 +155,7 @@ mod tests {
 
     #[test]
     fn columns_come_in_the_tables_order_and_missing_ones_are_null() {
-        let wanted =
-            schema(vec![Field::new("b", DataType::Utf8, true), Field::new("a", DataType::Int64, true)]);
+        let wanted = schema(vec![Field::new("b", DataType::Utf8, true), Field::new("a", DataType::Int64, true)]);
         let out = conform(&batch("a", Arc::new(Int64Array::from(vec![1, 2]))), &wanted).unwrap();
         assert_eq!(out.column(0).null_count(), 2);
         assert_eq!(out.column(1).len(), 2);

@@ -40,10 +40,7 @@ const TRIES: usize = 3;
 
 /// How every commit of the lake is made: no retry on another version, no checkpoint, no clean-up.
 pub(crate) fn plain_commit() -> CommitProperties {
-    CommitProperties::default()
-        .with_max_retries(0)
-        .with_create_checkpoint(false)
-        .with_cleanup_expired_logs(Some(false))
+    CommitProperties::default().with_max_retries(0).with_create_checkpoint(false).with_cleanup_expired_logs(Some(false))
 }
 
 pub(crate) fn to_kernel(schema: &Schema) -> Result<StructType, Error> {
@@ -63,7 +60,10 @@ impl Properties {
         let metadata = table.snapshot()?.metadata();
         let listed = |name: &str| -> Vec<String> {
             let text = metadata.configuration().get(name).map_or("", String::as_str);
-            text.split(',').map(|part| part.trim().trim_matches('`').to_owned()).filter(|part| !part.is_empty()).collect()
+            text.split(',')
+                .map(|part| part.trim().trim_matches('`').to_owned())
+                .filter(|part| !part.is_empty())
+                .collect()
         };
         let mut statistics: HashSet<String> = listed(STATISTICS).into_iter().collect();
         if statistics.is_empty() {
@@ -77,7 +77,8 @@ impl Properties {
 
 fn default_statistics(schema: &Schema, key: &[String]) -> Vec<String> {
     let mut names: Vec<String> = key.to_vec();
-    let flat = schema.fields().iter().filter(|field| !field.data_type().is_nested() && field.name() != crate::columns::HASH);
+    let flat =
+        schema.fields().iter().filter(|field| !field.data_type().is_nested() && field.name() != crate::columns::HASH);
     names.extend(flat.map(|field| field.name().clone()).filter(|name| !key.contains(name)));
     names.truncate(STATISTICS_COLUMNS);
     names
@@ -129,11 +130,8 @@ fn added_columns(table: &Schema, united: &SchemaRef) -> Schema {
 /// Commits version 0. `false`: somebody else was first.
 async fn create(lake: &Lake, spec: &TableSpec, table: &Table, schema: &Schema) -> Result<bool, Error> {
     let delta = lake.store().delta(&table.location)?;
-    let statistics = if spec.statistics.is_empty() {
-        default_statistics(schema, &table.key)
-    } else {
-        spec.statistics.clone()
-    };
+    let statistics =
+        if spec.statistics.is_empty() { default_statistics(schema, &table.key) } else { spec.statistics.clone() };
     let mut properties = HashMap::from([
         (STATISTICS, statistics.join(",")),
         (REMEMBER_FILES, format!("interval {REMEMBER_FILES_DAYS} days")),
@@ -197,7 +195,8 @@ async fn extend(lake: &Lake, table: &Table, schema: &Schema) -> Result<bool, Err
     let open = lake.opened(table.id).await?;
     let base = open.newest().await?;
     let metadata = metadata_with(&base, schema)?;
-    let united = unite(&base.snapshot()?.snapshot().arrow_schema(), schema).map_err(|refused| refused.on(&table.name))?;
+    let united =
+        unite(&base.snapshot()?.snapshot().arrow_schema(), schema).map_err(|refused| refused.on(&table.name))?;
     // Somebody may have added others since: then look again.
     let ours = *united == *schema;
     let committed = if ours {

@@ -237,9 +237,9 @@ fn refused(column: &str, from: &DataType, to: &DataType) -> Refused {
 /// Whether rows of `from` are not yet stored as `to` says: some column that both have got another type. New columns and
 /// new fields of structs need no rewriting.
 pub(crate) fn retypes(from: &Schema, to: &Schema) -> bool {
-    from.fields().iter().any(|field| {
-        to.field_with_name(field.name()).is_ok_and(|new| retypes_type(field.data_type(), new.data_type()))
-    })
+    from.fields()
+        .iter()
+        .any(|field| to.field_with_name(field.name()).is_ok_and(|new| retypes_type(field.data_type(), new.data_type())))
 }
 
 fn retypes_type(from: &DataType, to: &DataType) -> bool {

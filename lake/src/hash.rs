@@ -217,8 +217,11 @@ mod tests {
     use super::*;
 
     fn hash(columns: Vec<(&str, ArrayRef)>) -> Vec<u128> {
-        hash_rows(&RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap(), |_| true)
-            .unwrap()
+        hash_rows(
+            &RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap(),
+            |_| true,
+        )
+        .unwrap()
     }
 
     fn text(values: &[&str]) -> ArrayRef {
@@ -275,10 +278,12 @@ mod tests {
 
     #[test]
     fn a_null_field_of_a_struct_adds_nothing_and_a_null_struct_differs_from_an_empty_one() {
-        let fields = |names: &[&str]| -> Vec<Field> { names.iter().map(|n| Field::new(*n, DataType::Utf8, true)).collect() };
+        let fields =
+            |names: &[&str]| -> Vec<Field> { names.iter().map(|n| Field::new(*n, DataType::Utf8, true)).collect() };
         let null: ArrayRef = Arc::new(StringArray::new_null(1));
         let one = StructArray::try_new(fields(&["a"]).into(), vec![text(&["x"])], None).unwrap();
-        let two = StructArray::try_new(fields(&["a", "b"]).into(), vec![text(&["x"]), Arc::clone(&null)], None).unwrap();
+        let two =
+            StructArray::try_new(fields(&["a", "b"]).into(), vec![text(&["x"]), Arc::clone(&null)], None).unwrap();
         let empty = StructArray::try_new(fields(&["a"]).into(), vec![null], None).unwrap();
         assert_eq!(hash(vec![("s", Arc::new(one))]), hash(vec![("s", Arc::new(two))]));
         assert_ne!(hash(vec![("s", Arc::new(empty))]), vec![0]);

@@ -14,14 +14,14 @@ use crate::{
     write::{Missing, Writing},
 };
 
-/// Name of the boolean column that a hop's input has after the table's own: true where the row is gone. In a table that
-/// was made with a column of this name (FHIR history, whose tombstones are rows) it is a column like any other.
+/// Name of the boolean column that a hop's input has after the table's own: true where the row is gone. A table that has
+/// a column of this name itself (a history with tombstones) keeps it as data, and gets no second one.
 pub const DELETED: &str = "__deleted";
 
 /// A unit whose transaction version is the input's Delta version.
 #[derive(Debug)]
 pub struct Hop {
-    work: Work,
+    work: Box<Work>,
     input: HopInput,
 }
 
@@ -40,7 +40,7 @@ pub enum HopInput {
 
 pub(crate) async fn begin(lake: &Lake, input: TableId, output: TableId, rule: &str, run: RunId) -> Result<Hop, Error> {
     let source = lake.opened(input).await?;
-    let mut work = Work::begin(lake, output, AppId::hop(input, rule), run, Kind::Hop).await?;
+    let mut work = Box::new(Work::begin(lake, output, AppId::hop(input, rule), run, Kind::Hop).await?);
     // The input is read after the lease was taken: a hop that waited sees what came meanwhile.
     let table = source.newest().await?;
     let to = version_of(&table)?;
@@ -86,10 +86,10 @@ impl Hop {
         let schema: &Schema = &schema;
         let writing = match self.input {
             HopInput::Whole { .. } => {
-                Writing::start(self.work, WriteMode::Snapshot, schema, Missing::Delete, owned).await?
+                Box::pin(Writing::start(*self.work, WriteMode::Snapshot, schema, Missing::Delete, owned)).await?
             }
             HopInput::Nothing | HopInput::Changes { .. } => {
-                Writing::start(self.work, WriteMode::Upsert, schema, Missing::IfWhole, None).await?
+                Box::pin(Writing::start(*self.work, WriteMode::Upsert, schema, Missing::IfWhole, None)).await?
             }
         };
         Ok(Writer { writing: Box::new(writing) })

@@ -11,8 +11,8 @@
 //! The lake does not know connectors, FHIR, principals or doors. What queries and mappings both need (a plain session
 //! over tables at chosen versions, one shared runtime) is [`session`].
 
-pub mod columns;
 mod changes;
+pub mod columns;
 mod commit;
 mod compare;
 mod conform;

@@ -127,11 +127,7 @@ impl ObjectStore for DurableLocal {
         blocking(move || put(&target, &payload, create)).await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        opts: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let target = self.path(location)?;
         let folder = parent(&target);
         blocking(move || make_folder(&folder).map_err(generic)).await?;

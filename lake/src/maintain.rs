@@ -3,11 +3,7 @@
 //! None of them changes a row: optimised files are committed as rearranged (no data change), so that change feeds and
 //! hops pass over them, and application transactions stay as they are.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use arrow::datatypes::SchemaRef;
 use chrono::Utc;
@@ -84,7 +80,9 @@ impl Lake {
     pub async fn vacuum(&self, table: TableId, retention: Duration, run: RunId) -> Result<Vacuumed, Error> {
         let refuse = |reason: String| Error::Store { doing: "checking the retention of a vacuum".to_owned(), reason };
         if retention < DAY {
-            return Err(refuse("less than 24 hours would delete files of pinned snapshots; give 24 hours or more".to_owned()));
+            return Err(refuse(
+                "less than 24 hours would delete files of pinned snapshots; give 24 hours or more".to_owned(),
+            ));
         }
         if retention > DAY * u32::try_from(REMEMBER_FILES_DAYS).unwrap_or(u32::MAX) {
             return Err(refuse(format!("removed files are remembered for {REMEMBER_FILES_DAYS} days; give no more")));
@@ -173,7 +171,8 @@ async fn publish(
     let target_size = i64::try_from(TARGET_FILE_BYTES).unwrap_or(i64::MAX);
     let operation = DeltaOperation::Optimize { predicate: None, target_size };
     let retry_wait = lake.tuning().retry_wait;
-    let publication = Publication { open, base, hold, run, transaction: None, actions, operation, retry_wait };
+    let publication =
+        Publication { open, base, hold, run, transaction: None, actions, operation, retry_wait, cursor: None };
     match publication.publish().await {
         Ok(now) => {
             let table = lake.catalog().table_by_id(open.id).await?;

@@ -1,10 +1,6 @@
 //! From differences to files: what stays is copied, what goes is left out, and the change feed is told.
 
-use std::{
-    collections::HashSet,
-    ops::Range,
-    sync::Arc,
-};
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
@@ -94,8 +90,7 @@ impl Merge<'_> {
                 break;
             }
             let mut first = 0_u64;
-            let mut batches =
-                Box::pin(read(self.store, &file.path, file.bytes, &narrow, &self.work.table.name).await?);
+            let mut batches = Box::pin(read(self.store, &file.path, file.bytes, &narrow, &self.work.table.name).await?);
             while let Some(batch) = batches.try_next().await? {
                 let may_go = match owned {
                     Some(owned) => Some(owned.holds(&batch)?),
@@ -222,8 +217,7 @@ impl Merge<'_> {
         merged.actions.push(Action::Remove(file.remove(true)));
         let mut replaced = 0;
         let mut left = 0;
-        let mut batches =
-            Box::pin(read(self.store, &file.path, file.bytes, self.schema, &self.work.table.name).await?);
+        let mut batches = Box::pin(read(self.store, &file.path, file.bytes, self.schema, &self.work.table.name).await?);
         let mut first = 0_u64;
         while let Some(batch) = batches.try_next().await? {
             let marks: Vec<u8> = (0..batch.num_rows()).map(|row| gone.get(first + row as u64)).collect();
@@ -247,8 +241,7 @@ impl Merge<'_> {
     /// Writes a file again in the new types; no row changes.
     async fn copy(&mut self, outputs: &mut Outputs, file: &DataFile, merged: &mut Merged) -> Result<(), Error> {
         merged.actions.push(Action::Remove(file.remove(false)));
-        let mut batches =
-            Box::pin(read(self.store, &file.path, file.bytes, self.schema, &self.work.table.name).await?);
+        let mut batches = Box::pin(read(self.store, &file.path, file.bytes, self.schema, &self.work.table.name).await?);
         while let Some(batch) = batches.try_next().await? {
             self.write(&mut outputs.copies, batch).await?;
         }

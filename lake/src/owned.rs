@@ -24,9 +24,8 @@ impl Owned {
         let whole = DFSchema::try_from(table.clone())?;
         let expression = session.parse_sql_expr(condition, &whole)?;
         let names: Vec<&str> = expression.column_refs().into_iter().map(|column| column.name.as_str()).collect();
-        let indices: Vec<usize> = (0..table.fields().len())
-            .filter(|index| names.contains(&table.field(*index).name().as_str()))
-            .collect();
+        let indices: Vec<usize> =
+            (0..table.fields().len()).filter(|index| names.contains(&table.field(*index).name().as_str())).collect();
         let schema = Arc::new(table.project(&indices).map_err(Error::arrow)?);
         let narrow = DFSchema::try_from(Arc::clone(&schema))?;
         let condition = session.create_physical_expr(expression, &narrow)?;

@@ -188,7 +188,11 @@ pub(crate) fn filter(batch: &RecordBatch, mask: impl Fn(usize) -> bool) -> Resul
 }
 
 /// The batch with a text column after its own that says the same of every row.
-pub(crate) fn with_text(batch: &RecordBatch, schema: &SchemaRef, text: impl Fn(usize) -> &'static str) -> Result<RecordBatch, Error> {
+pub(crate) fn with_text(
+    batch: &RecordBatch,
+    schema: &SchemaRef,
+    text: impl Fn(usize) -> &'static str,
+) -> Result<RecordBatch, Error> {
     let mut columns = batch.columns().to_vec();
     columns.push(Arc::new(StringArray::from_iter_values((0..batch.num_rows()).map(text))));
     RecordBatch::try_new(Arc::clone(schema), columns).map_err(Error::arrow)

@@ -13,7 +13,8 @@ use mavis_types::TableName;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use parquet::{
     arrow::{
-        ParquetRecordBatchStreamBuilder, ProjectionMask, arrow_reader::ArrowReaderOptions, async_reader::AsyncFileReader,
+        ParquetRecordBatchStreamBuilder, ProjectionMask, arrow_reader::ArrowReaderOptions,
+        async_reader::AsyncFileReader,
     },
     errors::ParquetError,
     file::metadata::{ParquetMetaData, ParquetMetaDataReader},
@@ -85,9 +86,7 @@ pub(crate) async fn read(
     table: &TableName,
 ) -> Result<impl Stream<Item = Result<RecordBatch, Error>> + Send + use<>, Error> {
     let reader = FileReader { store: Arc::clone(store), path: path.clone(), bytes };
-    let builder = ParquetRecordBatchStreamBuilder::new(reader)
-        .await
-        .map_err(|error| Error::store(DOING, &error))?;
+    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|error| Error::store(DOING, &error))?;
     let roots: Vec<usize> = builder
         .parquet_schema()
         .root_schema()

@@ -34,12 +34,13 @@ pub struct Sessions {
     runtime: Arc<RuntimeEnv>,
     partitions: usize,
     state: Arc<SessionState>,
+    lookup_state: Arc<SessionState>,
 }
 
 impl Sessions {
     pub(crate) fn new(options: &LakeOptions, store: &Store) -> Result<Self, Error> {
-        let disk = DiskManagerBuilder::default()
-            .with_mode(DiskManagerMode::Directories(vec![options.spill_dir.clone()]));
+        let disk =
+            DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![options.spill_dir.clone()]));
         let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), NAMED_CONSUMERS);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
@@ -48,7 +49,11 @@ impl Sessions {
             .build_arc()?;
         runtime.register_object_store(&store.authority(), Arc::clone(store.root()));
         let state = state(config(options.partitions), Arc::clone(&runtime));
-        Ok(Self { runtime, partitions: options.partitions, state: Arc::new(state) })
+        let lookups = config(options.partitions)
+            .set_bool("datafusion.execution.parquet.pushdown_filters", true)
+            .set_bool("datafusion.execution.parquet.reorder_filters", true);
+        let lookup_state = Arc::new(self::state(lookups, Arc::clone(&runtime)));
+        Ok(Self { runtime, partitions: options.partitions, state: Arc::new(state), lookup_state })
     }
 
     #[must_use]
@@ -66,15 +71,25 @@ impl Sessions {
     /// An empty session with its own memory child pool of at most `memory_bytes`.
     #[must_use]
     pub fn session(&self, memory_bytes: usize) -> SessionContext {
+        SessionContext::new_with_state(state(self.config(), self.child_runtime(memory_bytes)))
+    }
+
+    /// The runtime with a memory child pool of at most `memory_bytes`: what is taken from it counts against both.
+    #[must_use]
+    pub fn child_runtime(&self, memory_bytes: usize) -> Arc<RuntimeEnv> {
         let parent = Arc::clone(&self.runtime.memory_pool);
         let mut runtime = RuntimeEnv::clone(&self.runtime);
         runtime.memory_pool = Arc::new(ChildPool { parent, limit: memory_bytes, used: AtomicUsize::new(0) });
-        SessionContext::new_with_state(state(self.config(), Arc::new(runtime)))
+        Arc::new(runtime)
     }
 
     /// The state that providers are built with: they take the scan's settings from it.
     pub(crate) fn state(&self) -> Arc<SessionState> {
         Arc::clone(&self.state)
+    }
+
+    pub(crate) fn lookup_state(&self) -> Arc<SessionState> {
+        Arc::clone(&self.lookup_state)
     }
 
     /// A session on the shared pool, for the lake's own work.

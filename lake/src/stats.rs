@@ -36,7 +36,9 @@ pub(crate) fn delta_stats(metadata: &ParquetMetaData, schema: &Schema, columns: 
             .filter(|((_, group), count)| u64::try_from(group.num_rows()).ok() != Some(**count))
             .map(|((group, _), _)| *group)
             .collect();
-        if let (Some(low), Some(high)) = (bound(&filled, field.data_type(), false), bound(&filled, field.data_type(), true)) {
+        if let (Some(low), Some(high)) =
+            (bound(&filled, field.data_type(), false), bound(&filled, field.data_type(), true))
+        {
             lows.insert(name.clone(), low);
             highs.insert(name.clone(), high);
         }
@@ -117,16 +119,13 @@ fn text(groups: &[&Statistics], high: bool) -> Option<Value> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::{
-        array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
-    };
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
     use parquet::arrow::ArrowWriter;
 
     use super::*;
 
     fn stats_of(columns: Vec<(&str, ArrayRef)>, wanted: &[&str]) -> Value {
-        let batch =
-            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap();
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap();
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
         writer.write(&batch).unwrap();
         let metadata = writer.finish().unwrap();

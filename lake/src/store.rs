@@ -120,10 +120,10 @@ impl Store {
 
     /// The table of a folder, not loaded yet.
     pub(crate) fn delta(&self, location: &str) -> Result<DeltaTable, Error> {
-        let url = self.url.join(&format!("{location}/")).map_err(|error| Error::Store {
-            doing: "naming a table's folder".to_owned(),
-            reason: error.to_string(),
-        })?;
+        let url = self
+            .url
+            .join(&format!("{location}/"))
+            .map_err(|error| Error::Store { doing: "naming a table's folder".to_owned(), reason: error.to_string() })?;
         let log: LogStoreRef =
             default_logstore(self.table(location)?, Arc::clone(&self.root), &url, &StorageConfig::default());
         Ok(DeltaTable::new(log))

@@ -9,7 +9,7 @@ use mavis_catalog::{NewQuarantined, Table};
 use mavis_types::{Counts, Cursor, RunId, SourceId, TableId};
 
 use crate::{
-    Error, Lake,
+    Error, Lake, commit,
     create::tell_catalog,
     lease::Hold,
     scan,
@@ -118,7 +118,7 @@ impl Work {
         let mut cursor = None;
         if let (Kind::Ingest, Some(previous)) = (kind, previous) {
             match lake.catalog().cursor(app.as_str(), previous).await? {
-                Some(row) => cursor = row.to,
+                Some(row) => cursor = commit::committed_cursor(lake, &base, row).await?,
                 None => {
                     hold.release().await;
                     return Err(Error::CatalogBehind { table: table.name, app_id: app.0, sequence: previous });
@@ -134,7 +134,15 @@ impl Work {
         Ok(Self { lake, open, table, base, base_version, app, run, kind, hold, previous, sequence, cursor, began })
     }
 
-    /// Rows that the unit stands on; 0 where the log does not say.
+    /// Names the quarantined rows of this unit and of every earlier try of it, and of no committed one.
+    pub(crate) fn quarantine_sequence(&self) -> i64 {
+        match self.kind {
+            Kind::Ingest => self.sequence,
+            Kind::Hop => self.previous.map_or(0, |previous| previous + 1),
+        }
+    }
+
+    /// Rows that the unit stands on; `None` where the log does not say.
     pub(crate) fn base_rows(&self) -> Result<Option<u64>, Error> {
         scan::row_count(&self.base)
     }
@@ -143,7 +151,7 @@ impl Work {
 /// The right to write one table once. Dropping it commits nothing.
 #[derive(Debug)]
 pub struct Unit {
-    pub(crate) work: Work,
+    pub(crate) work: Box<Work>,
 }
 
 impl Unit {
@@ -172,7 +180,7 @@ impl Unit {
     /// # Errors
     /// [`Error::Evolution`] when the schema cannot be united with the table's.
     pub async fn write(self, mode: WriteMode, schema: SchemaRef) -> Result<Writer, Error> {
-        let writing = Writing::start(self.work, mode, &schema, Missing::IfWhole, None).await?;
+        let writing = Box::pin(Writing::start(*self.work, mode, &schema, Missing::IfWhole, None)).await?;
         Ok(Writer { writing: Box::new(writing) })
     }
 
@@ -190,7 +198,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Stages a batch. Columns may come in any order; missing ones are null.
+    /// Stages a batch. Columns may come in any order; missing ones are null. Where the table has no column
+    /// [`crate::hop::DELETED`] of its own, rows in which it is true delete their key.
     ///
     /// # Errors
     /// [`Error::Evolution`] also for a column that the schema given to [`Unit::write`] does not have; [`Error::Store`].
@@ -228,6 +237,6 @@ impl Writer {
 
     /// Throws away what was staged and gives the lease back.
     pub async fn abandon(self) {
-        self.writing.abandon().await;
+        Box::pin(self.writing.abandon()).await;
     }
 }

@@ -63,8 +63,8 @@ pub(crate) struct Writing {
     properties: Properties,
     /// The table's columns after this writing.
     schema: SchemaRef,
-    /// [`DELETED`] is a column of the table, not a flag.
-    keeps_flags: bool,
+    /// Whether [`DELETED`] says of each row that it deletes its key.
+    flagged: bool,
     /// Names that the caller's batches may have.
     declared: HashSet<String>,
     identity: Identity,
@@ -95,12 +95,25 @@ impl Writing {
     ) -> Result<Self, Error> {
         let identity = Identity { key: work.table.key.clone() };
         let base = work.base.snapshot()?.snapshot().arrow_schema();
-        let keeps_flags = declares(&base, DELETED);
-        let own = |name: &str| keeps_flags || name != DELETED;
-        let fields: Vec<_> = schema.fields().iter().filter(|field| own(field.name())).cloned().collect();
+        // In a table that has the column itself (a history with tombstones) it is data like any other.
+        let flagged = declares(schema, DELETED) && !declares(&base, DELETED);
+        if flagged && mode == WriteMode::Append {
+            return Err(Error::Evolution {
+                table: work.table.name.clone(),
+                column: DELETED.to_owned(),
+                from: "nothing".to_owned(),
+                to: "Boolean".to_owned(),
+                instead: "an append deletes nothing; upsert, or make the table with that column".to_owned(),
+            });
+        }
+        let fields: Vec<_> =
+            schema.fields().iter().filter(|field| !flagged || field.name() != DELETED).cloned().collect();
         let incoming = with_lake_columns(&storable_schema(&Schema::new(fields)), identity.key.is_empty());
         let united = unite(&base, &incoming).map_err(|refused| refused.on(&work.table.name))?;
-        if mode != WriteMode::Append && !identity.key.is_empty() && !identity.key.iter().any(|key| declares(schema, key)) {
+        if mode != WriteMode::Append
+            && !identity.key.is_empty()
+            && !identity.key.iter().any(|key| declares(schema, key))
+        {
             return Err(Error::Evolution {
                 table: work.table.name.clone(),
                 column: identity.key.join(", "),
@@ -129,9 +142,7 @@ impl Writing {
             Some(id) => Some(work.lake.catalog().source_by_id(id).await?.name.to_string()),
             None => None,
         };
-        if work.kind == Kind::Ingest {
-            work.lake.catalog().discard_quarantine(work.app.as_str(), work.sequence).await?;
-        }
+        work.lake.catalog().discard_quarantine(work.app.as_str(), work.quarantine_sequence()).await?;
         let keyless_append = mode == WriteMode::Append && identity.key.is_empty();
         let stamp = Stamp {
             run: work.run.to_string(),
@@ -151,7 +162,7 @@ impl Writing {
             missing,
             owned,
             properties,
-            keeps_flags,
+            flagged,
             declared: schema.fields().iter().map(|field| field.name().clone()).collect(),
             schema: united,
             identity,
@@ -181,12 +192,13 @@ impl Writing {
                 instead: "name it in the schema that the writing begins with".to_owned(),
             });
         }
-        let deleted = if self.keeps_flags { None } else { deleted_rows(batch) };
+        let deleted = self.flagged.then(|| deleted_rows(batch)).flatten();
         let rows = conform(batch, &self.schema).map_err(|refused: Refused| refused.on(&self.work.table.name))?;
         let given = |name: &str| batch.column_by_name(name).is_some();
         let hashes = self.identity.hashes(&rows, given(columns::HASH))?;
         let stamped = self.stamp.fill(&rows, given, &hashes, self.stage.rows())?;
-        let is_deleted = |row: usize| deleted.as_ref().is_some_and(|deleted| deleted.is_valid(row) && deleted.value(row));
+        let is_deleted =
+            |row: usize| deleted.as_ref().is_some_and(|deleted| deleted.is_valid(row) && deleted.value(row));
         if self.mode != WriteMode::Append {
             let mut next = self.stage.rows();
             let places: Vec<u64> = (0..rows.num_rows())
@@ -213,7 +225,7 @@ impl Writing {
         let ordinal = i64::try_from(self.quarantined).unwrap_or(i64::MAX);
         self.quarantined += 1;
         let app_id = self.work.app.as_str().to_owned();
-        self.waiting.push(NewQuarantined { app_id, sequence: self.work.sequence, ordinal, ..row });
+        self.waiting.push(NewQuarantined { app_id, sequence: self.work.quarantine_sequence(), ordinal, ..row });
         if self.waiting.len() >= QUARANTINE_ROWS { self.flush_quarantine().await } else { Ok(()) }
     }
 
@@ -297,7 +309,7 @@ fn deleted_rows(batch: &RecordBatch) -> Option<BooleanArray> {
 
 /// Rows that were set aside belong to the unit; the next one sets them aside again.
 async fn forget_quarantine(work: &Work) {
-    if let Err(error) = work.lake.catalog().discard_quarantine(work.app.as_str(), work.sequence).await {
+    if let Err(error) = work.lake.catalog().discard_quarantine(work.app.as_str(), work.quarantine_sequence()).await {
         tracing::warn!(table = %work.table.name, "quarantined rows of a unit that was given up stay listed: {error}");
     }
 }
@@ -356,11 +368,7 @@ impl Ending {
             delete_files(&*self.table_store, std::mem::take(merge.created)).await;
             return Ok(Committed { version: work.base_version, sequence: work.previous.unwrap_or(0), counts });
         }
-        let merged = if self.mode == WriteMode::Append {
-            merge.append().await?
-        } else {
-            merge.apply(&found).await?
-        };
+        let merged = if self.mode == WriteMode::Append { merge.append().await? } else { merge.apply(&found).await? };
         check_rows(work, &merged.rows_after, &counts)?;
         let mut actions = Vec::with_capacity(merged.actions.len() + 1);
         if grown {
@@ -381,7 +389,8 @@ impl Ending {
 
 fn balanced(work: &Work, read: Option<u64>, pushed: u64, noted: Counts, found: &Differences) -> Result<Counts, Error> {
     let unbalanced = |detail: String| Error::Unbalanced { table: work.table.name.clone(), detail };
-    let read = read.ok_or_else(|| unbalanced(format!("{} rows were fanned out of {pushed} pushed", noted.fanned_out)))?;
+    let read =
+        read.ok_or_else(|| unbalanced(format!("{} rows were fanned out of {pushed} pushed", noted.fanned_out)))?;
     let counts = Counts {
         read,
         inserted: found.inserted,

@@ -17,10 +17,12 @@ async fn appended_rows_are_read_back_with_the_lakes_columns() {
     let house = House::new();
     let lake = house.lake("a").await;
     let table = keyless(&lake).await;
-    let done = write(&lake, table.id, WriteMode::Append, &[rows(&[(1, "a"), (2, "b"), (2, "b")])], at(1)).await.unwrap();
+    let done =
+        write(&lake, table.id, WriteMode::Append, &[rows(&[(1, "a"), (2, "b"), (2, "b")])], at(1)).await.unwrap();
     assert_eq!((done.version, done.sequence, done.counts.inserted), (1, 1, 3));
     assert_eq!(content(&lake, table.id, None).await, pairs(&[(1, "a"), (2, "b"), (2, "b")]));
-    let query = "SELECT count(DISTINCT __hash), count(DISTINCT __occurrence), count(__run), count(__ingested_at) FROM t";
+    let query =
+        "SELECT count(DISTINCT __hash), count(DISTINCT __occurrence), count(__run), count(__ingested_at) FROM t";
     let batch = &sql(&lake, table.id, None, query).await[0];
     let values: Vec<i64> = batch.columns().iter().map(|c| c.as_primitive::<Int64Type>().value(0)).collect();
     assert_eq!(values, [2, 3, 3, 3]);
@@ -339,4 +341,38 @@ async fn counts_that_do_not_add_up_commit_nothing() {
     let error = writer.finish(at(1)).await.unwrap_err();
     assert!(matches!(error, Error::Unbalanced { .. }), "{error}");
     assert_eq!((lake.version(table.id).await.unwrap(), data_files(&house, &table)), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_row_that_a_sleeper_overwrote_is_corrected_from_the_commit() {
+    let house = House::new();
+    let lake = house.lake("a").await;
+    let table = keyless(&lake).await;
+    write(&lake, table.id, WriteMode::Append, &[rows(&[(1, "a")])], at(1)).await.unwrap();
+    let late = mavis_catalog::NewCursor {
+        app_id: app(table.id).as_str().to_owned(),
+        sequence: 1,
+        table: table.id,
+        from: None,
+        to: Some(cursor(99)),
+        run: RunId::new(),
+    };
+    lake.catalog().write_cursor(&late).await.unwrap();
+    let unit = lake.begin(table.id, app(table.id), RunId::new()).await.unwrap();
+    assert_eq!(unit.cursor(), Some(&cursor(1)));
+    unit.abandon().await;
+    let row = lake.catalog().cursor(app(table.id).as_str(), 1).await.unwrap().unwrap();
+    assert_eq!(row.to, Some(cursor(1)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn look_ups_and_scans_find_the_same_rows() {
+    let house = House::new();
+    let lake = house.lake("a").await;
+    let table = keyless(&lake).await;
+    write(&lake, table.id, WriteMode::Append, &[rows(&[(1, "a"), (2, "b"), (3, "b")])], at(1)).await.unwrap();
+    let session = lake.sessions().session(64 << 20);
+    session.register_table("t", lake.lookup_provider(table.id, None).await.unwrap()).unwrap();
+    let found = session.sql("SELECT id FROM t WHERE name = 'b'").await.unwrap().collect().await.unwrap();
+    assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
 }

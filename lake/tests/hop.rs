@@ -74,12 +74,18 @@ async fn a_hop_carries_the_last_change_of_each_key(#[case] change_feed: bool) {
     write(&lake, input.id, WriteMode::Snapshot, &[rows(&[(1, "a"), (2, "b"), (3, "c")])], whole()).await.unwrap();
     assert_eq!(carry(&lake, &input, &output, "r").await.0, "whole");
     assert_eq!(carry(&lake, &input, &output, "r").await.0, "nothing");
-    for batch in [rows(&[(1, "a"), (2, "B"), (4, "d")]), rows(&[(1, "a"), (2, "BB"), (4, "d")]), rows(&[(1, "a"), (2, "BB")])] {
+    for batch in
+        [rows(&[(1, "a"), (2, "B"), (4, "d")]), rows(&[(1, "a"), (2, "BB"), (4, "d")]), rows(&[(1, "a"), (2, "BB")])]
+    {
         write(&lake, input.id, WriteMode::Snapshot, &[batch], whole()).await.unwrap();
     }
     let (kind, counts) = carry(&lake, &input, &output, "r").await;
     assert_eq!(kind, "changes");
-    assert_eq!((counts.updated, counts.inserted, counts.deleted), (1, 0, 1), "4 came and went, 3 went, 2 changed twice");
+    assert_eq!(
+        (counts.updated, counts.inserted, counts.deleted),
+        (1, 0, 1),
+        "4 came and went, 3 went, 2 changed twice"
+    );
     assert_eq!(content(&lake, output.id, None).await, content(&lake, input.id, None).await);
     assert_eq!(carry(&lake, &input, &output, "r").await.0, "nothing");
 }
@@ -211,4 +217,35 @@ async fn the_versions_of_a_hop_are_those_of_its_input() {
     let mut writer = hop.write(with_deleted(), None).await.unwrap();
     writer.push(&batches[0]).await.unwrap();
     assert_eq!(writer.finish(End::default()).await.unwrap().sequence, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_table_with_tombstones_the_flag_is_data_and_hops_see_it() {
+    let house = House::new();
+    let lake = house.lake("a").await;
+    let mut history = spec("history", &[], false);
+    history.schema = with_deleted();
+    let input = lake.ensure(&history).await.unwrap();
+    let output = lake.ensure(&spec("current", &["id"], true)).await.unwrap();
+    let versions = |rows: &[(i64, &str, bool)]| {
+        RecordBatch::try_new(
+            with_deleted(),
+            vec![
+                Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0))),
+                Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.1))),
+                Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.2)))),
+            ],
+        )
+        .unwrap()
+    };
+    write(&lake, input.id, WriteMode::Append, &[versions(&[(1, "a", false), (2, "b", false)])], at(1)).await.unwrap();
+    carry(&lake, &input, &output, "r").await;
+    write(&lake, input.id, WriteMode::Append, &[versions(&[(2, "b", true), (3, "c", false)])], at(2)).await.unwrap();
+    assert_eq!(number(&lake, input.id, "SELECT count(*) FROM t WHERE __deleted").await, 1);
+    let (kind, counts) = carry(&lake, &input, &output, "r").await;
+    assert_eq!((kind, counts.deleted, counts.inserted), ("changes", 1, 1));
+    assert_eq!(content(&lake, output.id, None).await, pairs(&[(1, "a"), (3, "c")]));
+    let plain = lake.ensure(&spec("plain", &[], false)).await.unwrap();
+    let refused = write(&lake, plain.id, WriteMode::Append, &[versions(&[(1, "a", true)])], at(1)).await;
+    assert!(refused.is_err(), "an append that deletes is no append");
 }

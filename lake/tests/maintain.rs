@@ -32,7 +32,9 @@ async fn optimize_puts_files_together_sorted_and_keeps_rows_and_transactions() {
     let unsorted = sql(&lake, table.id, None, "SELECT id FROM t").await;
     let ids: Vec<i64> = unsorted
         .iter()
-        .flat_map(|batch| arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(batch.column(0)).values().to_vec())
+        .flat_map(|batch| {
+            arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(batch.column(0)).values().to_vec()
+        })
         .collect();
     assert_eq!(ids, [1, 2, 3, 4]);
     let unit = lake.begin(table.id, app(table.id), RunId::new()).await.unwrap();

@@ -6,7 +6,8 @@ mod support;
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray},
+    array::{Array, AsArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray},
+    buffer::OffsetBuffer,
     datatypes::{DataType, Field, Schema},
 };
 use datafusion::prelude::SessionContext;
@@ -73,7 +74,8 @@ async fn an_upsert_replaces_by_key_and_leaves_the_others() {
     let lake = house.lake("a").await;
     let table = keyed(&lake).await;
     write(&lake, table.id, WriteMode::Upsert, &[rows(&[(1, "a"), (2, "b")])], at(1)).await.unwrap();
-    let done = write(&lake, table.id, WriteMode::Upsert, &[rows(&[(2, "B"), (3, "c"), (1, "a")])], at(2)).await.unwrap();
+    let done =
+        write(&lake, table.id, WriteMode::Upsert, &[rows(&[(2, "B"), (3, "c"), (1, "a")])], at(2)).await.unwrap();
     assert_eq!(counts(done.counts), [3, 1, 1, 1, 0, 0]);
     assert_eq!(content(&lake, table.id, None).await, pairs(&[(1, "a"), (2, "B"), (3, "c")]));
     // Read again from the same place: nothing changes, the transaction moves with the cursor.
@@ -108,7 +110,7 @@ async fn rows_whose_key_is_null_are_kept_each() {
     let ids = Int64Array::from(vec![None, None, Some(1), None]);
     let names = StringArray::from(vec!["a", "b", "c", "a"]);
     let batch = RecordBatch::try_new(schema(), vec![Arc::new(ids), Arc::new(names)]).unwrap();
-    let done = write(&lake, table.id, WriteMode::Snapshot, &[batch.clone()], whole()).await.unwrap();
+    let done = write(&lake, table.id, WriteMode::Snapshot, std::slice::from_ref(&batch), whole()).await.unwrap();
     assert_eq!(counts(done.counts), [4, 4, 0, 0, 0, 0]);
     let again = write(&lake, table.id, WriteMode::Snapshot, &[batch], whole()).await.unwrap();
     assert_eq!(counts(again.counts), [4, 0, 0, 4, 0, 0]);
@@ -120,19 +122,23 @@ async fn a_merge_of_more_keys_than_fit_in_memory_spills_and_is_the_same() {
     house.tuning.keys_in_memory = 50;
     let (lake, _) = house.faulty("a").await;
     let table = keyed(&lake).await;
-    let rows_of = |from: i64, to: i64, name: &str| {
-        rows(&(from..to).map(|id| (id, name)).collect::<Vec<_>>())
-    };
+    let rows_of = |from: i64, to: i64, name: &str| rows(&(from..to).map(|id| (id, name)).collect::<Vec<_>>());
     write(&lake, table.id, WriteMode::Snapshot, &[rows_of(0, 1000, "a")], whole()).await.unwrap();
     let second = [rows_of(100, 600, "a"), rows_of(600, 1100, "b")];
     let done = write(&lake, table.id, WriteMode::Snapshot, &second, whole()).await.unwrap();
     assert_eq!(counts(done.counts), [1000, 100, 400, 500, 0, 100]);
     assert_eq!(number(&lake, table.id, "SELECT count(DISTINCT id) FROM t").await, 1000);
     assert_eq!(number(&lake, table.id, "SELECT sum(id) FROM t").await, (100..1100).sum::<i64>());
-    assert_eq!(std::fs::read_dir(house.path().join("spill")).unwrap().filter(|e| {
-        let name = e.as_ref().unwrap().file_name().into_string().unwrap();
-        name.starts_with("keys-") || name.starts_with("rows-")
-    }).count(), 0);
+    assert_eq!(
+        std::fs::read_dir(house.path().join("spill"))
+            .unwrap()
+            .filter(|e| {
+                let name = e.as_ref().unwrap().file_name().into_string().unwrap();
+                name.starts_with("keys-") || name.starts_with("rows-")
+            })
+            .count(),
+        0
+    );
 }
 
 async fn feed(house: &House, location: &str, from: u64, text: &str) -> Vec<(String, i64, String)> {
@@ -235,11 +241,16 @@ async fn a_column_that_widens_keeps_every_value_and_the_old_files_are_rewritten(
     let house = House::new();
     let lake = house.lake("a").await;
     let mut wanted = spec("widening", &["id"], true);
-    wanted.schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("n", DataType::Int32, true)]));
+    wanted.schema =
+        Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("n", DataType::Int32, true)]));
     let table = lake.ensure(&wanted).await.unwrap();
-    let small = batch(vec![("id", Arc::new(Int64Array::from(vec![1, 2]))), ("n", Arc::new(Int32Array::from(vec![7, 8])))]);
+    let small =
+        batch(vec![("id", Arc::new(Int64Array::from(vec![1, 2]))), ("n", Arc::new(Int32Array::from(vec![7, 8])))]);
     write(&lake, table.id, WriteMode::Upsert, &[small], at(1)).await.unwrap();
-    let big = batch(vec![("id", Arc::new(Int64Array::from(vec![1, 3]))), ("n", Arc::new(Int64Array::from(vec![7, 1 << 40])))]);
+    let big = batch(vec![
+        ("id", Arc::new(Int64Array::from(vec![1, 3]))),
+        ("n", Arc::new(Int64Array::from(vec![7, 1 << 40]))),
+    ]);
     let done = write(&lake, table.id, WriteMode::Upsert, &[big], at(2)).await.unwrap();
     assert_eq!(counts(done.counts), [2, 1, 0, 1, 0, 0], "a wider type alone is no change");
     assert_eq!(number(&lake, table.id, "SELECT sum(n) FROM t").await, 15 + (1 << 40));
@@ -258,7 +269,8 @@ async fn a_change_that_loses_values_is_refused_and_says_what_to_do(#[case] mode:
     wanted.schema =
         Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("n", DataType::Boolean, true)]));
     let table = lake.ensure(&wanted).await.unwrap();
-    let other = batch(vec![("id", Arc::new(Int64Array::from(vec![1]))), ("n", Arc::new(Float64Array::from(vec![0.5])))]);
+    let other =
+        batch(vec![("id", Arc::new(Int64Array::from(vec![1]))), ("n", Arc::new(Float64Array::from(vec![0.5])))]);
     let error = write(&lake, table.id, mode, &[other], whole()).await.unwrap_err();
     let Error::Evolution { column, instead, .. } = &error else { panic!("{error}") };
     assert_eq!(column, "n");
@@ -274,11 +286,43 @@ async fn ensuring_a_table_again_adds_its_new_columns_and_changes_nothing_else() 
     assert_eq!(keyed(&lake).await.id, table.id);
     assert_eq!(lake.version(table.id).await.unwrap(), 0);
     let mut wider = spec("keyed", &["id"], true);
-    wider.schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("more", DataType::Date32, true)]));
+    wider.schema = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("more", DataType::Date32, true),
+    ]));
     lake.ensure(&wider).await.unwrap();
     assert_eq!(lake.version(table.id).await.unwrap(), 1);
     let names: Vec<_> = lake.schema(table.id).await.unwrap().fields().iter().map(|f| f.name().clone()).collect();
     assert_eq!(names[..3], ["id", "name", "more"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fields_that_grow_inside_lists_of_structs_are_null_in_older_rows() {
+    let house = House::new();
+    let lake = house.lake("a").await;
+    let names = |fields: &[&str]| -> Arc<dyn Array> {
+        let columns = fields.iter().map(|field| {
+            let array: Arc<dyn Array> = Arc::new(StringArray::from(vec![format!("{field} 1"), format!("{field} 2")]));
+            (Arc::new(Field::new(*field, DataType::Utf8, true)), array)
+        });
+        let items = StructArray::from(columns.collect::<Vec<_>>());
+        let item = Arc::new(Field::new("item", items.data_type().clone(), true));
+        Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([1, 1]), Arc::new(items), None))
+    };
+    let people = |first: i64, fields: &[&str]| {
+        batch(vec![("id", Arc::new(Int64Array::from(vec![first, first + 1]))), ("name", names(fields))])
+    };
+    let mut wanted = spec("people", &["id"], true);
+    wanted.schema = people(0, &["family"]).schema();
+    let table = lake.ensure(&wanted).await.unwrap();
+    write(&lake, table.id, WriteMode::Upsert, &[people(0, &["family"])], at(1)).await.unwrap();
+    write(&lake, table.id, WriteMode::Append, &[people(2, &["given", "family"])], at(2)).await.unwrap();
+    write(&lake, table.id, WriteMode::Upsert, &[people(3, &["family", "use"])], at(3)).await.unwrap();
+    assert_eq!(number(&lake, table.id, "SELECT count(name[1]['family']) FROM t").await, 5);
+    assert_eq!(number(&lake, table.id, "SELECT count(name[1]['given']) FROM t").await, 1);
+    assert_eq!(number(&lake, table.id, "SELECT count(name[1]['use']) FROM t").await, 2);
+    let query = "SELECT count(*) FROM t WHERE name[1]['given'] IS NULL AND name[1]['family'] = 'family 1'";
+    assert_eq!(number(&lake, table.id, query).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

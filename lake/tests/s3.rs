@@ -27,7 +27,8 @@ fn endpoint() -> Option<Url> {
 async fn make_bucket(endpoint: &Url, bucket: &str) {
     let host = format!("{}:{}", endpoint.host_str().unwrap(), endpoint.port_or_known_default().unwrap());
     let mut stream = tokio::net::TcpStream::connect(&host).await.unwrap();
-    let credential = "AWS4-HMAC-SHA256 Credential=test/20200101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+    let credential =
+        "AWS4-HMAC-SHA256 Credential=test/20200101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
     let request = format!(
         "PUT /{bucket} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {credential}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     );

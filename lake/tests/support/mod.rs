@@ -115,7 +115,12 @@ impl fmt::Display for Faulty {
 
 #[async_trait]
 impl ObjectStore for Faulty {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> object_store::Result<PutResult> {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        opts: PutOptions,
+    ) -> object_store::Result<PutResult> {
         match self.faults.next(location)? {
             None => self.inner.put_opts(location, payload, opts).await,
             Some(true) => {
@@ -352,7 +357,8 @@ pub async fn content(lake: &Lake, table: TableId, version: Option<i64>) -> Vec<(
         .iter()
         .flat_map(|batch| {
             let ids = batch.column(0).as_primitive::<Int64Type>().values().to_vec();
-            let names: Vec<_> = batch.column(1).as_string::<i32>().iter().map(|n| n.unwrap_or("-").to_owned()).collect();
+            let names: Vec<_> =
+                batch.column(1).as_string::<i32>().iter().map(|n| n.unwrap_or("-").to_owned()).collect();
             ids.into_iter().zip(names)
         })
         .collect()
