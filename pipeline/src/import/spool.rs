@@ -18,6 +18,10 @@ pub(crate) struct Spooled {
     pub(crate) bytes: u64,
     /// SHA-256 of the content, hexadecimal; the name of the file on disk.
     pub(crate) digest: String,
+    /// When this content first came under this name, in microseconds of the Unix epoch: of two files that hold the same
+    /// resource, the one that came later counts.
+    #[serde(default)]
+    pub(crate) taken_at: i64,
 }
 
 /// The folder of one source's uploads: `blobs/<digest>`, `names/<digest of the name>.json`, `sets/<run>.json`.
@@ -84,14 +88,19 @@ impl Spool {
                 return Err(failed("taking a file in", &error));
             }
         };
-        let file = Spooled { name: name.to_owned(), bytes, digest };
-        tokio::fs::rename(&part, self.path(&file)).await.map_err(|error| failed("storing a file", &error))?;
         let entry = self.folder("names").await?.join(format!("{}.json", hex_digest(name.as_bytes())));
+        let known = tokio::fs::read(&entry).await.ok().and_then(|text| serde_json::from_slice::<Spooled>(&text).ok());
+        let taken_at = match known {
+            Some(known) if known.digest == digest => known.taken_at,
+            _ => chrono::Utc::now().timestamp_micros(),
+        };
+        let file = Spooled { name: name.to_owned(), bytes, digest, taken_at };
+        tokio::fs::rename(&part, self.path(&file)).await.map_err(|error| failed("storing a file", &error))?;
         write_whole(&entry, &file).await?;
         Ok(bytes)
     }
 
-    /// The files that are complete, by name.
+    /// The files that are complete, in the order in which they came.
     pub(crate) async fn files(&self) -> Result<Vec<Spooled>, Error> {
         let mut files = Vec::new();
         let listing = |error: std::io::Error| failed("listing files", &error);
@@ -106,7 +115,7 @@ impl Spool {
                 }
             }
         }
-        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files.sort_by(|a, b| (a.taken_at, &a.name).cmp(&(b.taken_at, &b.name)));
         Ok(files)
     }
 
@@ -147,6 +156,20 @@ mod tests {
 
     fn content(parts: &[&'static str]) -> BoxStream<'static, std::io::Result<Bytes>> {
         stream::iter(parts.iter().map(|part| Ok(Bytes::from_static(part.as_bytes()))).collect::<Vec<_>>()).boxed()
+    }
+
+    #[tokio::test]
+    async fn files_are_listed_in_the_order_in_which_their_content_came() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::of(folder.path(), &SourceName::new("s").unwrap());
+        let names = async || spool.files().await.unwrap().into_iter().map(|file| file.name).collect::<Vec<_>>();
+        for (name, text) in [("z", "1"), ("a", "2"), ("z", "1")] {
+            spool.take(name, content(&[text])).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        assert_eq!(names().await, ["z", "a"], "the same content again is no news");
+        spool.take("z", content(&["3"])).await.unwrap();
+        assert_eq!(names().await, ["a", "z"]);
     }
 
     #[tokio::test]
