@@ -5,5 +5,7 @@ mod boot;
 mod command_line;
 mod demo;
 mod harness;
+mod http_lists;
+mod http_sql;
 mod runs;
 mod security;
