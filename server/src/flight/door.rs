@@ -1,6 +1,6 @@
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
-    PollInfo, PutResult, Result as Outcome, SchemaResult, Ticket,
+    PollInfo, Result as Outcome, SchemaResult, Ticket,
     flight_descriptor::DescriptorType,
     flight_service_server::FlightService,
 };

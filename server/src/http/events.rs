@@ -43,9 +43,9 @@ pub(super) async fn watch(
     let (_, run) = find(&app, &principal, &id).await?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<i64>().ok());
     let mut events = app.pipeline.watch(run.id).await?;
-    let stopping = app.readiness.stopping();
     let stream = async_stream::stream! {
         let mut newest = seen.unwrap_or(0);
+        let stopping = app.readiness.stopping();
         tokio::pin!(stopping);
         loop {
             // A server that stops ends the stream without `end`: the client comes back and goes on.
