@@ -122,7 +122,8 @@ fn tables(sql: &str) -> String {
     let (mut in_from, mut expects) = (false, false);
     while let Some(token) = tokens.next() {
         match token {
-            Token::Word(word) if expects && word.quote_style.is_none() && word.value.eq_ignore_ascii_case("lateral") => {}
+            Token::Word(word)
+                if expects && word.quote_style.is_none() && word.value.eq_ignore_ascii_case("lateral") => {}
             Token::Word(word) if expects => {
                 let mut name = word.value;
                 while tokens.peek() == Some(&Token::Period) {
@@ -164,7 +165,10 @@ mod tests {
     #[rstest]
     #[case("SELECT 1", "")]
     #[case("SELECT a, b FROM patient WHERE name = 'FROM secret'", "patient")]
-    #[case("select * from raw.a.b x, fhir.r4.\"Odd\" join c on x.id = c.id where d in (select e from f)", "raw.a.b, fhir.r4.Odd, c, f")]
+    #[case(
+        "select * from raw.a.b x, fhir.r4.\"Odd\" join c on x.id = c.id where d in (select e from f)",
+        "raw.a.b, fhir.r4.Odd, c, f"
+    )]
     #[case("SELECT * FROM t VERSION AS OF 3", "t")]
     #[case("DROP TABLE raw.a.b", "raw.a.b")]
     #[case("SELECT * FROM unnest(x) -- FROM comment", "")]

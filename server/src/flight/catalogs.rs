@@ -16,8 +16,15 @@ pub(super) async fn get(
     principal: &Principal,
     query: CommandGetCatalogs,
 ) -> Result<Response<<Commands as FlightService>::DoGetStream>, Status> {
-    let mut catalogs: Vec<String> =
-        commands.app.engine.list_schemas(principal, None, None).await.map_err(status)?.into_iter().map(|(c, _)| c).collect();
+    let mut catalogs: Vec<String> = commands
+        .app
+        .engine
+        .list_schemas(principal, None, None)
+        .await
+        .map_err(status)?
+        .into_iter()
+        .map(|(c, _)| c)
+        .collect();
     catalogs.sort();
     catalogs.dedup();
     let mut builder = query.into_builder();

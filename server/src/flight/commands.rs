@@ -18,7 +18,8 @@ use mavis_types::Principal;
 use tonic::{Request, Response, Status};
 
 use super::{
-    catalogs, handle::Handles, keys, prepared, running::Running, schemas, sql_info, statement, table_types, tables, types,
+    catalogs, handle::Handles, keys, prepared, running::Running, schemas, sql_info, statement, table_types, tables,
+    types,
 };
 use crate::{App, auth::Denied};
 
@@ -54,7 +55,11 @@ type Gets = Result<Response<Rows>, Status>;
 impl FlightSqlService for Commands {
     type FlightService = Commands;
 
-    async fn get_flight_info_statement(&self, query: CommandStatementQuery, request: Request<FlightDescriptor>) -> Infos {
+    async fn get_flight_info_statement(
+        &self,
+        query: CommandStatementQuery,
+        request: Request<FlightDescriptor>,
+    ) -> Infos {
         if query.transaction_id.is_some_and(|id| !id.is_empty()) {
             return Err(Status::invalid_argument(NO_TRANSACTIONS));
         }
@@ -129,7 +134,11 @@ impl FlightSqlService for Commands {
         tables::get(self, &principal(&request)?, query).await
     }
 
-    async fn get_flight_info_table_types(&self, query: CommandGetTableTypes, request: Request<FlightDescriptor>) -> Infos {
+    async fn get_flight_info_table_types(
+        &self,
+        query: CommandGetTableTypes,
+        request: Request<FlightDescriptor>,
+    ) -> Infos {
         table_types::info(&query, request.into_inner())
     }
 
@@ -157,7 +166,11 @@ impl FlightSqlService for Commands {
         types::get(query)
     }
 
-    async fn get_flight_info_primary_keys(&self, query: CommandGetPrimaryKeys, request: Request<FlightDescriptor>) -> Infos {
+    async fn get_flight_info_primary_keys(
+        &self,
+        query: CommandGetPrimaryKeys,
+        request: Request<FlightDescriptor>,
+    ) -> Infos {
         keys::primary_info(&query, request.into_inner())
     }
 
@@ -209,7 +222,11 @@ impl FlightSqlService for Commands {
         self.cancel_query(&request, &query.info)
     }
 
-    async fn get_flight_info_substrait_plan(&self, _: CommandStatementSubstraitPlan, _: Request<FlightDescriptor>) -> Infos {
+    async fn get_flight_info_substrait_plan(
+        &self,
+        _: CommandStatementSubstraitPlan,
+        _: Request<FlightDescriptor>,
+    ) -> Infos {
         Err(Status::unimplemented(NO_SUBSTRAIT))
     }
 
@@ -273,7 +290,11 @@ impl FlightSqlService for Commands {
         Err(Status::unimplemented(NO_TRANSACTIONS))
     }
 
-    async fn do_action_end_transaction(&self, _: ActionEndTransactionRequest, _: Request<Action>) -> Result<(), Status> {
+    async fn do_action_end_transaction(
+        &self,
+        _: ActionEndTransactionRequest,
+        _: Request<Action>,
+    ) -> Result<(), Status> {
         Err(Status::unimplemented(NO_TRANSACTIONS))
     }
 
@@ -293,7 +314,10 @@ impl FlightSqlService for Commands {
         &self,
         request: Request<Action>,
     ) -> Result<Response<<Self as FlightService>::DoActionStream>, Status> {
-        Err(Status::unimplemented(format!("there is no action `{}`: ListActions tells which there are", request.get_ref().r#type)))
+        Err(Status::unimplemented(format!(
+            "there is no action `{}`: ListActions tells which there are",
+            request.get_ref().r#type
+        )))
     }
 
     async fn get_flight_info_fallback(&self, command: Command, _: Request<FlightDescriptor>) -> Infos {

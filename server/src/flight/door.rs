@@ -1,7 +1,6 @@
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
-    PollInfo, Result as Outcome, SchemaResult, Ticket,
-    flight_descriptor::DescriptorType,
+    PollInfo, PutResult, Result as Outcome, SchemaResult, Ticket, flight_descriptor::DescriptorType,
     flight_service_server::FlightService,
 };
 use futures::{StreamExt, stream, stream::BoxStream};
@@ -39,8 +38,8 @@ const ACTIONS: [(&str, &str); 9] = [
 impl FlightService for FlightDoor {
     type HandshakeStream = BoxStream<'static, Result<HandshakeResponse, Status>>;
     type ListFlightsStream = BoxStream<'static, Result<FlightInfo, Status>>;
-    type DoGetStream = <Commands as FlightService>::DoGetStream;
-    type DoPutStream = <Commands as FlightService>::DoPutStream;
+    type DoGetStream = BoxStream<'static, Result<FlightData, Status>>;
+    type DoPutStream = BoxStream<'static, Result<PutResult, Status>>;
     type DoActionStream = BoxStream<'static, Result<Outcome, Status>>;
     type ListActionsStream = BoxStream<'static, Result<ActionType, Status>>;
     type DoExchangeStream = BoxStream<'static, Result<FlightData, Status>>;
@@ -64,7 +63,12 @@ impl FlightService for FlightDoor {
     /// A query is complete as soon as it is planned: its rows are made while they are fetched.
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
         let info = self.get_flight_info(request).await?.into_inner();
-        Ok(Response::new(PollInfo { info: Some(info), flight_descriptor: None, progress: Some(1.0), expiration_time: None }))
+        Ok(Response::new(PollInfo {
+            info: Some(info),
+            flight_descriptor: None,
+            progress: Some(1.0),
+            expiration_time: None,
+        }))
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
@@ -93,12 +97,15 @@ impl FlightService for FlightDoor {
     }
 
     async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
-        let actions = ACTIONS.map(|(name, does)| Ok(ActionType { r#type: name.to_owned(), description: does.to_owned() }));
+        let actions =
+            ACTIONS.map(|(name, does)| Ok(ActionType { r#type: name.to_owned(), description: does.to_owned() }));
         Ok(Response::new(stream::iter(actions).boxed()))
     }
 
     async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoExchangeStream>, Status> {
-        Err(Status::unimplemented("DoExchange is not offered: send a statement with GetFlightInfo and fetch with DoGet"))
+        Err(Status::unimplemented(
+            "DoExchange is not offered: send a statement with GetFlightInfo and fetch with DoGet",
+        ))
     }
 }
 

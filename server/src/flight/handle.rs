@@ -66,7 +66,8 @@ impl Handles {
     /// # Errors
     /// INVALID_ARGUMENT for bytes that no server with this key made.
     pub(super) fn read(&self, bytes: &[u8]) -> Result<Handle, Status> {
-        let foreign = || Status::invalid_argument("the ticket or statement handle was not made by this server: ask again");
+        let foreign =
+            || Status::invalid_argument("the ticket or statement handle was not made by this server: ask again");
         let (signature, content) = bytes.split_at_checked(SIGNATURE).ok_or_else(foreign)?;
         self.signature(content)?.verify_slice(signature).map_err(|_| foreign())?;
         Handle::decode(content).map_err(|_| foreign())

@@ -5,7 +5,10 @@ use futures::{StreamExt, stream, stream::BoxStream};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataValue};
 
-use crate::{App, auth::{Denied, Door}};
+use crate::{
+    App,
+    auth::{Denied, Door},
+};
 
 /// Turns a user name and a password, the password being a token, into the bearer token that the client then sends. Any
 /// user name will do. The two come in an `authorization: Basic` header, or in the first message (older clients).

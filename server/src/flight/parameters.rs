@@ -20,7 +20,9 @@ pub(super) async fn collect(values: PeekableFlightDataStream) -> Result<Bytes, S
     while let Some(batch) = batches.try_next().await.map_err(|_| unreadable())? {
         rows += batch.num_rows();
         if rows > MAX_ROWS {
-            return Err(Status::invalid_argument(format!("more than {MAX_ROWS} rows of parameters: bind fewer at once")));
+            return Err(Status::invalid_argument(format!(
+                "more than {MAX_ROWS} rows of parameters: bind fewer at once"
+            )));
         }
         let schema = batch.schema();
         let mut open = match writer.take() {

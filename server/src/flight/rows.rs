@@ -2,9 +2,7 @@
 
 use arrow::{array::RecordBatch, datatypes::Schema, error::ArrowError};
 use arrow_flight::{
-    FlightDescriptor, FlightEndpoint, FlightInfo, Ticket,
-    encode::FlightDataEncoderBuilder,
-    error::FlightError,
+    FlightDescriptor, FlightEndpoint, FlightInfo, Ticket, encode::FlightDataEncoderBuilder, error::FlightError,
     sql::ProstMessageExt,
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};

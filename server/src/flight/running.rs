@@ -3,7 +3,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use arrow_flight::{CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo, sql::ActionCancelQueryResult};
+use arrow_flight::{
+    CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo, sql::ActionCancelQueryResult,
+};
 use bytes::Bytes;
 use mavis_types::TokenId;
 use prost::Message;
@@ -86,7 +88,11 @@ impl Commands {
     }
 
     /// The action `CancelQuery`, which older clients send.
-    pub(super) fn cancel_query<T>(&self, request: &Request<T>, info: &Bytes) -> Result<ActionCancelQueryResult, Status> {
+    pub(super) fn cancel_query<T>(
+        &self,
+        request: &Request<T>,
+        info: &Bytes,
+    ) -> Result<ActionCancelQueryResult, Status> {
         let info = FlightInfo::decode(info.clone()).map_err(|_| unreadable())?;
         let result = if self.cancel(request, &info)? { CANCELLED } else { NOT_CANCELLABLE };
         Ok(ActionCancelQueryResult { result })

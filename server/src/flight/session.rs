@@ -90,9 +90,8 @@ pub(super) fn set(body: &Bytes) -> Result<Bytes, Status> {
 }
 
 pub(super) fn get() -> Bytes {
-    let options = OPTIONS.map(|(name, value)| {
-        (name.to_owned(), OptionValue { value: Some(Value::Text(value.to_owned())) })
-    });
+    let options =
+        OPTIONS.map(|(name, value)| (name.to_owned(), OptionValue { value: Some(Value::Text(value.to_owned())) }));
     Options { options: options.into() }.encode_to_vec().into()
 }
 

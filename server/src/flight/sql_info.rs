@@ -17,22 +17,101 @@ use super::{commands::Commands, rows};
 
 /// Sorted lists of words, as JDBC asks for them: functions by family, and keywords beyond SQL:2003.
 const NUMERIC: &[&str] = &[
-    "abs", "acos", "asin", "atan", "atan2", "cbrt", "ceil", "cos", "cosh", "cot", "degrees", "exp", "factorial", "floor",
-    "gcd", "isnan", "iszero", "lcm", "ln", "log", "log10", "log2", "nanvl", "pi", "power", "radians", "random", "round",
-    "signum", "sin", "sinh", "sqrt", "tan", "tanh", "trunc",
+    "abs",
+    "acos",
+    "asin",
+    "atan",
+    "atan2",
+    "cbrt",
+    "ceil",
+    "cos",
+    "cosh",
+    "cot",
+    "degrees",
+    "exp",
+    "factorial",
+    "floor",
+    "gcd",
+    "isnan",
+    "iszero",
+    "lcm",
+    "ln",
+    "log",
+    "log10",
+    "log2",
+    "nanvl",
+    "pi",
+    "power",
+    "radians",
+    "random",
+    "round",
+    "signum",
+    "sin",
+    "sinh",
+    "sqrt",
+    "tan",
+    "tanh",
+    "trunc",
 ];
 const STRING: &[&str] = &[
-    "ascii", "bit_length", "btrim", "character_length", "chr", "concat", "concat_ws", "contains", "ends_with", "initcap",
-    "left", "levenshtein", "lower", "lpad", "ltrim", "md5", "octet_length", "overlay", "regexp_like", "regexp_match",
-    "regexp_replace", "repeat", "replace", "reverse", "right", "rpad", "rtrim", "sha256", "split_part", "starts_with",
-    "strpos", "substr", "substr_index", "to_hex", "translate", "trim", "upper", "uuid",
+    "ascii",
+    "bit_length",
+    "btrim",
+    "character_length",
+    "chr",
+    "concat",
+    "concat_ws",
+    "contains",
+    "ends_with",
+    "initcap",
+    "left",
+    "levenshtein",
+    "lower",
+    "lpad",
+    "ltrim",
+    "md5",
+    "octet_length",
+    "overlay",
+    "regexp_like",
+    "regexp_match",
+    "regexp_replace",
+    "repeat",
+    "replace",
+    "reverse",
+    "right",
+    "rpad",
+    "rtrim",
+    "sha256",
+    "split_part",
+    "starts_with",
+    "strpos",
+    "substr",
+    "substr_index",
+    "to_hex",
+    "translate",
+    "trim",
+    "upper",
+    "uuid",
 ];
-const SYSTEM: &[&str] = &["arrow_cast", "arrow_typeof", "coalesce", "greatest", "least", "nullif", "nvl", "nvl2", "version"];
+const SYSTEM: &[&str] =
+    &["arrow_cast", "arrow_typeof", "coalesce", "greatest", "least", "nullif", "nvl", "nvl2", "version"];
 const DATETIME: &[&str] = &[
-    "current_date", "current_time", "date_bin", "date_part", "date_trunc", "extract", "from_unixtime", "make_date", "now",
-    "to_char", "to_date", "to_timestamp", "to_unixtime",
+    "current_date",
+    "current_time",
+    "date_bin",
+    "date_part",
+    "date_trunc",
+    "extract",
+    "from_unixtime",
+    "make_date",
+    "now",
+    "to_char",
+    "to_date",
+    "to_timestamp",
+    "to_unixtime",
 ];
-const KEYWORDS: &[&str] = &["DESCRIBE", "EXPLAIN", "ILIKE", "LIMIT", "OFFSET", "QUALIFY", "SHOW", "TIMESTAMP AS OF", "VERSION AS OF"];
+const KEYWORDS: &[&str] =
+    &["DESCRIBE", "EXPLAIN", "ILIKE", "LIMIT", "OFFSET", "QUALIFY", "SHOW", "TIMESTAMP AS OF", "VERSION AS OF"];
 
 pub(super) fn info(query: &CommandGetSqlInfo, descriptor: FlightDescriptor) -> Result<Response<FlightInfo>, Status> {
     rows::info(query, SqlInfoDataBuilder::schema(), descriptor)
@@ -117,7 +196,10 @@ fn data(timeout_ms: i32) -> Result<SqlInfoData, Status> {
         bits(&[SqlSupportedUnions::SqlUnion as i32, SqlSupportedUnions::SqlUnionAll as i32]),
     );
     b.append(I::SqlDefaultTransactionIsolation, SqlTransactionIsolationLevel::SqlTransactionNone as i32);
-    b.append(I::SqlSupportedTransactionsIsolationLevels, bits(&[SqlTransactionIsolationLevel::SqlTransactionNone as i32]));
+    b.append(
+        I::SqlSupportedTransactionsIsolationLevels,
+        bits(&[SqlTransactionIsolationLevel::SqlTransactionNone as i32]),
+    );
     let forward_only = SqlSupportedResultSetType::SqlResultSetTypeForwardOnly as i32;
     let read_only = SqlSupportedResultSetConcurrency::SqlResultSetConcurrencyReadOnly as i32;
     b.append(I::SqlSupportedResultSetTypes, bits(&[forward_only]));
@@ -200,8 +282,17 @@ const UNLIMITED: &[SqlInfo] = &[
 /// Which types can be cast to which.
 fn converts() -> std::collections::BTreeMap<i32, Vec<i32>> {
     use SqlSupportsConvert as C;
-    let numbers = [C::SqlConvertBigint, C::SqlConvertBit, C::SqlConvertDecimal, C::SqlConvertFloat, C::SqlConvertInteger,
-        C::SqlConvertNumeric, C::SqlConvertReal, C::SqlConvertSmallint, C::SqlConvertTinyint];
+    let numbers = [
+        C::SqlConvertBigint,
+        C::SqlConvertBit,
+        C::SqlConvertDecimal,
+        C::SqlConvertFloat,
+        C::SqlConvertInteger,
+        C::SqlConvertNumeric,
+        C::SqlConvertReal,
+        C::SqlConvertSmallint,
+        C::SqlConvertTinyint,
+    ];
     let texts = [C::SqlConvertChar, C::SqlConvertLongvarchar, C::SqlConvertVarchar];
     let times = [C::SqlConvertDate, C::SqlConvertTime, C::SqlConvertTimestamp];
     let binaries = [C::SqlConvertBinary, C::SqlConvertLongvarbinary, C::SqlConvertVarbinary];

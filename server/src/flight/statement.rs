@@ -6,7 +6,7 @@ use arrow_flight::{FlightDescriptor, FlightInfo, flight_service_server::FlightSe
 use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
-use mavis_sql::{Session, QueryStream};
+use mavis_sql::{QueryStream, Session};
 use mavis_types::Principal;
 use tonic::{Response, Status};
 use uuid::Uuid;

@@ -36,9 +36,8 @@ pub(super) async fn get(
             && (query.table_types.is_empty() || query.table_types.iter().any(|kind| kind == table.kind))
     });
     let mut builder = unfiltered(&query);
-    let mut listed = stream::iter(tables)
-        .map(|table| described(commands, principal, table, query.include_schema))
-        .buffered(AT_ONCE);
+    let mut listed =
+        stream::iter(tables).map(|table| described(commands, principal, table, query.include_schema)).buffered(AT_ONCE);
     while let Some((table, schema)) = listed.try_next().await? {
         // A table that went away in the meantime is not listed.
         let Some(schema) = schema else { continue };

@@ -12,7 +12,10 @@ use tonic::{Response, Status};
 
 use super::{commands::Commands, rows};
 
-pub(super) fn info(query: &CommandGetXdbcTypeInfo, descriptor: FlightDescriptor) -> Result<Response<FlightInfo>, Status> {
+pub(super) fn info(
+    query: &CommandGetXdbcTypeInfo,
+    descriptor: FlightDescriptor,
+) -> Result<Response<FlightInfo>, Status> {
     rows::info(query, &data()?.schema(), descriptor)
 }
 

@@ -21,7 +21,8 @@ pub(super) fn guarded(mut api: OpenApi) -> OpenApi {
 /// Puts title, version and licence on the description.
 pub(super) fn titled(mut api: OpenApi) -> OpenApi {
     let mut info = Info::new("Mavis", env!("CARGO_PKG_VERSION"));
-    info.description = Some("A data-lakehouse server for health data: SQL over HTTP, and what there is and what ran.".to_owned());
+    info.description =
+        Some("A data-lakehouse server for health data: SQL over HTTP, and what there is and what ran.".to_owned());
     info.license = Some(License::new("Apache-2.0"));
     api.info = info;
     api

@@ -23,8 +23,8 @@ pub(super) fn knows(principal: &Principal, source: &Source) -> bool {
     let name = source.name.as_str();
     match &principal.scope {
         Scope::All => true,
-        Scope::Schemas(grants) => grants.iter().any(|grant| {
-            grant.schema.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
-        }),
+        Scope::Schemas(grants) => grants
+            .iter()
+            .any(|grant| grant.schema.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))),
     }
 }

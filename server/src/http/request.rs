@@ -18,7 +18,10 @@ const LONGEST: usize = 64;
 pub(super) async fn trace(request: Request, next: Next) -> Response {
     let id = request.headers().get(&ID).filter(|id| is_plain(id)).cloned();
     let id = id.or_else(|| HeaderValue::try_from(Uuid::now_v7().to_string()).ok());
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| family(request.uri().path()), |p| p.as_str().to_owned());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| family(request.uri().path()), |p| p.as_str().to_owned());
     let method = request.method().clone();
     let text = id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
     let span = info_span!("request", id = text, %method, route);

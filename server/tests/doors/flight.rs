@@ -11,8 +11,8 @@ use arrow_flight::{
     Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightDescriptor, FlightInfo,
     flight_service_client::FlightServiceClient,
     sql::{
-        Any, CommandGetDbSchemas, CommandGetPrimaryKeys, CommandGetTables, CommandStatementQuery, ProstMessageExt, SqlInfo,
-        client::FlightSqlServiceClient,
+        Any, CommandGetDbSchemas, CommandGetPrimaryKeys, CommandGetTables, CommandStatementQuery, ProstMessageExt,
+        SqlInfo, client::FlightSqlServiceClient,
     },
 };
 use futures::TryStreamExt;
@@ -128,7 +128,8 @@ async fn errors_have_their_code_and_words_for_people() {
         assert!(status.message().contains(word), "{sql}: {status}");
     }
     // One that goes wrong while it runs.
-    let info = client.execute("SELECT 1 / (n - n) FROM (SELECT unnest(range(0, 3)) AS n)".to_owned(), None).await.unwrap();
+    let info =
+        client.execute("SELECT 1 / (n - n) FROM (SELECT unnest(range(0, 3)) AS n)".to_owned(), None).await.unwrap();
     let ticket = info.endpoint[0].ticket.clone().unwrap();
     let ended = match client.do_get(ticket).await {
         Ok(stream) => stream.try_collect::<Vec<_>>().await.map(drop).map_err(|error| error.to_string()),
@@ -215,7 +216,8 @@ async fn metadata_tells_what_the_principal_may_read() {
     let tables = fetch(&mut admin, info).await;
     assert_eq!(tables[0].num_columns(), 4);
     assert_eq!(texts(&tables, 2), ["patients", "t"]);
-    let info = reader.get_tables(CommandGetTables { catalog: Some("raw".to_owned()), ..all_tables(true) }).await.unwrap();
+    let info =
+        reader.get_tables(CommandGetTables { catalog: Some("raw".to_owned()), ..all_tables(true) }).await.unwrap();
     let tables = fetch(&mut reader, info).await;
     assert_eq!((tables[0].num_columns(), texts(&tables, 2)), (5, vec!["patients".to_owned()]));
     let schema = tables[0].column(4).as_binary::<i32>().value(0).to_vec();
@@ -240,7 +242,11 @@ async fn metadata_tells_what_the_principal_may_read() {
     let info = admin.get_tables(CommandGetTables { table_types: kinds, ..all_tables(false) }).await.unwrap();
     assert!(texts(&fetch(&mut admin, info).await, 2).contains(&"columns".to_owned()));
 
-    let key = CommandGetPrimaryKeys { catalog: Some("raw".to_owned()), db_schema: Some("clinic".to_owned()), table: "patients".to_owned() };
+    let key = CommandGetPrimaryKeys {
+        catalog: Some("raw".to_owned()),
+        db_schema: Some("clinic".to_owned()),
+        table: "patients".to_owned(),
+    };
     let info = reader.get_primary_keys(key).await.unwrap();
     assert_eq!(texts(&fetch(&mut reader, info).await, 3), ["id"]);
     let hidden = CommandGetPrimaryKeys { catalog: None, db_schema: None, table: "t".to_owned() };
@@ -255,7 +261,8 @@ async fn every_other_listing_has_the_schema_it_promises() {
     let mut client = client(&test).await;
     let info = client.get_table_types().await.unwrap();
     assert_eq!(texts(&fetch(&mut client, info).await, 0), ["SYSTEM TABLE", "TABLE", "VIEW"]);
-    let info = client.get_sql_info(vec![SqlInfo::FlightSqlServerName, SqlInfo::FlightSqlServerTransaction]).await.unwrap();
+    let info =
+        client.get_sql_info(vec![SqlInfo::FlightSqlServerName, SqlInfo::FlightSqlServerTransaction]).await.unwrap();
     assert_eq!(fetch(&mut client, info).await[0].num_rows(), 2);
     let info = client.get_sql_info(vec![]).await.unwrap();
     assert!(fetch(&mut client, info).await[0].num_rows() >= 90);

@@ -69,10 +69,7 @@ async fn lists_hold_what_the_principal_may_see_and_nothing_else() {
     assert!(some["sources"][0].get("params").is_none(), "{some}");
 
     let (_, all) = get(&test, &admin, "/api/v1/tables").await;
-    assert_eq!(
-        names(&all["tables"]),
-        ["processed.closed.t", "processed.open.t", "raw.closed.t", "raw.open.t"]
-    );
+    assert_eq!(names(&all["tables"]), ["processed.closed.t", "processed.open.t", "raw.closed.t", "raw.open.t"]);
     let (_, some) = get(&test, &half, "/api/v1/tables").await;
     assert_eq!(names(&some["tables"]), ["raw.open.t"]);
     assert!(some.get("next").is_none());

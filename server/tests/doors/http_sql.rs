@@ -42,7 +42,8 @@ fn content_type(response: &Response) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_format_holds_the_same_rows() {
     let test = TestServer::start().await;
-    let sql = json!({"sql": "SELECT 1 AS one, 'a,\"b' AS two UNION ALL SELECT 2, NULL UNION ALL SELECT 3, '' ORDER BY 1"});
+    let sql =
+        json!({"sql": "SELECT 1 AS one, 'a,\"b' AS two UNION ALL SELECT 2, NULL UNION ALL SELECT 3, '' ORDER BY 1"});
     let json: Value = ask(&test, None, sql.clone()).await.json().await.unwrap();
     assert_eq!(
         json,
@@ -194,7 +195,9 @@ async fn many_rows_come_whole_and_in_pieces() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_after_the_first_rows_is_seen() {
     let test = TestServer::start().await;
-    for accept in ["application/json", "text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"] {
+    for accept in
+        ["application/json", "text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"]
+    {
         let answer = ask(&test, Some(accept), json!({"sql": BREAKS})).await;
         assert_eq!(answer.status(), 200, "{accept}: rows came first");
         assert!(answer.bytes().await.is_err(), "{accept}: the transfer is broken off");
@@ -271,7 +274,9 @@ async fn queries_are_counted_and_audited_without_their_text() {
         let entries = test.server.app().catalog.audit_entries(100).await.unwrap();
         let queries: Vec<_> = entries.iter().filter(|entry| entry.action == "query").collect();
         let told = |object: &str, allowed: bool| {
-            queries.iter().any(|e| e.object == object && e.allowed == allowed && e.actor == "reader" && e.door == "http")
+            queries
+                .iter()
+                .any(|e| e.object == object && e.allowed == allowed && e.actor == "reader" && e.door == "http")
         };
         if told("system.catalog.sources", true) && told("raw.a.b", false) {
             assert!(!format!("{entries:?}").contains("Jeanne"));

@@ -13,12 +13,7 @@ mod parquet;
 mod request;
 mod rows;
 
-use axum::{
-    Extension,
-    extract::State,
-    http::HeaderMap,
-    response::Response,
-};
+use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use mavis_types::Principal;
 
 pub(super) use format::PARQUET;
