@@ -21,6 +21,7 @@ pub mod telemetry;
 
 mod first_token;
 mod listen;
+mod query_log;
 mod tls;
 
 pub use app::App;

@@ -1,36 +1,42 @@
 //! Arrow Flight SQL, on the port of the gRPC door.
+//!
+//! [`door`] is the Flight service itself: what Flight SQL leaves to it (poll, schema, sessions, cancelling, the handshake)
+//! it answers, everything else goes to [`commands`], which arrow-flight calls for each command. One file per command has
+//! its `info` (the answer's schema and a ticket) and its `get` (the rows); both use one schema, nullability included,
+//! because strict clients compare them.
+//!
+//! Nothing is kept between requests but the ids of running queries ([`running`]). A ticket or a prepared statement is a
+//! signed [`handle`] that carries the SQL and the bound parameters; it is planned again for whoever brings it, so it gives
+//! nobody more than the caller's own token does, and it survives a restart. The door only reads.
 
-use arrow_flight::{
-    flight_service_server::{FlightService, FlightServiceServer},
-    sql::{SqlInfo, server::FlightSqlService},
-};
+mod catalogs;
+mod commands;
+mod door;
+mod handle;
+mod handshake;
+mod keys;
+mod parameters;
+mod prepared;
+mod rows;
+mod running;
+mod schemas;
+mod session;
+mod sql_info;
+mod statement;
+mod table_types;
+mod tables;
+mod types;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
 
 use crate::App;
+
+pub use door::FlightDoor;
 
 /// The service as it is mounted beside `mavis.v1`. Its requests carry the [`Principal`](mavis_types::Principal) in their
 /// extensions, put there by [`crate::auth::AuthLayer`]; only Handshake comes without one.
 pub fn service(app: &App) -> FlightServiceServer<FlightDoor> {
-    FlightServiceServer::new(FlightDoor { app: app.clone() })
+    FlightServiceServer::new(FlightDoor::new(app))
         .max_decoding_message_size(app.config.grpc.max_message_bytes)
         .max_encoding_message_size(app.config.grpc.max_message_bytes)
 }
-
-/// Answers Flight SQL commands.
-#[derive(Debug, Clone)]
-pub struct FlightDoor {
-    #[allow(dead_code, reason = "the commands that use it come with the door")]
-    app: App,
-}
-
-#[tonic::async_trait]
-impl FlightSqlService for FlightDoor {
-    type FlightService = FlightDoor;
-
-    async fn register_sql_info(&self, _id: i32, _result: &SqlInfo) {}
-}
-
-// `FlightSqlService` answers `FlightService` for whoever implements it; this names the bound that mounting needs.
-const _: fn() = || {
-    fn mounts<T: FlightService>() {}
-    mounts::<FlightDoor>();
-};

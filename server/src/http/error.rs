@@ -4,14 +4,22 @@ use std::any::Any;
 
 use axum::{
     Json,
-    http::{HeaderValue, StatusCode, Uri, header::WWW_AUTHENTICATE},
+    http::{
+        HeaderValue, StatusCode, Uri,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde::Serialize;
 use tracing::error;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::auth::Denied;
+
+/// When to come back after the queue was full, and after a query ran into its time or memory.
+const QUEUE_SECONDS: u32 = 2;
+const LIMIT_SECONDS: u32 = 30;
 
 /// What an HTTP caller is told: `{"error": {"code", "message"}}` with the status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,18 +32,68 @@ pub struct ApiError {
     pub message: String,
     /// Line and column of the SQL text, from 1, where the error is in one place of it.
     pub position: Option<(u64, u64)>,
+    /// That line of the caller's own text.
+    pub line_text: Option<String>,
+    /// Seconds after which the same request may be answered.
+    pub retry_after: Option<u32>,
+}
+
+/// The body of every error.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ErrorBody {
+    error: ErrorDetail,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+struct ErrorDetail {
+    /// A word that programs can tell cases apart by.
+    #[schema(example = "invalid_sql")]
+    code: &'static str,
+    /// What is wrong, which, and what to do.
+    message: String,
+    /// Line of the SQL text, from 1, where the error is in one place of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
+    /// Column of the SQL text, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<u64>,
+    /// That line of the SQL text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line_text: Option<String>,
 }
 
 impl ApiError {
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), position: None }
+        Self { status, code, message: message.into(), position: None, line_text: None, retry_after: None }
     }
 
     /// 400 for a request that no server would take.
     #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid", message)
+    }
+
+    /// Adds the line of the caller's text that the position names.
+    #[must_use]
+    pub fn with_text(mut self, sql: &str) -> Self {
+        let line = self.position.and_then(|(line, _)| usize::try_from(line).ok()?.checked_sub(1));
+        self.line_text = line.and_then(|line| sql.lines().nth(line)).map(|line| line.trim_end().to_owned());
+        self
+    }
+
+    /// The body that tells of this error.
+    #[must_use]
+    pub fn body(&self) -> ErrorBody {
+        ErrorBody {
+            error: ErrorDetail {
+                code: self.code,
+                message: self.message.clone(),
+                line: self.position.map(|(line, _)| line),
+                column: self.position.map(|(_, column)| column),
+                line_text: self.line_text.clone(),
+            },
+        }
     }
 
     /// 500: the detail goes to the log under a number that the answer carries.
@@ -53,14 +111,12 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut body = json!({"error": {"code": self.code, "message": self.message}});
-        if let Some((line, column)) = self.position {
-            body["error"]["line"] = line.into();
-            body["error"]["column"] = column.into();
-        }
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = (self.status, Json(self.body())).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"mavis\""));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -134,9 +190,17 @@ impl From<mavis_sql::Error> for ApiError {
             Error::Invalid { message, line, column } => {
                 Self { position: line.zip(column), ..Self::new(StatusCode::BAD_REQUEST, "invalid_sql", message) }
             }
-            Error::NoSuchTable { .. } => Self::new(StatusCode::BAD_REQUEST, "no_such_table", error.to_string()),
+            Error::NoSuchTable { .. } => Self::new(StatusCode::NOT_FOUND, "no_such_table", error.to_string()),
             Error::Refused { .. } => Self::new(StatusCode::FORBIDDEN, "refused", error.to_string()),
-            Error::Limit { .. } => Self::new(StatusCode::TOO_MANY_REQUESTS, "limit", error.to_string()),
+            // A full queue empties by itself; a query that is too large is so again.
+            Error::Limit { limit: "queue limit", .. } => Self {
+                retry_after: Some(QUEUE_SECONDS),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string())
+            },
+            Error::Limit { .. } => Self {
+                retry_after: Some(LIMIT_SECONDS),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "limit", error.to_string())
+            },
             Error::Cancelled => Self::new(StatusCode::CONFLICT, "cancelled", error.to_string()),
             Error::SnapshotGone { .. } => Self::new(StatusCode::GONE, "snapshot_gone", error.to_string()),
             Error::Catalog(error) => error.into(),

@@ -1,14 +1,36 @@
 //! The HTTP door: health without a token, everything else with one.
+//!
+//! One file per resource: [`sql`] answers queries, [`sources`], [`tables`], [`runs`] and [`events`] tell what there is and
+//! what ran, [`metrics`] and [`health`] are for operators. [`openapi`] describes them all from the handlers themselves.
+//! [`error`] is the one place that turns errors into statuses. A request gets a number, a span and a count in [`request`].
 
 mod error;
+mod events;
+mod extract;
 mod health;
+mod index;
+mod metrics;
+mod openapi;
+mod page;
+mod request;
+mod runs;
+mod sources;
+mod sql;
+mod tables;
 
 use std::time::Duration;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
-use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
+use axum::{Router, extract::DefaultBodyLimit, middleware, routing::get};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer,
+        predicate::{DefaultPredicate, NotForContentType, Predicate},
+    },
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub use error::ApiError;
+pub use error::{ApiError, ErrorBody};
 
 use crate::{App, auth::require_token, fhir};
 
@@ -17,12 +39,35 @@ const CHECK: Duration = Duration::from_secs(2);
 
 /// Every route of the door.
 pub fn router(app: &App) -> Router {
-    let open = health::router(app);
-    let guarded = Router::new().layer(middleware::from_fn_with_state(app.auth.clone(), require_token));
+    let (open, guarded, description) = described();
+    let guarded = guarded
+        .route("/openapi.json", get(async move || axum::Json(description)))
+        .layer(middleware::from_fn_with_state(app.auth.clone(), require_token));
+    let compressed = DefaultPredicate::new().and(NotForContentType::const_new(sql::PARQUET));
     open.merge(guarded)
+        .with_state(app.clone())
+        .route("/", get(index::index))
         .nest("/fhir", fhir::router(app))
         .fallback(error::not_found)
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn(request::trace))
+        .layer(CompressionLayer::new().compress_when(compressed))
         .layer(DefaultBodyLimit::max(app.config.http.max_body_bytes))
+}
+
+/// The routes without a token, those with one, and their description.
+fn described() -> (Router<App>, Router<App>, utoipa::openapi::OpenApi) {
+    let open = OpenApiRouter::new().routes(routes!(health::live)).routes(routes!(health::ready));
+    let guarded = OpenApiRouter::new()
+        .routes(routes!(sql::query))
+        .routes(routes!(sources::list))
+        .routes(routes!(tables::list))
+        .routes(routes!(runs::list))
+        .routes(routes!(runs::show))
+        .routes(routes!(events::watch))
+        .routes(routes!(metrics::render));
+    let (open, mut described) = open.split_for_parts();
+    let (guarded, api) = guarded.split_for_parts();
+    described.merge(openapi::guarded(api));
+    (open, guarded, openapi::titled(described))
 }

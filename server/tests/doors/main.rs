@@ -4,6 +4,9 @@
 mod boot;
 mod command_line;
 mod demo;
+mod flight;
 mod harness;
+mod http_lists;
+mod http_sql;
 mod runs;
 mod security;

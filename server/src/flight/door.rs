@@ -1,0 +1,117 @@
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
+    PollInfo, PutResult, Result as Outcome, SchemaResult, Ticket, flight_descriptor::DescriptorType,
+    flight_service_server::FlightService,
+};
+use futures::{StreamExt, stream, stream::BoxStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{commands::Commands, handshake, running, session};
+use crate::App;
+
+/// The Flight service.
+#[derive(Debug, Clone)]
+pub struct FlightDoor {
+    commands: Commands,
+}
+
+impl FlightDoor {
+    pub(super) fn new(app: &App) -> Self {
+        Self { commands: Commands::new(app) }
+    }
+}
+
+/// Actions that the door knows, with what each does.
+const ACTIONS: [(&str, &str); 9] = [
+    ("CreatePreparedStatement", "Plans a statement and answers a handle for it"),
+    ("ClosePreparedStatement", "Gives a handle up; the server keeps nothing for it"),
+    ("CancelQuery", "Stops a query by its FlightInfo"),
+    (running::CANCEL, "Stops a query by its FlightInfo"),
+    (session::SET, "Sets options of a session; catalog and schema are fixed"),
+    (session::GET, "Tells the options of a session"),
+    (session::CLOSE, "Ends a session; the server keeps nothing for it"),
+    ("BeginTransaction", "Refused: every query reads one consistent state, and nothing is written here"),
+    ("EndTransaction", "Refused, as BeginTransaction"),
+];
+
+#[tonic::async_trait]
+impl FlightService for FlightDoor {
+    type HandshakeStream = BoxStream<'static, Result<HandshakeResponse, Status>>;
+    type ListFlightsStream = BoxStream<'static, Result<FlightInfo, Status>>;
+    type DoGetStream = BoxStream<'static, Result<FlightData, Status>>;
+    type DoPutStream = BoxStream<'static, Result<PutResult, Status>>;
+    type DoActionStream = BoxStream<'static, Result<Outcome, Status>>;
+    type ListActionsStream = BoxStream<'static, Result<ActionType, Status>>;
+    type DoExchangeStream = BoxStream<'static, Result<FlightData, Status>>;
+
+    async fn handshake(
+        &self,
+        request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        handshake::answer(&self.commands.app, request).await
+    }
+
+    async fn list_flights(&self, _: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {
+        Err(Status::unimplemented("there are no flights to list: ask with Flight SQL, GetTables tells what there is"))
+    }
+
+    async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+        command(request.get_ref())?;
+        self.commands.get_flight_info(request).await
+    }
+
+    /// A query is complete as soon as it is planned: its rows are made while they are fetched.
+    async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
+        let info = self.get_flight_info(request).await?.into_inner();
+        Ok(Response::new(PollInfo {
+            info: Some(info),
+            flight_descriptor: None,
+            progress: Some(1.0),
+            expiration_time: None,
+        }))
+    }
+
+    async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        let info = self.get_flight_info(request).await?.into_inner();
+        Ok(Response::new(SchemaResult { schema: info.schema }))
+    }
+
+    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        self.commands.do_get(request).await
+    }
+
+    async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
+        self.commands.do_put(request).await
+    }
+
+    async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
+        let body = &request.get_ref().body;
+        let answer = match request.get_ref().r#type.as_str() {
+            running::CANCEL => self.commands.cancel_flight(&request, body)?,
+            session::SET => session::set(body)?,
+            session::GET => session::get(),
+            session::CLOSE => session::close(),
+            _ => return self.commands.do_action(request).await,
+        };
+        Ok(Response::new(stream::iter([Ok(Outcome::new(answer))]).boxed()))
+    }
+
+    async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {
+        let actions =
+            ACTIONS.map(|(name, does)| Ok(ActionType { r#type: name.to_owned(), description: does.to_owned() }));
+        Ok(Response::new(stream::iter(actions).boxed()))
+    }
+
+    async fn do_exchange(&self, _: Request<Streaming<FlightData>>) -> Result<Response<Self::DoExchangeStream>, Status> {
+        Err(Status::unimplemented(
+            "DoExchange is not offered: send a statement with GetFlightInfo and fetch with DoGet",
+        ))
+    }
+}
+
+fn command(descriptor: &FlightDescriptor) -> Result<(), Status> {
+    if descriptor.r#type() == DescriptorType::Path {
+        return Err(Status::invalid_argument("flights have no paths here: send a Flight SQL command"));
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! `CommandGetPrimaryKeys`, and the foreign keys, of which the lake records none.
+
+use std::sync::Arc;
+
+use arrow::{
+    array::{ArrayRef, Int32Array, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use arrow_flight::{
+    FlightDescriptor, FlightInfo,
+    flight_service_server::FlightService,
+    sql::{CommandGetPrimaryKeys, ProstMessageExt},
+};
+use mavis_types::{Principal, TableName, Zone};
+use tonic::{Response, Status};
+
+use super::{commands::Commands, rows};
+use crate::grpc::status;
+
+type Gets = Result<Response<<Commands as FlightService>::DoGetStream>, Status>;
+
+pub(super) fn primary_info(
+    query: &CommandGetPrimaryKeys,
+    descriptor: FlightDescriptor,
+) -> Result<Response<FlightInfo>, Status> {
+    rows::info(query, &primary_schema(), descriptor)
+}
+
+/// The key of a table. Catalog and schema may be left out; then every table of the name that may be read answers.
+pub(super) async fn primary(commands: &Commands, principal: &Principal, query: CommandGetPrimaryKeys) -> Gets {
+    let mut keys: Vec<(TableName, String, i32)> = Vec::new();
+    for zone in Zone::ALL {
+        if query.catalog.as_deref().is_some_and(|wanted| wanted != zone.as_str()) {
+            continue;
+        }
+        let schemas = match &query.db_schema {
+            Some(schema) => vec![schema.clone()],
+            None => {
+                let all = commands.app.catalog.schemas(Some(zone)).await.map_err(status)?;
+                all.into_iter().map(|(_, schema)| schema).collect()
+            }
+        };
+        for schema in schemas {
+            let name = TableName::new(zone, schema, &query.table);
+            if !principal.may_read(&name) {
+                continue;
+            }
+            if let Some(table) = commands.app.catalog.find_table(&name).await.map_err(status)? {
+                let columns = (1..).zip(table.key);
+                keys.extend(columns.map(|(place, column)| (name.clone(), column, place)));
+            }
+        }
+    }
+    // By column name within a table, as the command's definition says.
+    keys.sort();
+    let text = |of: fn(&(TableName, String, i32)) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(keys.iter().map(of)))
+    };
+    let columns = vec![
+        text(|(name, ..)| name.zone.as_str()),
+        text(|(name, ..)| &name.schema),
+        text(|(name, ..)| &name.table),
+        text(|(_, column, _)| column),
+        Arc::new(Int32Array::from_iter_values(keys.iter().map(|(.., place)| *place))) as ArrayRef,
+        Arc::new(StringArray::new_null(keys.len())),
+    ];
+    rows::whole(RecordBatch::try_new(primary_schema(), columns).map_err(|error| rows::unwritable(&error))?)
+}
+
+/// Exported keys, imported keys and cross references have one schema.
+pub(super) fn references_info(
+    query: &impl ProstMessageExt,
+    descriptor: FlightDescriptor,
+) -> Result<Response<FlightInfo>, Status> {
+    rows::info(query, &references_schema(), descriptor)
+}
+
+pub(super) fn references() -> Gets {
+    rows::whole(RecordBatch::new_empty(references_schema()))
+}
+
+/// As the Flight SQL definition of `CommandGetPrimaryKeys` has it.
+fn primary_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("catalog_name", DataType::Utf8, true),
+        Field::new("db_schema_name", DataType::Utf8, true),
+        Field::new("table_name", DataType::Utf8, false),
+        Field::new("column_name", DataType::Utf8, false),
+        Field::new("key_sequence", DataType::Int32, false),
+        Field::new("key_name", DataType::Utf8, true),
+    ]))
+}
+
+/// As the Flight SQL definition of `CommandGetExportedKeys` has it.
+fn references_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("pk_catalog_name", DataType::Utf8, true),
+        Field::new("pk_db_schema_name", DataType::Utf8, true),
+        Field::new("pk_table_name", DataType::Utf8, false),
+        Field::new("pk_column_name", DataType::Utf8, false),
+        Field::new("fk_catalog_name", DataType::Utf8, true),
+        Field::new("fk_db_schema_name", DataType::Utf8, true),
+        Field::new("fk_table_name", DataType::Utf8, false),
+        Field::new("fk_column_name", DataType::Utf8, false),
+        Field::new("key_sequence", DataType::Int32, false),
+        Field::new("fk_key_name", DataType::Utf8, true),
+        Field::new("pk_key_name", DataType::Utf8, true),
+        Field::new("update_rule", DataType::UInt8, false),
+        Field::new("delete_rule", DataType::UInt8, false),
+    ]))
+}

@@ -1,0 +1,66 @@
+//! Values of parameters, between the client's batches and the handle that carries them.
+
+use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
+use arrow_flight::{decode::FlightRecordBatchStream, error::FlightError, sql::server::PeekableFlightDataStream};
+use bytes::Bytes;
+use datafusion::scalar::ScalarValue;
+use futures::TryStreamExt;
+use tonic::Status;
+
+/// A handle travels in every request of its statement.
+const MAX_BYTES: usize = 1 << 20;
+/// Each row runs the statement once.
+const MAX_ROWS: usize = 10_000;
+
+/// The batches of a client as an IPC stream.
+pub(super) async fn collect(values: PeekableFlightDataStream) -> Result<Bytes, Status> {
+    let mut batches = FlightRecordBatchStream::new_from_flight_data(values.map_err(FlightError::from));
+    let mut writer: Option<StreamWriter<Vec<u8>>> = None;
+    let mut rows = 0;
+    while let Some(batch) = batches.try_next().await.map_err(|_| unreadable())? {
+        rows += batch.num_rows();
+        if rows > MAX_ROWS {
+            return Err(Status::invalid_argument(format!(
+                "more than {MAX_ROWS} rows of parameters: bind fewer at once"
+            )));
+        }
+        let schema = batch.schema();
+        let mut open = match writer.take() {
+            Some(open) => open,
+            None => StreamWriter::try_new(Vec::new(), &schema).map_err(|_| unreadable())?,
+        };
+        open.write(&batch).map_err(|_| unreadable())?;
+        if open.get_ref().len() > MAX_BYTES {
+            return Err(Status::invalid_argument("more than 1 MiB of parameters: bind fewer or smaller ones at once"));
+        }
+        writer = Some(open);
+    }
+    match (writer, batches.schema()) {
+        (Some(open), _) => open.into_inner().map(Bytes::from).map_err(|_| unreadable()),
+        (None, Some(schema)) => {
+            let empty = StreamWriter::try_new(Vec::new(), schema).and_then(StreamWriter::into_inner);
+            empty.map(Bytes::from).map_err(|_| unreadable())
+        }
+        (None, None) => Err(unreadable()),
+    }
+}
+
+/// The values of each row. Without a binding the statement runs once, without values.
+pub(super) fn read(parameters: &Bytes) -> Result<Vec<Vec<ScalarValue>>, Status> {
+    if parameters.is_empty() {
+        return Ok(vec![Vec::new()]);
+    }
+    let mut rows = Vec::new();
+    for batch in StreamReader::try_new(parameters.as_ref(), None).map_err(|_| unreadable())? {
+        let batch = batch.map_err(|_| unreadable())?;
+        for row in 0..batch.num_rows() {
+            let values = batch.columns().iter().map(|column| ScalarValue::try_from_array(column, row));
+            rows.push(values.collect::<Result<_, _>>().map_err(|_| unreadable())?);
+        }
+    }
+    Ok(rows)
+}
+
+fn unreadable() -> Status {
+    Status::invalid_argument("the parameters cannot be read: send one record batch with a column per parameter")
+}

@@ -1,0 +1,69 @@
+//! Infos and streams as every command makes them.
+
+use arrow::{array::RecordBatch, datatypes::Schema, error::ArrowError};
+use arrow_flight::{
+    FlightDescriptor, FlightEndpoint, FlightInfo, Ticket, encode::FlightDataEncoderBuilder, error::FlightError,
+    sql::ProstMessageExt,
+};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use prost::Message;
+use tonic::{Response, Status};
+
+use super::commands::Commands;
+
+type DoGet = <Commands as arrow_flight::flight_service_server::FlightService>::DoGetStream;
+
+/// What `get_flight_info` answers: the schema, and one endpoint on this server whose ticket is `command`.
+pub(super) fn info(
+    command: &impl ProstMessageExt,
+    schema: &Schema,
+    descriptor: FlightDescriptor,
+) -> Result<Response<FlightInfo>, Status> {
+    let ticket = Ticket::new(command.as_any().encode_to_vec());
+    let info = FlightInfo::new().try_with_schema(schema).map_err(|error| unwritable(&error))?;
+    Ok(Response::new(info.with_endpoint(FlightEndpoint::new().with_ticket(ticket)).with_descriptor(descriptor)))
+}
+
+/// Rows that are all there.
+pub(super) fn whole(batch: RecordBatch) -> Result<Response<DoGet>, Status> {
+    let schema = batch.schema();
+    Ok(stream(&schema, stream::iter([Ok(batch)])))
+}
+
+/// Rows as they come. The schema goes out first, also when no row follows; messages are cut to about 2 MiB.
+pub(super) fn stream(
+    schema: &std::sync::Arc<Schema>,
+    batches: impl Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+) -> Response<DoGet> {
+    let batches = batches.map_err(FlightError::from);
+    let encoded = FlightDataEncoderBuilder::new().with_schema(schema.clone()).build(batches);
+    Response::new(Box::pin(encoded.map(|data| data.map_err(status))))
+}
+
+/// An error of a listing that was built here.
+pub(super) fn built<T>(result: Result<T, FlightError>) -> Result<T, Status> {
+    result.map_err(status)
+}
+
+fn status(error: FlightError) -> Status {
+    match error {
+        FlightError::Tonic(status) => *status,
+        FlightError::Arrow(error) => unwritable(&error),
+        other => {
+            tracing::error!(error = &other as &dyn std::error::Error, "an answer could not be written");
+            Status::internal("the answer could not be written; the server's log has the details")
+        }
+    }
+}
+
+/// What arrow says may quote a value; only that it failed is told.
+pub(super) fn unwritable(error: &ArrowError) -> Status {
+    let kind = match error {
+        ArrowError::IpcError(_) => "ipc",
+        ArrowError::SchemaError(_) => "schema",
+        ArrowError::NotYetImplemented(_) => "not implemented",
+        _ => "arrow",
+    };
+    tracing::error!(kind, "rows could not be written: {kind}");
+    Status::internal("the answer could not be written as Arrow IPC: cast the columns that are not plain")
+}

@@ -1,0 +1,81 @@
+//! `POST /api/v1/sql`: one statement in, its rows out, as they come.
+//!
+//! [`request`] reads the body, [`format`] chooses what the rows are written as, one file per format writes them, and
+//! [`answer`] sends them. Never more than a few batches are in memory. The status is decided when the first batch is there;
+//! an error after that cannot change it any more, so the transfer is broken off (and an NDJSON answer ends with a line
+//! `{"error": ...}`). A client that goes away stops its query.
+
+mod answer;
+mod arrow;
+mod csv;
+mod format;
+mod parquet;
+mod request;
+mod rows;
+
+use axum::{Extension, extract::State, http::HeaderMap, response::Response};
+use mavis_types::Principal;
+
+pub(super) use format::PARQUET;
+use format::{Asked, Format};
+use request::Statement;
+
+use super::{
+    ApiError, ErrorBody,
+    extract::{Arguments, Body},
+};
+use crate::{App, auth::Door, query_log::QueryLog};
+
+/// Ask a question in SQL
+///
+/// `Accept` chooses the format, `?format=` overrides it. Numbers are written exactly (64-bit integers and decimals may be
+/// longer than a JavaScript number), binary values as hexadecimal text, times in ISO 8601, lists and structs as JSON. In CSV
+/// a null is empty and an empty text is `""`. An error after the first rows breaks the transfer off; NDJSON then ends with
+/// a line `{"error": ...}`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sql",
+    tag = "sql",
+    params(Asked),
+    request_body = Statement,
+    responses(
+        (status = 200, description = "The rows, as they come", content(
+            (rows::Rows = "application/json"),
+            (String = "application/x-ndjson"),
+            (String = "text/csv"),
+            (Vec<u8> = "application/vnd.apache.arrow.stream"),
+            (Vec<u8> = "application/vnd.apache.parquet"),
+        )),
+        (status = 400, body = ErrorBody, description = "The SQL is wrong; line and column where they are known"),
+        (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody, description = "The statement writes"),
+        (status = 404, body = ErrorBody, description = "There is no such table, or it may not be read"),
+        (status = 406, body = ErrorBody, description = "None of the formats is accepted"),
+        (status = 413, body = ErrorBody),
+        (status = 415, body = ErrorBody, description = "The body is not JSON"),
+        (status = 429, body = ErrorBody, description = "The query needs more time or memory than it may use"),
+        (status = 503, body = ErrorBody, description = "Too many queries wait; come back after `Retry-After` seconds"),
+    )
+)]
+pub(super) async fn query(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Arguments(asked): Arguments<Asked>,
+    headers: HeaderMap,
+    Body(statement): Body<Statement>,
+) -> Result<Response, ApiError> {
+    let format = Format::choose(&asked, &headers)?;
+    let values = statement.values()?;
+    let log = QueryLog::begin(&app, &principal, Door::Http, &statement.sql);
+    let queried = async {
+        let session = app.engine.session(&principal, None).await?;
+        session.query(&statement.sql, &values, None).await
+    };
+    match queried.await {
+        Ok(stream) => answer::answer(log.follow(stream), format).await.map_err(|error| error.with_text(&statement.sql)),
+        Err(error) => {
+            log.failed(&error);
+            Err(ApiError::from(error).with_text(&statement.sql))
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Rows as JSON: one document, or an object per line.
+
+use std::io::Write;
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{FieldRef, SchemaRef},
+    error::ArrowError,
+    json::writer::{EncoderOptions, NullableEncoder, make_encoder},
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::answer::Encode;
+
+/// The answer as `application/json`; here for its description only, it is never held as a whole.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Rows {
+    columns: Vec<Column>,
+    /// A list per row, values in the order of the columns.
+    #[schema(value_type = Vec<Vec<Object>>)]
+    rows: Vec<Vec<Value>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Column {
+    name: String,
+    /// The Arrow type.
+    #[serde(rename = "type")]
+    #[schema(example = "Int64")]
+    kind: String,
+}
+
+/// `{"columns": [...], "rows": [[...], ...]}`.
+#[derive(Debug)]
+pub(super) struct Json {
+    schema: SchemaRef,
+    begun: bool,
+}
+
+impl Json {
+    pub(super) fn new(schema: SchemaRef) -> Self {
+        Self { schema, begun: false }
+    }
+}
+
+impl Encode for Json {
+    fn head(&mut self, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+        let columns = self.schema.fields().iter();
+        let columns: Vec<Column> =
+            columns.map(|field| Column { name: field.name().clone(), kind: field.data_type().to_string() }).collect();
+        out.extend_from_slice(b"{\"columns\":");
+        serde_json::to_writer(&mut *out, &columns).map_err(|error| ArrowError::JsonError(error.to_string()))?;
+        out.extend_from_slice(b",\"rows\":[");
+        Ok(())
+    }
+
+    fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+        let options = EncoderOptions::default();
+        let schema = batch.schema();
+        let mut encoders = encoders(batch, schema.fields(), &options)?;
+        for row in 0..batch.num_rows() {
+            out.extend_from_slice(if self.begun { b",\n[" } else { b"[" });
+            self.begun = true;
+            for (number, encoder) in encoders.iter_mut().enumerate() {
+                if number > 0 {
+                    out.push(b',');
+                }
+                value(encoder, row, out);
+            }
+            out.push(b']');
+        }
+        Ok(())
+    }
+
+    fn tail(&mut self, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+        out.extend_from_slice(b"]}\n");
+        Ok(())
+    }
+}
+
+/// An object per line; nulls are written.
+#[derive(Debug)]
+pub(super) struct Lines {
+    /// `{"a":`, `,"b":`, ...
+    names: Vec<Vec<u8>>,
+}
+
+impl Lines {
+    pub(super) fn new(schema: &SchemaRef) -> Self {
+        let names = schema.fields().iter().enumerate().map(|(number, field)| {
+            let before = if number == 0 { "{" } else { "," };
+            format!("{before}{}:", Value::from(field.name().as_str())).into_bytes()
+        });
+        Self { names: names.collect() }
+    }
+}
+
+impl Encode for Lines {
+    fn head(&mut self, _: &mut Vec<u8>) -> Result<(), ArrowError> {
+        Ok(())
+    }
+
+    fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+        let options = EncoderOptions::default();
+        let schema = batch.schema();
+        let mut encoders = encoders(batch, schema.fields(), &options)?;
+        for row in 0..batch.num_rows() {
+            if encoders.is_empty() {
+                out.push(b'{');
+            }
+            for (name, encoder) in self.names.iter().zip(&mut encoders) {
+                out.extend_from_slice(name);
+                value(encoder, row, out);
+            }
+            out.extend_from_slice(b"}\n");
+        }
+        Ok(())
+    }
+
+    fn tail(&mut self, _: &mut Vec<u8>) -> Result<(), ArrowError> {
+        Ok(())
+    }
+
+    fn broken(&mut self, error: &crate::http::ApiError, out: &mut Vec<u8>) -> bool {
+        // Writing to memory fails only where a value cannot be JSON, and an error's body is text.
+        let line = serde_json::to_string(&error.body()).unwrap_or_default();
+        writeln!(out, "{line}").is_ok()
+    }
+}
+
+fn encoders<'a>(
+    batch: &'a RecordBatch,
+    fields: &'a [FieldRef],
+    options: &'a EncoderOptions,
+) -> Result<Vec<NullableEncoder<'a>>, ArrowError> {
+    fields.iter().zip(batch.columns()).map(|(field, column)| make_encoder(field, column.as_ref(), options)).collect()
+}
+
+fn value(encoder: &mut NullableEncoder<'_>, row: usize, out: &mut Vec<u8>) {
+    if encoder.is_null(row) {
+        out.extend_from_slice(b"null");
+    } else {
+        encoder.encode(row, out);
+    }
+}
