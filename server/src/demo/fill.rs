@@ -27,7 +27,7 @@ pub(super) async fn fill<'a>(app: &App, by: &Principal, sources: &'a [DemoSource
     }
     let mut filled = Vec::new();
     for source in sources {
-        filled.push(one(app, by, source).await.with_context(|| format!("source `{}`", source.spec.name))?);
+        filled.push(Box::pin(one(app, by, source)).await.with_context(|| format!("source `{}`", source.spec.name))?);
     }
     Ok(filled)
 }

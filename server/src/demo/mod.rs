@@ -47,7 +47,7 @@ async fn fill_and_tell(server: &Server) -> anyhow::Result<()> {
     eprintln!("2. registering, discovering and ingesting them into raw, processed and FHIR");
     let before = report::versions(server.app()).await?;
     let sources = sources::sources(&samples)?;
-    let filled = fill::fill(server.app(), &by, &sources).await?;
+    let filled = Box::pin(fill::fill(server.app(), &by, &sources)).await?;
     let after = report::versions(server.app()).await?;
     eprintln!("3. what became of every row");
     println!("{}", report::table(server.app(), &by, &filled).await?.drawn());
