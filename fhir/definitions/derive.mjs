@@ -221,6 +221,9 @@ fs.writeFileSync(path.join(out, 'codes.txt'), codes);
 
 // --------------------------------------------------------------------------------------------------- search parameters
 
+/** In the package, not in R4: about an element that R4 does not have. */
+const NOT_R4 = ['DeviceDefinition.classification'];
+
 const parameters = resourcesOf('search-parameters.json');
 const parameterByUrl = new Map(parameters.map((parameter) => [parameter.url, parameter]));
 const concrete = roots.filter((root) => kindOf.get(root) === 'resource');
@@ -262,7 +265,7 @@ let search = `# R4 search parameters by resource type, derived by derive.mjs. Ta
 # this type), reference targets (none: any), then for a composite each component as code:kind:FHIRPath relative to the expression.
 `;
 for (const base of ['Resource', 'DomainResource', ...concrete]) {
-  const mine = parameters.filter((parameter) => parameter.base.includes(base));
+  const mine = parameters.filter((parameter) => parameter.base.includes(base) && !NOT_R4.includes(`${base}.${parameter.code}`));
   const lines = mine.map((parameter) => parameterLine(parameter, base)).sort(byName);
   if (lines.length) search += `\n${base}\n${lines.map((line) => `  ${line}\n`).join('')}`;
 }
