@@ -40,7 +40,7 @@ async fn a_search_finds_what_a_reader_of_the_resources_would() {
         ("Patient?given=ZOE&_id=p1,p2,nobody", 2),
         ("Patient?birthdate=1910-03", 2),
         ("Patient?birthdate=1910", 2),
-        ("Patient?birthdate=ge1989-03-30", 2),
+        ("Patient?birthdate=ge1989-03-30", 1),
         // What is above the 31st begins in April, and a day does not contain a month (R4, "search.html", prefixes).
         ("Patient?birthdate=ge1989-03-31", 0),
         ("Patient?birthdate:missing=true", 0),

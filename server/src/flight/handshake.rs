@@ -1,5 +1,8 @@
 use arrow_flight::{BasicAuth, HandshakeRequest, HandshakeResponse};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use bytes::Bytes;
 use futures::{StreamExt, stream, stream::BoxStream};
 use prost::Message;
@@ -9,6 +12,12 @@ use crate::{
     App,
     auth::{Denied, Door},
 };
+
+/// Base64 with padding or without: arrow's Go client, and so ADBC, leaves it out.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Turns a user name and a password, the password being a token, into the bearer token that the client then sends. Any
 /// user name will do. The two come in an `authorization: Basic` header, or in the first message (older clients).
@@ -43,7 +52,7 @@ fn of_header(value: &str) -> Option<String> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let text = String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?;
+    let text = String::from_utf8(BASE64.decode(rest.trim()).ok()?).ok()?;
     let (_, password) = text.split_once(':')?;
     Some(password.to_owned())
 }
@@ -61,6 +70,7 @@ mod tests {
     #[rstest]
     #[case("Basic YWRtaW46bWF2aXNfeA==", Some("mavis_x"))]
     #[case("basic OmE6Yg==", Some("a:b"))]
+    #[case("Basic OmE6Yg", Some("a:b"))]
     #[case("Bearer mavis_x", Some("mavis_x"))]
     #[case("Basic !", None)]
     #[case("Digest x", None)]

@@ -123,7 +123,7 @@ async fn parameters_are_bound_by_position() {
 
 #[rstest]
 #[case("SELECT 1,\n  FRM patient", 400, "invalid_sql")]
-#[case("SELECT 1; SELECT 2", 400, "invalid_sql")]
+#[case("SELECT 1; SELECT 2", 403, "refused")]
 #[case("SELECT * FROM raw.nowhere.nothing", 404, "no_such_table")]
 #[case("DROP TABLE raw.a.b", 403, "refused")]
 #[case("COPY (SELECT 1) TO 'x.csv'", 403, "refused")]
