@@ -11,7 +11,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::AbortHandle,
     time::{Instant, timeout_at},
 };
@@ -30,6 +30,8 @@ pub(crate) struct Running(Arc<Mutex<HashMap<Uuid, Stop>>>);
 #[derive(Debug, Clone)]
 struct Stop {
     cancelled: Arc<AtomicBool>,
+    /// Wakes the reader: an operator in the middle of a long computation is dropped only when it next gives way.
+    told: Arc<Notify>,
     abort: AbortHandle,
 }
 
@@ -42,6 +44,7 @@ impl Running {
             Some(stop) => {
                 stop.cancelled.store(true, Ordering::Release);
                 stop.abort.abort();
+                stop.told.notify_one();
                 true
             }
         }
@@ -133,7 +136,7 @@ where
     let sender = Sender { channel, deadline, rows_left: rows, sent: false };
     let abort = start(work(sender)).ok_or(Error::Cancelled)?;
     let id = Uuid::now_v7();
-    let stop = Stop { cancelled: Arc::new(AtomicBool::new(false)), abort };
+    let stop = Stop { cancelled: Arc::new(AtomicBool::new(false)), told: Arc::new(Notify::new()), abort };
     running.enter(id, stop.clone());
     let reader = Reader { running: running.clone(), id, stop };
     Ok(QueryStream { id, schema, batches: batches(receiver, reader, deadline) })
@@ -146,7 +149,12 @@ fn batches(
 ) -> BoxStream<'static, Result<RecordBatch, Error>> {
     let stream = async_stream::stream! {
         loop {
-            match timeout_at(deadline, receiver.recv()).await {
+            let next = tokio::select! {
+                biased;
+                next = timeout_at(deadline, receiver.recv()) => next,
+                () = reader.stop.told.notified() => Ok(None),
+            };
+            match next {
                 Err(_) => {
                     yield Err(out_of_time());
                     break;
