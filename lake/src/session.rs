@@ -6,19 +6,17 @@
 use std::{num::NonZeroUsize, sync::Arc};
 
 use datafusion::{
-    error::DataFusionError,
     execution::{
         SessionState,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
-        memory_pool::{FairSpillPool, MemoryLimit, MemoryPool, MemoryReservation, TrackConsumersPool},
+        memory_pool::{FairSpillPool, TrackConsumersPool},
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
         session_state::SessionStateBuilder,
     },
     prelude::{SessionConfig, SessionContext},
 };
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::{Error, LakeOptions, store::Store};
+use crate::{Error, LakeOptions, memory::ChildPool, store::Store};
 
 /// Footers of Parquet files that stay in memory, in bytes.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
@@ -79,7 +77,7 @@ impl Sessions {
     pub fn child_runtime(&self, memory_bytes: usize) -> Arc<RuntimeEnv> {
         let parent = Arc::clone(&self.runtime.memory_pool);
         let mut runtime = RuntimeEnv::clone(&self.runtime);
-        runtime.memory_pool = Arc::new(ChildPool { parent, limit: memory_bytes, used: AtomicUsize::new(0) });
+        runtime.memory_pool = Arc::new(ChildPool::new(parent, memory_bytes));
         Arc::new(runtime)
     }
 
@@ -111,65 +109,4 @@ fn config(partitions: usize) -> SessionConfig {
 
 fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionState {
     SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build()
-}
-
-/// A share of the runtime's memory: what one query takes counts against both.
-#[derive(Debug)]
-struct ChildPool {
-    parent: Arc<dyn MemoryPool>,
-    limit: usize,
-    used: AtomicUsize,
-}
-
-impl std::fmt::Display for ChildPool {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ChildPool({} of {} bytes)", self.used.load(Ordering::Relaxed), self.limit)
-    }
-}
-
-impl MemoryPool for ChildPool {
-    fn name(&self) -> &str {
-        "mavis_child"
-    }
-
-    fn register(&self, consumer: &datafusion::execution::memory_pool::MemoryConsumer) {
-        self.parent.register(consumer);
-    }
-
-    fn unregister(&self, consumer: &datafusion::execution::memory_pool::MemoryConsumer) {
-        self.parent.unregister(consumer);
-    }
-
-    fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.used.fetch_add(additional, Ordering::Relaxed);
-        self.parent.grow(reservation, additional);
-    }
-
-    fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        self.used.fetch_sub(shrink, Ordering::Relaxed);
-        self.parent.shrink(reservation, shrink);
-    }
-
-    fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<(), DataFusionError> {
-        let before = self.used.fetch_add(additional, Ordering::Relaxed);
-        if before.saturating_add(additional) > self.limit {
-            self.used.fetch_sub(additional, Ordering::Relaxed);
-            return Err(DataFusionError::ResourcesExhausted(format!(
-                "the query may use {} bytes of memory, uses {before}, and asked for {additional} more for {}",
-                self.limit,
-                reservation.consumer().name()
-            )));
-        }
-        self.parent.try_grow(reservation, additional).inspect_err(|_| {
-            self.used.fetch_sub(additional, Ordering::Relaxed);
-        })
-    }
-
-    fn reserved(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    fn memory_limit(&self) -> MemoryLimit {
-        MemoryLimit::Finite(self.limit)
-    }
 }

@@ -44,6 +44,16 @@ pub struct TableSpec {
     pub sort: Vec<String>,
 }
 
+/// One version of a table, to be scanned in either of two ways that give the same rows.
+#[derive(Debug, Clone)]
+pub struct Providers {
+    /// Skips files and row groups, then reads whole: for queries that want most rows.
+    pub whole: Arc<dyn TableProvider>,
+    /// Applies filters while it decodes, and decodes other columns only where they hold: several times faster for queries
+    /// that want few rows of many.
+    pub look_up: Arc<dyn TableProvider>,
+}
+
 /// Times and sizes that a server leaves as they are; tests make them small.
 #[derive(Debug, Clone, Copy)]
 pub struct Tuning {
@@ -227,13 +237,13 @@ impl Lake {
         self.scan(table, version, Scan::Whole).await
     }
 
-    /// As [`Lake::provider`], but its scans apply filters while they decode: several times faster for queries that want
-    /// few rows of many (`column = literal`), slower for those that want most.
+    /// Both ways to scan one version: [`Lake::provider`]'s, and one that applies filters while it decodes.
     ///
     /// # Errors
     /// As [`Lake::provider`].
-    pub async fn lookup_provider(&self, table: TableId, version: Option<i64>) -> Result<Arc<dyn TableProvider>, Error> {
-        self.scan(table, version, Scan::LookUp).await
+    pub async fn providers(&self, table: TableId, version: Option<i64>) -> Result<Providers, Error> {
+        let whole = self.scan(table, version, Scan::Whole).await?;
+        Ok(Providers { whole, look_up: self.scan(table, version, Scan::LookUp).await? })
     }
 
     async fn scan(&self, table: TableId, version: Option<i64>, scan: Scan) -> Result<Arc<dyn TableProvider>, Error> {

@@ -372,7 +372,7 @@ async fn look_ups_and_scans_find_the_same_rows() {
     let table = keyless(&lake).await;
     write(&lake, table.id, WriteMode::Append, &[rows(&[(1, "a"), (2, "b"), (3, "b")])], at(1)).await.unwrap();
     let session = lake.sessions().session(64 << 20);
-    session.register_table("t", lake.lookup_provider(table.id, None).await.unwrap()).unwrap();
+    session.register_table("t", lake.providers(table.id, None).await.unwrap().look_up).unwrap();
     let found = session.sql("SELECT id FROM t WHERE name = 'b'").await.unwrap().collect().await.unwrap();
     assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
 }

@@ -9,7 +9,7 @@ use datafusion::{
     datasource::{empty::EmptyTable, provider_as_source},
 };
 use mavis_catalog::{Catalog, Column, LakeSnapshot, Table};
-use mavis_lake::Lake;
+use mavis_lake::{Lake, Providers};
 use mavis_types::{Principal, SnapshotId, TableName, Zone};
 
 use crate::{
@@ -108,13 +108,15 @@ impl<'a> View<'a> {
             },
             None => State::At(None),
         };
-        let provider = match version {
-            State::At(version) => self.lake.provider(table.id, version).await?,
-            State::Unpublished => Arc::new(EmptyTable::new(schema_of(&self.lake.catalog().columns(table.id).await?)?))
-                as Arc<dyn TableProvider>,
+        let providers = match version {
+            State::At(version) => self.lake.providers(table.id, version).await?,
+            State::Unpublished => {
+                let columns = schema_of(&self.lake.catalog().columns(table.id).await?)?;
+                let empty: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
+                Providers { whole: Arc::clone(&empty), look_up: empty }
+            }
         };
-        let shown = table.name.to_string();
-        let guarded = GuardedTable::new(provider, &shown, policy, self.principal.token);
+        let guarded = GuardedTable::new(providers, table, policy, self.principal.token);
         let name = [table.name.zone.as_str().to_owned(), table.name.schema.clone(), table.name.table.clone()];
         let mut relation = name.clone();
         if let (Some(as_of), [_, _, last]) = (as_of, &mut relation) {

@@ -19,7 +19,6 @@ mod functions;
 mod guard;
 mod limits;
 mod listing;
-mod memory;
 mod names;
 mod planner;
 mod run;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
-    common::tree_node::{TreeNode, TreeNodeRecursion},
+    common::tree_node::TreeNode,
     error::DataFusionError,
-    execution::{SessionState, TaskContext, runtime_env::RuntimeEnv},
-    logical_expr::{Expr, LogicalPlan, Operator},
+    execution::{SessionState, TaskContext},
+    logical_expr::LogicalPlan,
     physical_plan::{ExecutionPlan, execute_stream, joins::HashJoinExec},
 };
 use futures::StreamExt;
+use mavis_lake::Sessions;
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
@@ -20,7 +21,6 @@ use crate::{
     Error, Limits, QueryStream,
     engine::Inner,
     fault, guard,
-    memory::QueryPool,
     session::as_promised,
     stream::{self, Sender, Stopped, out_of_time, pump},
 };
@@ -46,7 +46,7 @@ pub(crate) async fn start(
         .as_ref()
         .ok_or_else(|| Error::Execution { message: "there are no threads for queries".to_owned() })?;
     let job =
-        Job { runtime: inner.lake.sessions().runtime(), state, plan, schema: Arc::clone(&schema), limits, deadline };
+        Job { sessions: inner.lake.sessions().clone(), state, plan, schema: Arc::clone(&schema), limits, deadline };
     stream::open(
         &inner.running,
         schema,
@@ -58,7 +58,7 @@ pub(crate) async fn start(
 }
 
 struct Job {
-    runtime: Arc<RuntimeEnv>,
+    sessions: Sessions,
     state: Box<SessionState>,
     plan: LogicalPlan,
     schema: SchemaRef,
@@ -100,7 +100,9 @@ impl Job {
 
     /// Plans and runs. A failure tells whether the plan had a hash join.
     async fn attempt(&mut self, sender: &mut Sender) -> Result<(), Stopped<(DataFusionError, bool)>> {
-        let planned = timeout_at(self.deadline, self.physical()).await.map_err(|_| Stopped::OutOfTime)?;
+        let planned = timeout_at(self.deadline, self.state.create_physical_plan(&self.plan))
+            .await
+            .map_err(|_| Stopped::OutOfTime)?;
         let physical = planned.map_err(|error| Stopped::Failed((error, false)))?;
         let hash_join = has_hash_join(&physical);
         let failed = |error| Stopped::Failed((error, hash_join));
@@ -113,21 +115,10 @@ impl Job {
         })
     }
 
-    async fn physical(&mut self) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        if is_explained(&self.plan) {
-            return self.state.create_physical_plan(&self.plan).await;
-        }
-        let optimized = self.state.optimize(&self.plan)?;
-        // Filters inside the file reader pay off for look-ups and cost on scans.
-        self.state.config_mut().options_mut().execution.parquet.pushdown_filters = looks_up(&optimized)?;
-        self.state.query_planner().create_physical_plan(&optimized, self.state.as_ref()).await
-    }
-
     /// The query's own share of memory over the lake's files, caches and spill folder.
     fn context(&self) -> Arc<TaskContext> {
-        let mut runtime = RuntimeEnv::clone(&self.runtime);
-        runtime.memory_pool = Arc::new(QueryPool::new(Arc::clone(&self.runtime.memory_pool), self.limits.memory_bytes));
-        Arc::new(TaskContext::from(self.state.as_ref()).with_runtime(Arc::new(runtime)))
+        let runtime = self.sessions.child_runtime(self.limits.memory_bytes);
+        Arc::new(TaskContext::from(self.state.as_ref()).with_runtime(runtime))
     }
 }
 
@@ -142,30 +133,4 @@ fn is_explained(plan: &LogicalPlan) -> bool {
 
 fn has_hash_join(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.exists(|node| Ok(node.is::<HashJoinExec>())).unwrap_or(false)
-}
-
-/// Whether the plan looks rows up: a scan with a column that must equal a value.
-fn looks_up(plan: &LogicalPlan) -> Result<bool, DataFusionError> {
-    let mut found = false;
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            found |= scan.filters.iter().any(is_equality);
-        }
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(found)
-}
-
-fn is_equality(filter: &Expr) -> bool {
-    match filter {
-        Expr::BinaryExpr(binary) => match binary.op {
-            Operator::Eq => matches!(
-                (binary.left.as_ref(), binary.right.as_ref()),
-                (Expr::Column(_), Expr::Literal(..)) | (Expr::Literal(..), Expr::Column(_))
-            ),
-            Operator::And => is_equality(&binary.left) || is_equality(&binary.right),
-            _ => false,
-        },
-        _ => false,
-    }
 }

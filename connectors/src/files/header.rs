@@ -1,9 +1,6 @@
 //! Where the header of a sheet's table is, and what it calls each column.
 
-use super::{
-    sheet::{Grid, Merge},
-    workbook::Cell,
-};
+use super::grid::{Cell, Grid, Merge};
 
 /// Rows above a table in which its header is looked for.
 const HEADER_SEARCH_ROWS: usize = 40;

@@ -14,6 +14,7 @@
 //! reject with its line; a file that cannot be read at all is an error or a failure of discovery.
 
 mod delimited;
+mod grid;
 mod header;
 mod json;
 mod json_type;

@@ -4,26 +4,10 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use super::{
     delimited::distinct,
+    grid::{Cell, Grid},
     header::{find_header, header_names, is_group_row, is_label_only, is_unit_row},
-    workbook::Cell,
 };
 use crate::{Error, SourceColumn};
-
-/// The cells of a sheet, from its first used row and column on.
-#[derive(Debug, Default)]
-pub(super) struct Grid {
-    pub(super) rows: Vec<Vec<Cell>>,
-    pub(super) merges: Vec<Merge>,
-    /// The number, on the sheet, of the first row here.
-    pub(super) first_row: usize,
-}
-
-/// Cells that are one: first and last row, first and last column.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Merge {
-    pub(super) rows: (usize, usize),
-    pub(super) columns: (usize, usize),
-}
 
 /// A table found on a sheet.
 #[derive(Debug)]
@@ -49,24 +33,6 @@ pub(super) struct Row {
     /// On the sheet, counted from 1.
     pub(super) number: usize,
     pub(super) cells: Vec<Cell>,
-}
-
-impl Grid {
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows.iter().flatten().all(Cell::is_empty)
-    }
-
-    pub(super) fn width(&self, row: usize) -> usize {
-        self.rows[row].iter().filter(|cell| !cell.is_empty()).count()
-    }
-
-    pub(super) fn is_text_row(&self, row: usize) -> bool {
-        self.rows[row].iter().all(|cell| cell.is_empty() || cell.is_text())
-    }
-
-    pub(super) fn last_column(&self) -> usize {
-        self.rows.iter().map(Vec::len).max().unwrap_or_default()
-    }
 }
 
 impl Sheet {
@@ -258,7 +224,7 @@ fn type_of<'a>(cells: impl Iterator<Item = &'a Cell>) -> DataType {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::grid::Merge, *};
 
     /// First and last row, first and last column.
     type Span = ((usize, usize), (usize, usize));

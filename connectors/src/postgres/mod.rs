@@ -7,6 +7,7 @@
 //! Every reading is one REPEATABLE READ transaction, so that a table is seen in one state. A value that Arrow has no place
 //! for (an infinite date, NaN in a NUMERIC) rejects its row; see [`Params::infinity`].
 
+mod check;
 mod copy;
 mod describe;
 mod discover;
@@ -170,7 +171,7 @@ impl Inner {
 #[async_trait]
 impl Source for PostgresSource {
     async fn check(&self) -> Vec<StageReport> {
-        session::check(&self.inner).await
+        check::check(&self.inner).await
     }
 
     async fn discover(&self, selection: &Selection) -> Result<Discovery, Error> {

@@ -4,7 +4,7 @@ use arrow_flight::{FlightDescriptor, FlightInfo, flight_service_server::FlightSe
 use mavis_types::Principal;
 use tonic::{Response, Status};
 
-use super::{commands::Commands, rows};
+use super::{rows, service::Commands};
 use crate::grpc::status;
 
 pub(super) fn info(query: &CommandGetCatalogs, descriptor: FlightDescriptor) -> Result<Response<FlightInfo>, Status> {

@@ -14,33 +14,13 @@ use arrow_flight::{
         server::{DoPutError, FlightSqlService, PeekableFlightDataStream},
     },
 };
-use mavis_types::Principal;
 use tonic::{Request, Response, Status};
 
 use super::{
-    catalogs, handle::Handles, keys, prepared, running::Running, schemas, sql_info, statement, table_types, tables,
-    types,
+    catalogs, keys, prepared, schemas,
+    service::{Commands, principal},
+    sql_info, statement, table_types, tables, types,
 };
-use crate::{App, auth::Denied};
-
-/// Answers Flight SQL commands.
-#[derive(Debug, Clone)]
-pub(super) struct Commands {
-    pub(super) app: App,
-    pub(super) handles: Handles,
-    pub(super) running: Running,
-}
-
-impl Commands {
-    pub(super) fn new(app: &App) -> Self {
-        Self { app: app.clone(), handles: Handles::new(*app.signing_key), running: Running::default() }
-    }
-}
-
-/// Who sent a request; the layer before the service put it there.
-pub(super) fn principal<T>(request: &Request<T>) -> Result<Principal, Status> {
-    request.extensions().get::<Principal>().cloned().ok_or_else(|| Denied::Missing.into())
-}
 
 const READ_ONLY: &str = "Flight SQL only reads here: tables are written by ingests (`mavis ingest SOURCE`)";
 const NO_TRANSACTIONS: &str = "there are no transactions: every query reads one consistent state of the lake, and nothing is \

@@ -6,7 +6,7 @@ use arrow_flight::{
 use futures::{StreamExt, stream, stream::BoxStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{commands::Commands, handshake, running, session};
+use super::{cancel, handshake, service::Commands, session};
 use crate::App;
 
 /// The Flight service.
@@ -26,7 +26,7 @@ const ACTIONS: [(&str, &str); 9] = [
     ("CreatePreparedStatement", "Plans a statement and answers a handle for it"),
     ("ClosePreparedStatement", "Gives a handle up; the server keeps nothing for it"),
     ("CancelQuery", "Stops a query by its FlightInfo"),
-    (running::CANCEL, "Stops a query by its FlightInfo"),
+    (cancel::CANCEL, "Stops a query by its FlightInfo"),
     (session::SET, "Sets options of a session; catalog and schema are fixed"),
     (session::GET, "Tells the options of a session"),
     (session::CLOSE, "Ends a session; the server keeps nothing for it"),
@@ -87,7 +87,7 @@ impl FlightService for FlightDoor {
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
         let body = &request.get_ref().body;
         let answer = match request.get_ref().r#type.as_str() {
-            running::CANCEL => self.commands.cancel_flight(&request, body)?,
+            cancel::CANCEL => self.commands.cancel_flight(&request, body)?,
             session::SET => session::set(body)?,
             session::GET => session::get(),
             session::CLOSE => session::close(),

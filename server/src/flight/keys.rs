@@ -14,7 +14,7 @@ use arrow_flight::{
 use mavis_types::{Principal, TableName, Zone};
 use tonic::{Response, Status};
 
-use super::{commands::Commands, rows};
+use super::{rows, service::Commands};
 use crate::grpc::status;
 
 type Gets = Result<Response<<Commands as FlightService>::DoGetStream>, Status>;

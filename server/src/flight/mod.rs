@@ -9,6 +9,7 @@
 //! signed [`handle`] that carries the SQL and the bound parameters; it is planned again for whoever brings it, so it gives
 //! nobody more than the caller's own token does, and it survives a restart. The door only reads.
 
+mod cancel;
 mod catalogs;
 mod commands;
 mod door;
@@ -20,6 +21,7 @@ mod prepared;
 mod rows;
 mod running;
 mod schemas;
+mod service;
 mod session;
 mod sql_info;
 mod statement;

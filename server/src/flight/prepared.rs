@@ -12,7 +12,7 @@ use bytes::Bytes;
 use mavis_types::Principal;
 use tonic::{Response, Status};
 
-use super::{commands::Commands, handle::Handle, parameters, rows, statement};
+use super::{handle::Handle, parameters, rows, service::Commands, statement};
 use crate::grpc::status;
 
 /// Plans a statement: a handle, the schema of its answer, and the types of its parameters.

@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::{Response, Status};
 
-use super::commands::Commands;
+use super::service::Commands;
 
 type DoGet = <Commands as arrow_flight::flight_service_server::FlightService>::DoGetStream;
 

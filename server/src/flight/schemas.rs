@@ -8,7 +8,7 @@ use arrow_flight::{
 use mavis_types::Principal;
 use tonic::{Response, Status};
 
-use super::{commands::Commands, rows, tables::shows};
+use super::{rows, service::Commands, tables::shows};
 use crate::grpc::status;
 
 pub(super) fn info(query: &CommandGetDbSchemas, descriptor: FlightDescriptor) -> Result<Response<FlightInfo>, Status> {

@@ -13,7 +13,7 @@ use arrow_flight::{
 };
 use tonic::{Response, Status};
 
-use super::{commands::Commands, rows};
+use super::{rows, service::Commands};
 
 /// Sorted lists of words, as JDBC asks for them: functions by family, and keywords beyond SQL:2003.
 const NUMERIC: &[&str] = &[

@@ -11,7 +11,7 @@ use mavis_types::Principal;
 use tonic::{Response, Status};
 use uuid::Uuid;
 
-use super::{commands::Commands, handle::Handle, parameters, rows, running::Entry};
+use super::{handle::Handle, parameters, rows, running::Entry, service::Commands};
 use crate::{auth::Door, grpc::status, query_log::QueryLog};
 
 pub(super) async fn info(

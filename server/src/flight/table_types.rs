@@ -3,7 +3,7 @@
 use arrow_flight::{FlightDescriptor, FlightInfo, flight_service_server::FlightService, sql::CommandGetTableTypes};
 use tonic::{Response, Status};
 
-use super::{commands::Commands, rows};
+use super::{rows, service::Commands};
 
 pub(super) const SYSTEM_TABLE: &str = "SYSTEM TABLE";
 const TYPES: [&str; 3] = ["TABLE", "VIEW", SYSTEM_TABLE];

@@ -11,7 +11,7 @@ use mavis_sql::{Error, TableListing};
 use mavis_types::Principal;
 use tonic::{Response, Status};
 
-use super::{commands::Commands, rows, table_types::SYSTEM_TABLE};
+use super::{rows, service::Commands, table_types::SYSTEM_TABLE};
 use crate::grpc::status;
 
 /// Schemas that are asked of the catalog at once.

@@ -10,7 +10,7 @@ use arrow_flight::{
 };
 use tonic::{Response, Status};
 
-use super::{commands::Commands, rows};
+use super::{rows, service::Commands};
 
 pub(super) fn info(
     query: &CommandGetXdbcTypeInfo,

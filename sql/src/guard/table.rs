@@ -5,26 +5,34 @@ use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
     common::{Result, Statistics, plan_err},
-    logical_expr::{Expr, TableProviderFilterPushDown, TableType},
+    logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType},
     physical_plan::ExecutionPlan,
 };
+use mavis_catalog::Table;
+use mavis_lake::Providers;
 use mavis_types::TokenId;
 
 use super::{barrier::Barrier, policy::Policy, predicate::passes};
 
+/// What resources are looked up by beside the key: their own id in history, their patient in any table.
+const FHIR_KEYS: [&str; 2] = ["id", "__patient"];
+
 /// A table as one principal sees it.
 #[derive(Debug)]
 pub(crate) struct GuardedTable {
-    inner: Arc<dyn TableProvider>,
+    providers: Providers,
     name: Arc<str>,
+    /// Columns that rows are looked up by.
+    keys: Vec<String>,
     policy: Arc<Policy>,
     /// Whom it was made for: a plan of somebody else must not hold it.
     principal: TokenId,
 }
 
 impl GuardedTable {
-    pub(crate) fn new(inner: Arc<dyn TableProvider>, name: &str, policy: Policy, principal: TokenId) -> Self {
-        Self { inner, name: name.into(), policy: Arc::new(policy), principal }
+    pub(crate) fn new(providers: Providers, table: &Table, policy: Policy, principal: TokenId) -> Self {
+        let keys = table.key.iter().cloned().chain(FHIR_KEYS.map(str::to_owned)).collect();
+        Self { providers, name: table.name.to_string().into(), keys, policy: Arc::new(policy), principal }
     }
 
     pub(super) fn is_of(&self, principal: TokenId) -> bool {
@@ -35,7 +43,7 @@ impl GuardedTable {
 #[async_trait]
 impl TableProvider for GuardedTable {
     fn schema(&self) -> SchemaRef {
-        self.inner.schema()
+        self.providers.whole.schema()
     }
 
     fn table_type(&self) -> TableType {
@@ -54,12 +62,14 @@ impl TableProvider for GuardedTable {
             return plan_err!("table {} has a policy that this version cannot apply", self.name);
         }
         let filters: Vec<Expr> = filters.iter().filter(|filter| passes(filter, &self.policy)).cloned().collect();
-        let scan = self.inner.scan(state, projection, &filters, limit).await?;
+        let look_up = filters.iter().any(|filter| looks_up(filter, &self.keys));
+        let inner = if look_up { &self.providers.look_up } else { &self.providers.whole };
+        let scan = inner.scan(state, projection, &filters, limit).await?;
         Ok(Arc::new(Barrier::new(scan, Arc::clone(&self.name), Arc::clone(&self.policy))))
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let inner = self.inner.supports_filters_pushdown(filters)?;
+        let inner = self.providers.whole.supports_filters_pushdown(filters)?;
         let held = inner.into_iter().zip(filters).map(|(support, filter)| {
             if passes(filter, &self.policy) { support } else { TableProviderFilterPushDown::Unsupported }
         });
@@ -67,6 +77,46 @@ impl TableProvider for GuardedTable {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        self.inner.statistics()
+        self.providers.whole.statistics()
+    }
+}
+
+/// Whether a filter leaves only the rows of some keys: `key = literal`, `key IN (...)`, also beside other conditions.
+fn looks_up(filter: &Expr, keys: &[String]) -> bool {
+    let is_key = |expr: &Expr| matches!(expr, Expr::Column(column) if keys.contains(&column.name));
+    let is_literal = |expr: &Expr| matches!(expr, Expr::Literal(..));
+    match filter {
+        Expr::BinaryExpr(binary) => match binary.op {
+            Operator::Eq => {
+                (is_key(&binary.left) && is_literal(&binary.right))
+                    || (is_literal(&binary.left) && is_key(&binary.right))
+            }
+            Operator::And => looks_up(&binary.left, keys) || looks_up(&binary.right, keys),
+            Operator::Or => looks_up(&binary.left, keys) && looks_up(&binary.right, keys),
+            _ => false,
+        },
+        Expr::InList(list) => !list.negated && is_key(&list.expr) && list.list.iter().all(is_literal),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::prelude::{col, lit};
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(col("id").eq(lit("a")), true)]
+    #[case(lit("a").eq(col("id")), true)]
+    #[case(col("id").in_list(vec![lit("a"), lit("b")], false), true)]
+    #[case(col("id").eq(lit("a")).and(col("n").gt(lit(3))), true)]
+    #[case(col("id").eq(lit("a")).or(col("id").eq(lit("b"))), true)]
+    #[case(col("id").in_list(vec![lit("a")], true), false)]
+    #[case(col("id").eq(lit("a")).or(col("n").gt(lit(3))), false)]
+    #[case(col("id").gt(lit("a")), false)]
+    #[case(col("sex").eq(lit("f")), false)]
+    fn a_filter_on_a_key_is_a_look_up(#[case] filter: Expr, #[case] is: bool) {
+        assert_eq!(looks_up(&filter, &["id".to_owned()]), is);
     }
 }

@@ -5,32 +5,32 @@ use datafusion::{
     execution::memory_pool::{FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation},
 };
 
-/// One query's share of the memory of all: what it takes counts against its own limit first, then against the whole.
+/// One session's share of the memory of all: what it takes counts against its own limit first, then against the whole.
 ///
-/// Within the query the operators that can spill share evenly: the first sort of a plan must not take what the second
+/// Within the session the operators that can spill share evenly: the first sort of a plan must not take what the second
 /// one needs to begin.
 #[derive(Debug)]
-pub(crate) struct QueryPool {
+pub(crate) struct ChildPool {
     whole: Arc<dyn MemoryPool>,
     own: FairSpillPool,
     limit_bytes: usize,
 }
 
-impl QueryPool {
+impl ChildPool {
     pub(crate) fn new(whole: Arc<dyn MemoryPool>, limit_bytes: usize) -> Self {
         Self { whole, own: FairSpillPool::new(limit_bytes), limit_bytes }
     }
 }
 
-impl fmt::Display for QueryPool {
+impl fmt::Display for ChildPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "query({} of {} bytes)", self.reserved(), self.limit_bytes)
+        write!(f, "mavis_child({} of {} bytes)", self.reserved(), self.limit_bytes)
     }
 }
 
-impl MemoryPool for QueryPool {
+impl MemoryPool for ChildPool {
     fn name(&self) -> &'static str {
-        "query"
+        "mavis_child"
     }
 
     fn register(&self, consumer: &MemoryConsumer) {
@@ -73,10 +73,10 @@ mod tests {
     use datafusion::execution::memory_pool::GreedyMemoryPool;
 
     #[test]
-    fn a_query_can_take_neither_more_than_its_own_share_nor_more_than_the_whole() {
+    fn a_session_can_take_neither_more_than_its_own_share_nor_more_than_the_whole() {
         let whole: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1_000));
-        let first: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(Arc::clone(&whole), 700));
-        let second: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(Arc::clone(&whole), 700));
+        let first: Arc<dyn MemoryPool> = Arc::new(ChildPool::new(Arc::clone(&whole), 700));
+        let second: Arc<dyn MemoryPool> = Arc::new(ChildPool::new(Arc::clone(&whole), 700));
         let one = MemoryConsumer::new("one").register(&first);
         let two = MemoryConsumer::new("two").register(&second);
         assert!(one.try_grow(701).is_err());
