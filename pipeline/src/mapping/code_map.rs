@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::{Error, context::Context, failure::Failure};
 
-/// Every stored map.
+/// Every map: those that are shipped, and in their place or beside them those that were set.
 pub(crate) async fn all(context: &Context) -> Result<CodeMaps, Failure> {
-    let mut maps = CodeMaps::new();
+    let mut maps = super::shipped::maps().map_err(|error| Failure::permanent(error.to_string()))?;
     for name in context.catalog.code_maps().await? {
         let mut codes = HashMap::new();
         for row in context.catalog.code_map(&name).await? {
