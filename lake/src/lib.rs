@@ -41,7 +41,7 @@ mod write;
 
 pub use error::Error;
 pub use hop::{Hop, HopInput};
-pub use session::Sessions;
+pub use session::{Sessions, Template};
 pub use store::LakeOptions;
 pub use table::{Lake, Providers, TableSpec, Tuning};
 pub use unit::{AppId, Committed, End, Unit, WriteMode, Writer};

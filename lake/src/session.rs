@@ -3,7 +3,7 @@
 //! Text columns come as `Utf8` and binary ones as `Binary`, never as views: the same types in [`crate::Lake::schema`],
 //! in plans, in hops, and on the wire.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{fmt, num::NonZeroUsize, sync::Arc};
 
 use datafusion::{
     execution::{
@@ -31,8 +31,35 @@ const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 pub struct Sessions {
     runtime: Arc<RuntimeEnv>,
     partitions: usize,
-    state: Arc<SessionState>,
-    lookup_state: Arc<SessionState>,
+    whole: Template,
+    look_up: Template,
+}
+
+/// A session state to take copies of.
+///
+/// It is behind a function because the state's type holds plans, whose types name each other in circles: the compiler would
+/// prove again, for every method of every service that holds a lake, that threads may share them, which took two thirds of the
+/// server's build.
+#[derive(Clone)]
+pub struct Template(Arc<dyn Fn() -> Arc<SessionState> + Send + Sync>);
+
+impl Template {
+    #[must_use]
+    pub fn new(state: SessionState) -> Self {
+        let state = Arc::new(state);
+        Self(Arc::new(move || Arc::clone(&state)))
+    }
+
+    #[must_use]
+    pub fn state(&self) -> Arc<SessionState> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Template")
+    }
 }
 
 impl Sessions {
@@ -46,12 +73,12 @@ impl Sessions {
             .with_metadata_cache_limit(FOOTER_CACHE_BYTES.min(options.memory_bytes / 4))
             .build_arc()?;
         runtime.register_object_store(&store.authority(), Arc::clone(store.root()));
-        let state = state(config(options.partitions), Arc::clone(&runtime));
+        let whole = Template::new(state(config(options.partitions), Arc::clone(&runtime)));
         let lookups = config(options.partitions)
             .set_bool("datafusion.execution.parquet.pushdown_filters", true)
             .set_bool("datafusion.execution.parquet.reorder_filters", true);
-        let lookup_state = Arc::new(self::state(lookups, Arc::clone(&runtime)));
-        Ok(Self { runtime, partitions: options.partitions, state: Arc::new(state), lookup_state })
+        let look_up = Template::new(state(lookups, Arc::clone(&runtime)));
+        Ok(Self { runtime, partitions: options.partitions, whole, look_up })
     }
 
     #[must_use]
@@ -83,16 +110,16 @@ impl Sessions {
 
     /// The state that providers are built with: they take the scan's settings from it.
     pub(crate) fn state(&self) -> Arc<SessionState> {
-        Arc::clone(&self.state)
+        self.whole.state()
     }
 
     pub(crate) fn lookup_state(&self) -> Arc<SessionState> {
-        Arc::clone(&self.lookup_state)
+        self.look_up.state()
     }
 
     /// A session on the shared pool, for the lake's own work.
     pub(crate) fn internal(&self) -> SessionContext {
-        SessionContext::new_with_state(SessionState::clone(&self.state))
+        SessionContext::new_with_state(SessionState::clone(&self.whole.state()))
     }
 }
 

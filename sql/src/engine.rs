@@ -1,8 +1,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::execution::SessionState;
-use mavis_lake::Lake;
+use mavis_lake::{Lake, Template};
 use mavis_types::{Principal, SnapshotId};
 
 use crate::{
@@ -39,7 +38,7 @@ pub(crate) struct Inner {
     pub(crate) admission: Admission,
     pub(crate) running: Running,
     /// Functions and rules, registered once; every query starts from a copy.
-    pub(crate) template: Result<Box<SessionState>, String>,
+    pub(crate) template: Result<Template, String>,
     /// `None` when the system gave no threads: nothing runs then.
     pub(crate) cpu: Option<Cpu>,
 }
@@ -48,7 +47,7 @@ impl Engine {
     /// An engine over a lake, with threads of its own: as many as a plan has partitions.
     #[must_use]
     pub fn new(lake: Lake, options: EngineOptions) -> Self {
-        let template = template(lake.sessions()).map(Box::new).map_err(|error| error.to_string());
+        let template = template(lake.sessions()).map(Template::new).map_err(|error| error.to_string());
         let threads = lake.sessions().config().target_partitions();
         let cpu = Cpu::new(threads).inspect_err(|error| tracing::error!(%error, "no threads for queries")).ok();
         let admission = Admission::new(options.concurrent, options.queued);

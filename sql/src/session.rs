@@ -18,7 +18,7 @@ use datafusion::{
     scalar::ScalarValue,
     sql::sqlparser::ast::ObjectName,
 };
-use futures::stream::BoxStream;
+use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use mavis_types::{Principal, SnapshotId, TableName};
 use tokio::time::Instant;
 
@@ -36,6 +36,9 @@ use crate::{
 const NONE: i64 = i64::MIN;
 
 /// One principal's view of the lake. Clones share it.
+///
+/// What it does comes as boxed futures: those that hold plans are proved `Send` once, in this crate, and not again by every
+/// door (see [`mavis_lake::Template`]).
 #[derive(Debug, Clone)]
 pub struct Session {
     inner: Arc<Inner>,
@@ -90,56 +93,73 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Invalid`] with line and column, [`Error::NoSuchTable`], [`Error::Refused`].
-    pub async fn prepare(&self, sql: &str) -> Result<Prepared, Error> {
-        let planned = self.in_time(self.inner.limits, Box::pin(self.planned(sql))).await?;
-        let fields = (1..).zip(&planned.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
-        let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(Prepared { schema: planned.schema, parameters })
+    pub fn prepare<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Prepared, Error>> {
+        async move {
+            let planned = self.in_time(self.inner.limits, Box::pin(self.planned(sql))).await?;
+            let fields = (1..).zip(&planned.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
+            let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+            Ok(Prepared { schema: planned.schema, parameters })
+        }
+        .boxed()
     }
 
     /// Plans again for this principal and runs. `params`: values of `$1`, `$2`, ... (or `?`), in order.
     ///
     /// # Errors
     /// As [`Session::prepare`], and [`Error::Limit`] when the queue is full.
-    pub async fn query(&self, sql: &str, params: &[ScalarValue], limits: Option<Limits>) -> Result<QueryStream, Error> {
-        let limits = limits.unwrap_or(self.inner.limits);
-        let deadline = Instant::now() + limits.time;
-        let planned = self.in_time(limits, Box::pin(self.planned(sql))).await?;
-        let plan = planner::bind(planned.plan, &planned.parameters, params)?;
-        run::start(&self.inner, planned.state, plan, planned.schema, limits, deadline).await
+    pub fn query<'a>(
+        &'a self,
+        sql: &'a str,
+        params: &'a [ScalarValue],
+        limits: Option<Limits>,
+    ) -> BoxFuture<'a, Result<QueryStream, Error>> {
+        async move {
+            let limits = limits.unwrap_or(self.inner.limits);
+            let deadline = Instant::now() + limits.time;
+            let planned = self.in_time(limits, Box::pin(self.planned(sql))).await?;
+            let plan = planner::bind(planned.plan, &planned.parameters, params)?;
+            run::start(&self.inner, planned.state, plan, planned.schema, limits, deadline).await
+        }
+        .boxed()
     }
 
     /// A guarded frame over one table at this session's snapshot; for doors that build plans themselves (FHIR search).
     ///
     /// # Errors
     /// [`Error::NoSuchTable`] also for what the principal may not see.
-    pub async fn table(&self, name: &TableName) -> Result<DataFrame, Error> {
-        let view = View::new(&self.inner.lake, &self.principal, self.pinned);
-        let key = TableKey {
-            parts: vec![name.zone.as_str().to_owned(), name.schema.clone(), name.table.clone()],
-            as_of: None,
-        };
-        let (_, provider) = view.bind(&key).await?;
-        self.note(&view);
-        let reference = datafusion::common::TableReference::bare(name.table.clone());
-        let plan = LogicalPlanBuilder::scan(reference, provider_as_source(provider), None)
-            .and_then(LogicalPlanBuilder::build)
-            .map_err(|error| fault::planning(&error))?;
-        Ok(DataFrame::new(*self.state()?, plan))
+    pub fn table<'a>(&'a self, name: &'a TableName) -> BoxFuture<'a, Result<DataFrame, Error>> {
+        async move {
+            let view = View::new(&self.inner.lake, &self.principal, self.pinned);
+            let key = TableKey {
+                parts: vec![name.zone.as_str().to_owned(), name.schema.clone(), name.table.clone()],
+                as_of: None,
+            };
+            let (_, provider) = view.bind(&key).await?;
+            self.note(&view);
+            let reference = datafusion::common::TableReference::bare(name.table.clone());
+            let plan = LogicalPlanBuilder::scan(reference, provider_as_source(provider), None)
+                .and_then(LogicalPlanBuilder::build)
+                .map_err(|error| fault::planning(&error))?;
+            Ok(DataFrame::new(*self.state()?, plan))
+        }
+        .boxed()
     }
 
     /// Runs a frame made from [`Session::table`] under the same guard, admission and limits as SQL.
     ///
     /// # Errors
     /// As [`Session::query`].
-    pub async fn run(&self, frame: DataFrame, limits: Option<Limits>) -> Result<QueryStream, Error> {
-        let limits = limits.unwrap_or(self.inner.limits);
-        let deadline = Instant::now() + limits.time;
-        let (_, plan) = frame.into_parts();
-        guard::check(&plan, self.principal.token)?;
-        let state = self.state()?;
-        let schema = planner::answer(&state, &plan, &[])?;
-        run::start(&self.inner, state, plan, schema, limits, deadline).await
+    pub fn run(&self, frame: DataFrame, limits: Option<Limits>) -> BoxFuture<'_, Result<QueryStream, Error>> {
+        async move {
+            let limits = limits.unwrap_or(self.inner.limits);
+            let deadline = Instant::now() + limits.time;
+            let (_, plan) = frame.into_parts();
+            guard::check(&plan, self.principal.token)?;
+            let state = self.state()?;
+            let schema = planner::answer(&state, &plan, &[])?;
+            run::start(&self.inner, state, plan, schema, limits, deadline).await
+        }
+        .boxed()
     }
 
     /// The FHIR snapshot that this session sees; `None` before anything was published. A session that is not pinned sees
@@ -206,7 +226,8 @@ impl Session {
 
     /// A copy of the template for one statement; boxed, for it is some kilobytes large.
     fn state(&self) -> Result<Box<SessionState>, Error> {
-        let mut state = self.inner.template.clone().map_err(|message| Error::Execution { message })?;
+        let template = self.inner.template.as_ref().map_err(|message| Error::Execution { message: message.clone() })?;
+        let mut state = Box::new(SessionState::clone(&template.state()));
         state.mark_start_execution();
         Ok(state)
     }
