@@ -30,6 +30,7 @@ mod source;
 mod table;
 mod token;
 mod value;
+mod view;
 
 pub use audit::{AuditEntry, NewAudit};
 pub use cursor::{CursorRow, NewCursor};
@@ -43,3 +44,4 @@ pub use snapshot::LakeSnapshot;
 pub use source::{DiscoveryRow, NewSource, Source};
 pub use table::{Column, NewColumn, NewTable, Table};
 pub use token::{NewToken, Token};
+pub use view::{NewView, ViewRow};

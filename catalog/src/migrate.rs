@@ -14,7 +14,10 @@ struct Migration {
 }
 
 /// In order; a migration that was released is never changed, only followed by another one.
-const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("../migrations/0001_catalog.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, sql: include_str!("../migrations/0001_catalog.sql") },
+    Migration { version: 3, sql: include_str!("../migrations/0003_views.sql") },
+];
 
 /// Why a database could not be migrated.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@
 //! - [`bundle`]: Bundles taken apart, references resolved;
 //! - [`path`]: FHIRPath expressions compiled onto columns;
 //! - [`search`]: search requests compiled to DataFusion expressions;
+//! - [`view`]: SQL on FHIR's ViewDefinitions compiled and evaluated over columns;
 //! - [`mapping`]: the pivot schema: FHIR elements as SQL expressions over processed tables;
 //! - [`functions`]: SQL functions that mappings, search and queries share.
 //!
@@ -23,6 +24,7 @@ pub mod search;
 pub mod shape;
 pub mod temporal;
 pub mod validate;
+pub mod view;
 
 mod id;
 

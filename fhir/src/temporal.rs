@@ -64,7 +64,7 @@ fn whole(first: i64, next: i64, precision: Precision) -> Period {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Time {
     /// Microseconds since midnight.
-    start: i64,
+    pub(crate) start: i64,
     span: i64,
     pub(crate) precision: Precision,
     /// Bytes read.

@@ -131,7 +131,7 @@ fn primitive(primitive: Primitive, chance: &mut Chance) -> &'static str {
 
 /// Whether an element is in the JSON only.
 fn is_hidden(element: &Element) -> bool {
-    element.type_id.is_extension() || ["Narrative", "Resource", "xhtml"].contains(&element.type_id.name())
+    ["Narrative", "Resource", "xhtml"].contains(&element.type_id.name())
 }
 
 /// Whether a value holds something that becomes a column.

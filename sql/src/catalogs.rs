@@ -1,14 +1,20 @@
 //! Names to tables: zones as SQL catalogs, resolved in the catalog database, opened only when a statement names them.
 
-use std::{collections::BTreeSet, str::FromStr, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    str::FromStr,
+    sync::Arc,
+};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
     catalog::TableProvider,
     common::utils::datafusion_strsim::levenshtein,
     datasource::{empty::EmptyTable, provider_as_source},
+    logical_expr::Expr,
 };
 use mavis_catalog::{Catalog, Column, LakeSnapshot, Table};
+use mavis_fhir::{shape::base_schema, view::Plan};
 use mavis_lake::{Lake, Providers};
 use mavis_types::{Principal, SnapshotId, TableName, Zone};
 
@@ -19,6 +25,7 @@ use crate::{
     planner::{Sources, plain},
     system,
     time_travel::AsOf,
+    views::{self, ViewTable},
 };
 
 /// Zone and schema of a table that is named alone.
@@ -38,6 +45,13 @@ pub(crate) struct View<'a> {
     snapshot: tokio::sync::OnceCell<Option<LakeSnapshot>>,
 }
 
+/// Views that a statement is run with, by the names that it gives them, and conditions on their resources.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) views: &'a HashMap<String, Arc<Plan>>,
+    pub(crate) only: &'a [Expr],
+}
+
 /// The tables of one statement: for the walk through names, and for planning.
 #[derive(Default)]
 pub(crate) struct Opened {
@@ -51,10 +65,14 @@ impl<'a> View<'a> {
     }
 
     /// Opens the tables that a statement names. One that is not there is remembered as such: it may be a CTE.
-    pub(crate) async fn open(&self, keys: &BTreeSet<TableKey>) -> Opened {
+    pub(crate) async fn open(&self, keys: &BTreeSet<TableKey>, given: Given<'_>) -> Opened {
         let mut opened = Opened::default();
         for key in keys {
-            let bound = match self.bind(key).await {
+            let found = match key.parts.as_slice() {
+                [name] if given.views.contains_key(name) => self.given(name, given).await,
+                _ => self.bind(key).await,
+            };
+            let bound = match found {
                 Ok((bound, provider)) => {
                     opened.sources.insert(bound.relation.clone(), provider_as_source(provider));
                     Ok(Arc::new(bound))
@@ -76,7 +94,11 @@ impl<'a> View<'a> {
             return Ok((BoundName { relation: name.clone(), name, columns }, provider));
         }
         match self.find(&key.parts).await? {
-            Some((table, policy)) => self.guarded(&table, policy, key.as_of).await,
+            Some((table, policy)) => {
+                let (name, provider) = self.guarded(&table, policy, key.as_of).await?;
+                Ok((name, provider as Arc<dyn TableProvider>))
+            }
+            None if view_name(&key.parts).is_some() => self.stored_view(key).await,
             None => Err(Error::NoSuchTable { table: key.to_string(), hint: self.hint(&key.parts).await }),
         }
     }
@@ -98,7 +120,7 @@ impl<'a> View<'a> {
         table: &Table,
         policy: Policy,
         as_of: Option<AsOf>,
-    ) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
+    ) -> Result<(BoundName, Arc<GuardedTable>), Error> {
         let version = match as_of {
             Some(AsOf::Version(version)) => State::At(Some(version)),
             Some(AsOf::Time(at)) => State::At(Some(self.lake.version_at(table.id, at).await?)),
@@ -123,6 +145,55 @@ impl<'a> View<'a> {
             last.push_str(&as_of.mark());
         }
         Ok((BoundName { relation, name, columns: guarded.schema() }, Arc::new(guarded)))
+    }
+
+    /// A view that the statement was given under this name.
+    async fn given(&self, name: &str, given: Given<'_>) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
+        let plan = given.views.get(name).cloned();
+        let plan = plan.ok_or_else(|| Error::NoSuchTable { table: name.to_owned(), hint: String::new() })?;
+        let provider = self.view(plan, given.only.to_vec(), None).await?;
+        // no schema of the lake is called so
+        let relation = ["fhir".to_owned(), "given views".to_owned(), name.to_owned()];
+        Ok((BoundName { name: relation.clone(), relation, columns: provider.schema() }, provider))
+    }
+
+    /// A view of the FHIR zone, over the resources as the principal sees them.
+    async fn stored_view(&self, key: &TableKey) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
+        let name = view_name(&key.parts).unwrap_or_default();
+        let absent = || Error::NoSuchTable { table: key.to_string(), hint: String::new() };
+        let (row, plan) = views::plan(self.lake.catalog(), name).await?.ok_or_else(absent)?;
+        if !views::is_seen(self.principal, &row) {
+            return Err(absent());
+        }
+        let provider = self.view(plan, Vec::new(), key.as_of).await?;
+        let name = ["fhir".to_owned(), views::SCHEMA.to_owned(), name.to_owned()];
+        let mut relation = name.clone();
+        if let (Some(as_of), [_, _, last]) = (key.as_of, &mut relation) {
+            last.push_str(&as_of.mark());
+        }
+        Ok((BoundName { relation, name, columns: provider.schema() }, provider))
+    }
+
+    /// A planned view over the resources as the principal sees them. `only`: conditions on their flat columns. A type of
+    /// which nothing was ever stored has no rows.
+    pub(crate) async fn view(
+        &self,
+        plan: Arc<Plan>,
+        only: Vec<Expr>,
+        as_of: Option<AsOf>,
+    ) -> Result<Arc<dyn TableProvider>, Error> {
+        let table = TableName::new(Zone::Fhir, DEFAULT.1, plan.resource().table());
+        let Seen::Through(policy) = Policy::of(self.principal, &table) else {
+            return Err(Error::NoSuchTable { table: table.to_string(), hint: String::new() });
+        };
+        let resources = match self.lake.catalog().find_table(&table).await? {
+            Some(table) => self.guarded(&table, policy, as_of).await?.1,
+            None => {
+                let columns = plain(&base_schema(plan.resource()));
+                Arc::new(GuardedTable::of_nothing(columns, &table, policy, self.principal.token))
+            }
+        };
+        Ok(Arc::new(ViewTable::new(plan, resources, only)))
     }
 
     /// The FHIR state that the statement sees, the same for all its tables.
@@ -164,6 +235,15 @@ impl<'a> View<'a> {
             [(_, one)] => format!("; did you mean `{one}`?"),
             [(_, one), (_, two), ..] => format!("; did you mean `{one}` or `{two}`?"),
         }
+    }
+}
+
+/// The name of a view, where the parts can be one's: `fhir.views.x`, `views.x`.
+fn view_name(parts: &[String]) -> Option<&str> {
+    match parts {
+        [zone, schema, name] if zone == Zone::Fhir.as_str() && schema == views::SCHEMA => Some(name),
+        [schema, name] if schema == views::SCHEMA => Some(name),
+        _ => None,
     }
 }
 

@@ -79,6 +79,8 @@ fn external(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
         Some(Error::Cancelled) => Error::Cancelled,
         Some(Error::Limit { limit, detail }) => Error::Limit { limit, detail: detail.clone() },
         Some(Error::Execution { message }) => Error::Execution { message: message.clone() },
+        // of a view, which says where in the view
+        Some(Error::Invalid { message, .. }) => invalid(message.clone()),
         _ => Error::Execution { message: "the lake's store could not be read".to_owned() },
     }
 }

@@ -4,7 +4,8 @@
 //! resolved against the catalog database and opened, each behind a guarded provider for the principal who asks
 //! ([`catalogs`], [`guard`], [`time_travel`]); [`names`] spells its identifiers as the tables do; [`planner`] plans it; the
 //! plan is walked once more and denied by default; and it runs within the limits of [`admission`] on threads of its own
-//! ([`run`], [`stream`]). [`system`] has the tables about the lake itself.
+//! ([`run`], [`stream`]). [`system`] has the tables about the lake itself, [`views`] those that SQL on FHIR
+//! defines.
 //!
 //! It writes nothing and never imports `pipeline`.
 
@@ -26,6 +27,7 @@ mod session;
 mod stream;
 mod system;
 mod time_travel;
+mod views;
 
 pub use engine::{Engine, EngineOptions};
 pub use error::Error;

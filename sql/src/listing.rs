@@ -5,7 +5,7 @@ use mavis_catalog::Catalog;
 use mavis_types::{Principal, TableName, Zone};
 use regex::Regex;
 
-use crate::{Error, catalogs::schema_of, fault, planner::plain, system};
+use crate::{Error, catalogs::schema_of, fault, planner::plain, system, views};
 
 /// Tables read from the catalog at once.
 const PAGE: u32 = 5_000;
@@ -38,6 +38,21 @@ pub(crate) async fn tables(
             continue;
         }
         let Ok(zone) = place.parse::<Zone>() else { continue };
+        if (zone, schema.as_str()) == (Zone::Fhir, views::SCHEMA) {
+            let stored = store.views().await?;
+            let seen = stored.iter().filter(|row| views::is_seen(principal, row));
+            let names = seen.filter_map(|row| row.name.clone()).filter(|name| wanted.is_match(name));
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            lines.extend(names.into_iter().map(|table| TableListing {
+                catalog: place.clone(),
+                schema: schema.clone(),
+                table,
+                kind: "VIEW",
+                comment: None,
+            }));
+            continue;
+        }
         let mut after: Option<TableName> = None;
         loop {
             let page = store.tables(Some(zone), Some(&schema), after.as_ref(), Some(PAGE)).await?;
@@ -83,6 +98,9 @@ pub(crate) async fn schemas(
             let of_zone = store.schemas(Some(zone)).await?;
             let seen = of_zone.into_iter().filter(|(zone, schema)| principal.may_read_schema(*zone, schema));
             lines.extend(seen.map(|(zone, schema)| (zone.to_string(), schema)));
+            if zone == Zone::Fhir && store.views().await?.iter().any(|row| views::is_seen(principal, row)) {
+                lines.push((zone.to_string(), views::SCHEMA.to_owned()));
+            }
         } else {
             let mut own: Vec<&str> = system::TABLES.iter().map(|definition| definition.schema).collect();
             own.dedup();
@@ -107,6 +125,9 @@ pub(crate) async fn table_schema(
         return if definition.is_seen_by(principal) { Ok(plain(&(definition.columns)())) } else { Err(absent()) };
     }
     let zone: Zone = catalog.parse().map_err(|_| absent())?;
+    if (zone, schema) == (Zone::Fhir, views::SCHEMA) {
+        return views::schema(store, principal, table).await?.ok_or_else(absent);
+    }
     let name = TableName::new(zone, schema, table);
     if !principal.may_read(&name) {
         return Err(absent());

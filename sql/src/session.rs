@@ -1,4 +1,5 @@
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
         Arc,
@@ -14,18 +15,19 @@ use datafusion::{
     dataframe::DataFrame,
     datasource::provider_as_source,
     execution::SessionState,
-    logical_expr::{LogicalPlan, LogicalPlanBuilder},
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder},
     scalar::ScalarValue,
-    sql::sqlparser::ast::ObjectName,
+    sql::sqlparser::ast::{ObjectName, Statement},
 };
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
+use mavis_fhir::view::Plan;
 use mavis_types::{Principal, SnapshotId, TableName};
 use tokio::time::Instant;
 
 use crate::{
     Error, Limits,
-    catalogs::View,
-    dialect::{Admitted, admit, parse},
+    catalogs::{Given, View},
+    dialect::{Admitted, admit, parse, parse_named},
     engine::Inner,
     fault, guard,
     names::{TableKey, resolve, tables},
@@ -145,7 +147,25 @@ impl Session {
         .boxed()
     }
 
-    /// Runs a frame made from [`Session::table`] under the same guard, admission and limits as SQL.
+    /// A frame over the rows of a planned view (SQL on FHIR) at this session's snapshot. `only`: conditions on the flat
+    /// columns of the resources (`id`, `__patient`, `__last_updated`), unqualified.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`] where the principal may not read the resources.
+    pub fn view(&self, plan: Arc<Plan>, only: Vec<Expr>) -> BoxFuture<'_, Result<DataFrame, Error>> {
+        async move {
+            let view = View::new(&self.inner.lake, &self.principal, self.pinned);
+            let provider = view.view(plan, only, None).await?;
+            self.note(&view);
+            let plan = LogicalPlanBuilder::scan("view", provider_as_source(provider), None)
+                .and_then(LogicalPlanBuilder::build)
+                .map_err(|error| fault::planning(&error))?;
+            Ok(DataFrame::new(*self.state()?, plan))
+        }
+        .boxed()
+    }
+
+    /// Runs a frame made from [`Session::table`] or [`Session::view`] under the same guard, admission and limits as SQL.
     ///
     /// # Errors
     /// As [`Session::query`].
@@ -175,14 +195,45 @@ impl Session {
         &self.principal
     }
 
+    /// Runs a statement in which some names mean planned views (SQL on FHIR's SQLQuery), and whose parameters are `:name`.
+    /// A name of a view hides a table of that name. `only`: as in [`Session::view`], for each of the views.
+    ///
+    /// # Errors
+    /// As [`Session::query`].
+    pub fn query_views<'a>(
+        &'a self,
+        sql: &'a str,
+        views: &'a HashMap<String, Arc<Plan>>,
+        only: &'a [Expr],
+        params: &'a [(String, ScalarValue)],
+        limits: Option<Limits>,
+    ) -> BoxFuture<'a, Result<QueryStream, Error>> {
+        async move {
+            let limits = limits.unwrap_or(self.inner.limits);
+            let deadline = Instant::now() + limits.time;
+            let names: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
+            let (statement, used) = parse_named(sql, &names)?;
+            let planned = self.in_time(limits, Box::pin(self.planned_over(statement, Given { views, only }))).await?;
+            let values: Vec<ScalarValue> =
+                used.iter().filter_map(|place| params.get(*place)).map(|(_, value)| value.clone()).collect();
+            let plan = planner::bind(planned.plan, &planned.parameters, &values)?;
+            run::start(&self.inner, planned.state, plan, planned.schema, limits, deadline).await
+        }
+        .boxed()
+    }
+
     async fn planned(&self, sql: &str) -> Result<Planned, Error> {
-        let mut statement = match admit(parse(sql)?)? {
+        self.planned_over(parse(sql)?, Given { views: &HashMap::new(), only: &[] }).await
+    }
+
+    async fn planned_over(&self, statement: Statement, given: Given<'_>) -> Result<Planned, Error> {
+        let mut statement = match admit(statement)? {
             Admitted::Query(statement) => statement,
             Admitted::Describe(name) => return self.describe(&name).await,
             Admitted::Nothing => return self.passed(LogicalPlan::default(), self.state()?),
         };
         let view = View::new(&self.inner.lake, &self.principal, self.pinned);
-        let mut opened = view.open(&tables(&statement)?).await;
+        let mut opened = view.open(&tables(&statement)?, given).await;
         self.note(&view);
         resolve(&mut statement, &mut opened.bindings)?;
         let state = self.state()?;

@@ -75,6 +75,14 @@ impl TypeId {
         DEFINITIONS.type_by_name.get(name).copied()
     }
 
+    /// The type of a primitive.
+    #[must_use]
+    pub fn of_primitive(primitive: Primitive) -> Self {
+        // Primitives are loaded first, in this order.
+        let place = Primitive::ALL.into_iter().position(|other| other == primitive).unwrap_or_default();
+        Self(u16::try_from(place).unwrap_or_default())
+    }
+
     fn definition(self) -> &'static load::TypeDefinition {
         // A `TypeId` is only made by the loader, as the index of its definition.
         &DEFINITIONS.types[usize::from(self.0)]

@@ -6,11 +6,16 @@
 //!
 //! [`navigate`] walks a path over a column of the current table: lists are flattened by their offsets, never row by row.
 
+pub(crate) mod check;
 mod compile;
+pub(crate) mod eval;
+pub(crate) mod expr;
 pub(crate) mod navigate;
 mod parse;
+pub(crate) mod syntax;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use crate::{ResourceType, definitions::Element};
 
@@ -64,6 +69,11 @@ pub enum PathError {
     UnknownElement(String),
     #[error("`{0}` holds whole resources, which have no columns")]
     Resource(String),
+    #[error("there is no constant `%{0}`")]
+    Constant(String),
+    /// Operands or arguments of a type that the operator or function does not take.
+    #[error("{0}")]
+    Type(String),
 }
 
 impl Path {

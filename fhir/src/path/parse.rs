@@ -1,77 +1,57 @@
-use super::PathError;
+//! FHIRPath's grammar, by operator precedence.
 
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Node {
-    /// The first name of a path.
-    Name(String),
-    Member(Box<Node>, String),
-    OfType(Box<Node>, String),
-    WhereEquals(Box<Node>, String, String),
-    WhereResolves(Box<Node>, String),
-    Exists(Box<Node>),
-    NotFalse(Box<Node>),
-    And(Box<Node>, Box<Node>),
-    Union(Vec<Node>),
-}
+use super::{
+    PathError,
+    syntax::{Ast, Literal, Operator, TYPE_STRENGTH},
+    token::{Token, tokens},
+};
 
-#[derive(Debug, Clone, PartialEq)]
-enum Token {
-    Name(String),
-    Text(String),
-    Sign(&'static str),
-}
+/// How deep parentheses, arguments and indexers may lie in each other.
+const DEEPEST: usize = 40;
+/// How many operators and steps an expression may have. Functions, indexers and types count [`CALL`] times: they are
+/// walked by recursion, which must fit on any stack.
+const MOST_LINKS: usize = 600;
+const CALL: usize = 10;
 
-fn tokens(text: &str) -> Result<Vec<Token>, PathError> {
-    let mut tokens = Vec::new();
-    let mut rest = text.trim_start();
-    while let Some(first) = rest.chars().next() {
-        let length = if first.is_ascii_alphabetic() || first == '_' {
-            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-            tokens.push(Token::Name(rest[..end].to_owned()));
-            end
-        } else if first == '\'' {
-            let end = rest[1..].find('\'').ok_or_else(|| PathError::Syntax("a text without end".to_owned()))?;
-            tokens.push(Token::Text(rest[1..=end].to_owned()));
-            end + 2
-        } else {
-            let sign = ["!=", ".", "|", "(", ")", "="].into_iter().find(|sign| rest.starts_with(sign));
-            let sign = sign.ok_or_else(|| PathError::Syntax(format!("`{first}`")))?;
-            tokens.push(Token::Sign(sign));
-            sign.len()
-        };
-        rest = rest[length..].trim_start();
-    }
-    Ok(tokens)
-}
-
-/// Reads an expression: `and` binds loosest, then `|`, `as`, `!=`, then the path.
-pub(super) fn parse(text: &str) -> Result<Node, PathError> {
+/// Reads an expression.
+///
+/// # Errors
+/// [`PathError::Empty`], [`PathError::Syntax`].
+pub(crate) fn parse(text: &str) -> Result<Ast, PathError> {
     let tokens = tokens(text)?;
     if tokens.is_empty() {
         return Err(PathError::Empty);
     }
-    let mut parser = Parser { tokens, at: 0 };
-    let node = parser.conjunction()?;
+    let mut parser = Parser { tokens, at: 0, depth: 0, links: 0 };
+    let node = parser.expression(0)?;
     match parser.tokens.get(parser.at) {
         None => Ok(node),
-        Some(token) => Err(PathError::Syntax(format!("{token:?}"))),
+        Some(token) => Err(unexpected(token)),
     }
+}
+
+fn unexpected(token: &Token) -> PathError {
+    let shown = match token {
+        Token::Name { text, .. } | Token::Number(text) => text.clone(),
+        Token::Text(_) => "a text".to_owned(),
+        Token::Moment(text) => format!("@{text}"),
+        Token::Variable(name) => format!("%{name}"),
+        Token::Special(name) => format!("${name}"),
+        Token::Sign(sign) => (*sign).to_owned(),
+    };
+    PathError::Syntax(format!("`{shown}` stands where it cannot"))
 }
 
 struct Parser {
     tokens: Vec<Token>,
     at: usize,
+    depth: usize,
+    links: usize,
 }
 
 impl Parser {
     fn sign(&mut self, sign: &'static str) -> bool {
         let found = self.tokens.get(self.at) == Some(&Token::Sign(sign));
-        self.at += usize::from(found);
-        found
-    }
-
-    fn word(&mut self, word: &str) -> bool {
-        let found = matches!(self.tokens.get(self.at), Some(Token::Name(name)) if name == word);
         self.at += usize::from(found);
         found
     }
@@ -82,90 +62,222 @@ impl Parser {
 
     fn name(&mut self) -> Result<String, PathError> {
         match self.tokens.get(self.at) {
-            Some(Token::Name(name)) => {
+            Some(Token::Name { text, .. }) => {
                 self.at += 1;
-                Ok(name.clone())
+                Ok(text.clone())
             }
             _ => Err(PathError::Syntax("a name is missing".to_owned())),
         }
     }
 
-    fn conjunction(&mut self) -> Result<Node, PathError> {
-        let mut node = self.union()?;
-        while self.word("and") {
-            node = Node::And(Box::new(node), Box::new(self.union()?));
+    fn link(&mut self, weight: usize) -> Result<(), PathError> {
+        self.links += weight;
+        if self.links > MOST_LINKS {
+            return Err(PathError::Syntax(format!("it has more than {MOST_LINKS} operators and steps")));
         }
-        Ok(node)
+        Ok(())
     }
 
-    fn union(&mut self) -> Result<Node, PathError> {
-        let first = self.typed()?;
-        let mut all = vec![first];
-        while self.sign("|") {
-            all.push(self.typed()?);
-        }
-        Ok(match <[Node; 1]>::try_from(all) {
-            Ok([one]) => one,
-            Err(all) => Node::Union(all),
+    fn operator(&self) -> Option<Operator> {
+        Some(match self.tokens.get(self.at)? {
+            Token::Sign(sign) => match *sign {
+                "*" => Operator::Multiply,
+                "/" => Operator::Divide,
+                "+" => Operator::Plus,
+                "-" => Operator::Minus,
+                "&" => Operator::Concatenate,
+                "|" => Operator::Union,
+                "<" => Operator::Less,
+                ">" => Operator::Greater,
+                "<=" => Operator::LessOrEqual,
+                ">=" => Operator::GreaterOrEqual,
+                "=" => Operator::Equal,
+                "!=" => Operator::NotEqual,
+                "~" => Operator::Equivalent,
+                "!~" => Operator::NotEquivalent,
+                _ => return None,
+            },
+            Token::Name { text, quoted: false } => match text.as_str() {
+                "div" => Operator::Div,
+                "mod" => Operator::Mod,
+                "in" => Operator::In,
+                "contains" => Operator::Contains,
+                "and" => Operator::And,
+                "or" => Operator::Or,
+                "xor" => Operator::Xor,
+                "implies" => Operator::Implies,
+                _ => return None,
+            },
+            _ => return None,
         })
     }
 
-    fn typed(&mut self) -> Result<Node, PathError> {
-        let mut node = self.path()?;
-        if self.word("as") {
-            node = Node::OfType(Box::new(node), self.name()?);
+    fn type_word(&self) -> Option<bool> {
+        match self.tokens.get(self.at) {
+            Some(Token::Name { text, quoted: false }) if text == "is" => Some(true),
+            Some(Token::Name { text, quoted: false }) if text == "as" => Some(false),
+            _ => None,
         }
-        if self.sign("!=") {
-            return if self.word("false") {
-                Ok(Node::NotFalse(Box::new(node)))
+    }
+
+    /// What binds at least as tightly as `least`.
+    fn expression(&mut self, least: u8) -> Result<Ast, PathError> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(PathError::Syntax(format!("it is nested deeper than {DEEPEST}")));
+        }
+        let mut left = self.unary()?;
+        loop {
+            if let Some(is) = self.type_word().filter(|_| TYPE_STRENGTH >= least) {
+                self.at += 1;
+                self.link(CALL)?;
+                let name = self.type_name()?;
+                left = if is { Ast::Is(Box::new(left), name) } else { Ast::As(Box::new(left), name) };
+            } else if let Some(operator) = self.operator().filter(|operator| operator.strength() >= least) {
+                self.at += 1;
+                let right = self.expression(operator.strength() + 1)?;
+                left = Ast::Binary(operator, Box::new(left), Box::new(right));
+                self.link(1)?;
             } else {
-                Err(PathError::Syntax("`!=` is known with `false` alone".to_owned()))
-            };
+                break;
+            }
         }
-        Ok(node)
+        self.depth -= 1;
+        Ok(left)
     }
 
-    fn path(&mut self) -> Result<Node, PathError> {
-        let mut node = if self.sign("(") {
-            let inner = self.conjunction()?;
-            self.expect(")")?;
-            inner
-        } else {
-            Node::Name(self.name()?)
-        };
-        while self.sign(".") {
-            let name = self.name()?;
-            node = if self.sign("(") { self.call(node, &name)? } else { Node::Member(Box::new(node), name) };
+    fn unary(&mut self) -> Result<Ast, PathError> {
+        if self.sign("-") {
+            return Ok(match self.path()? {
+                Ast::Literal(Literal::Integer(number)) => Ast::Literal(Literal::Integer(-number)),
+                Ast::Literal(Literal::Decimal(number)) => Ast::Literal(Literal::Decimal(format!("-{number}"))),
+                operand => Ast::Negative(Box::new(operand)),
+            });
         }
-        Ok(node)
+        self.sign("+");
+        self.path()
     }
 
-    fn call(&mut self, node: Node, function: &str) -> Result<Node, PathError> {
-        let node = Box::new(node);
-        let called = match function {
-            "ofType" | "as" => Node::OfType(node, self.name()?),
-            "exists" => Node::Exists(node),
-            "where" => {
-                let member = self.name()?;
-                if member == "resolve" {
-                    self.expect("(")?;
-                    self.expect(")")?;
-                    if !self.word("is") {
-                        return Err(PathError::Syntax("`resolve()` without `is`".to_owned()));
-                    }
-                    Node::WhereResolves(node, self.name()?)
+    fn path(&mut self) -> Result<Ast, PathError> {
+        let mut node = self.term()?;
+        loop {
+            if self.sign(".") {
+                let name = self.name()?;
+                self.link(1)?;
+                node = if self.sign("(") {
+                    self.link(CALL)?;
+                    let arguments = self.arguments()?;
+                    Ast::Call(Some(Box::new(node)), name, arguments)
                 } else {
-                    self.expect("=")?;
-                    let Some(Token::Text(value)) = self.tokens.get(self.at).cloned() else {
-                        return Err(PathError::Syntax("`where` compares with something other than a text".to_owned()));
-                    };
-                    self.at += 1;
-                    Node::WhereEquals(node, member, value)
+                    Ast::Member(Box::new(node), name)
+                };
+            } else if self.sign("[") {
+                self.link(CALL)?;
+                let index = self.expression(0)?;
+                self.expect("]")?;
+                node = Ast::Item(Box::new(node), Box::new(index));
+            } else {
+                return Ok(node);
+            }
+        }
+    }
+
+    fn term(&mut self) -> Result<Ast, PathError> {
+        let Some(token) = self.tokens.get(self.at).cloned() else {
+            return Err(PathError::Syntax("it ends too early".to_owned()));
+        };
+        self.at += 1;
+        match token {
+            Token::Sign("(") => {
+                let inner = self.expression(0)?;
+                self.expect(")")?;
+                Ok(inner)
+            }
+            Token::Sign("{") => {
+                self.expect("}")?;
+                Ok(Ast::Empty)
+            }
+            Token::Text(text) => Ok(Ast::Literal(Literal::Text(text))),
+            Token::Number(text) => self.number(text),
+            Token::Moment(text) => moment(text).map(Ast::Literal),
+            Token::Variable(name) => Ok(Ast::Variable(name)),
+            Token::Special(name) => match name.as_str() {
+                "this" => Ok(Ast::This),
+                "index" => Ok(Ast::Index),
+                _ => Err(PathError::Syntax(format!("`${name}`"))),
+            },
+            Token::Name { text, quoted: false } if text == "true" => Ok(Ast::Literal(Literal::Boolean(true))),
+            Token::Name { text, quoted: false } if text == "false" => Ok(Ast::Literal(Literal::Boolean(false))),
+            Token::Name { text, .. } => {
+                if self.sign("(") {
+                    let arguments = self.arguments()?;
+                    Ok(Ast::Call(None, text, arguments))
+                } else {
+                    Ok(Ast::Name(text))
                 }
             }
-            _ => return Err(PathError::Syntax(format!("the function `{function}`"))),
-        };
-        self.expect(")")?;
-        Ok(called)
+            token @ Token::Sign(_) => Err(unexpected(&token)),
+        }
     }
+
+    fn number(&mut self, text: String) -> Result<Ast, PathError> {
+        const UNITS: [&str; 16] = [
+            "year", "years", "month", "months", "week", "weeks", "day", "days", "hour", "hours", "minute", "minutes",
+            "second", "seconds", "millisecond", "milliseconds",
+        ];
+        let has_unit = match self.tokens.get(self.at) {
+            Some(Token::Text(_)) => true,
+            Some(Token::Name { text, quoted: false }) => UNITS.contains(&text.as_str()),
+            _ => false,
+        };
+        if has_unit {
+            return Err(PathError::Syntax("quantities cannot be written here".to_owned()));
+        }
+        if text.contains('.') {
+            return Ok(Ast::Literal(Literal::Decimal(text)));
+        }
+        let number = text.parse().map_err(|_| PathError::Syntax("an integer of more than 64 bits".to_owned()))?;
+        Ok(Ast::Literal(Literal::Integer(number)))
+    }
+
+    fn arguments(&mut self) -> Result<Vec<Ast>, PathError> {
+        let mut arguments = Vec::new();
+        if self.sign(")") {
+            return Ok(arguments);
+        }
+        loop {
+            arguments.push(self.expression(0)?);
+            if !self.sign(",") {
+                self.expect(")")?;
+                return Ok(arguments);
+            }
+        }
+    }
+
+    /// `Patient`, `FHIR.Patient`, `System.String`.
+    fn type_name(&mut self) -> Result<String, PathError> {
+        let mut name = self.name()?;
+        while self.sign(".") {
+            name = format!("{name}.{}", self.name()?);
+        }
+        Ok(name)
+    }
+}
+
+fn moment(text: String) -> Result<Literal, PathError> {
+    let wrong = || PathError::Syntax(format!("`@{text}` is no date or time"));
+    if let Some(time) = text.strip_prefix('T') {
+        // FHIRPath lets an hour stand alone; FHIR's time does not
+        let padded = if time.len() == 2 { format!("{time}:00") } else { time.to_owned() };
+        let read = crate::temporal::time(padded.as_bytes()).ok_or_else(wrong)?;
+        return if read.length == padded.len() { Ok(Literal::Time(padded)) } else { Err(wrong()) };
+    }
+    let (written, is_time) = match text.split_once('T') {
+        None => (text.clone(), false),
+        // `2020-01-01T`: a dateTime of the precision of a date
+        Some((date, "")) => (date.to_owned(), true),
+        Some(_) => (text.clone(), true),
+    };
+    crate::temporal::parse(&written).ok_or_else(wrong)?;
+    Ok(if is_time { Literal::DateTime(written) } else { Literal::Date(written) })
 }

@@ -43,6 +43,10 @@ fn expressions_become_ways_over_columns(#[case] resource: &str, #[case] expressi
 #[case("Patient.name[0]", "`[`")]
 #[case("", "it has no expression")]
 #[case("Patient.name.where(use='x'", "`)` is missing")]
+#[case("Patient.name.where(use", "`)` is missing")]
+#[case("Patient..name", "a name is missing")]
+#[case("@@", "`@` without a date")]
+#[case("'x", "a text without end")]
 fn what_is_not_of_the_subset_is_refused(#[case] expression: &str, #[case] message: &str) {
     let error = compile("Patient".parse().unwrap(), expression).unwrap_err().to_string();
     assert!(error.contains(message), "{error}");

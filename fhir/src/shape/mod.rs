@@ -16,7 +16,8 @@
 //! - Reference: a struct with `__type` and `__id` after `reference`, split from a relative reference `Type/id`, null for any
 //!   other.
 //!
-//! Only in `resource`: extensions, primitive extensions (`_birthDate`), contained and any other resources within,
+//! Extensions are columns like any other element, of those types of value that are populated. Only in `resource`: primitive
+//! extensions (`_birthDate`), contained and any other resources within,
 //! narratives, unknown elements, the element `resource` of CompartmentDefinition (its name is taken), and what lies deeper than [`MAX_DEPTH`] names (recursive types have no end).
 
 mod column;

@@ -107,7 +107,7 @@ fn is_column(element: &Element) -> bool {
     match element.type_id.kind() {
         TypeKind::AnyResource | TypeKind::Resource(_) => false,
         TypeKind::Primitive(primitive) => primitive != Primitive::Xhtml,
-        TypeKind::Complex => !element.type_id.is_extension() && element.type_id.name() != "Narrative",
+        TypeKind::Complex => element.type_id.name() != "Narrative",
         TypeKind::Backbone => true,
     }
 }

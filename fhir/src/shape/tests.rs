@@ -64,6 +64,7 @@ fn populated_elements_become_typed_columns_in_the_order_of_the_definitions() {
             "__source",
             "__run",
             "__patient",
+            "extension",
             "status",
             "code",
             "subject",
@@ -75,6 +76,7 @@ fn populated_elements_become_typed_columns_in_the_order_of_the_definitions() {
         ]
     );
     let type_of = |name: &str| shape(batch.column_by_name(name).unwrap().data_type());
+    assert_eq!(type_of("extension"), "[{url Utf8}]");
     assert_eq!(type_of("code"), "{coding [{code Utf8}]}");
     assert_eq!(type_of("subject"), "{reference Utf8, __type Utf8, __id Utf8}");
     assert_eq!(type_of("valueQuantity"), "{value Float64, value__text Utf8, unit Utf8}");

@@ -13,6 +13,8 @@ mod page;
 mod read;
 mod rows;
 mod search;
+mod sql_run;
+mod views;
 
 use axum::{
     Router, middleware,
@@ -28,6 +30,15 @@ pub fn router(app: &App) -> Router {
         .route("/{type}/_search", post(search::post))
         .route("/{type}/{id}", get(read::read))
         .route("/{type}/{id}/_history/{version}", get(read::vread))
+        .route("/$sql-run", get(sql_run::get).post(sql_run::post))
+        .route("/$viewdefinition-run", get(sql_run::get).post(sql_run::post))
+        .route("/$sqlquery-run", get(sql_run::get).post(sql_run::post))
+        .route("/ViewDefinition", get(views::search).post(views::create))
+        .route("/ViewDefinition/{id}", get(views::read).put(views::update).delete(views::delete))
+        .route("/ViewDefinition/$viewdefinition-run", get(sql_run::get).post(sql_run::post))
+        .route("/ViewDefinition/$run", get(sql_run::get).post(sql_run::post))
+        .route("/ViewDefinition/{id}/$viewdefinition-run", get(sql_run::get_stored).post(sql_run::post_stored))
+        .route("/ViewDefinition/{id}/$run", get(sql_run::get_stored).post(sql_run::post_stored))
         .fallback(outcome::not_found)
         .method_not_allowed_fallback(outcome::not_allowed)
         .layer(middleware::from_fn_with_state(app.auth.clone(), access::require_token));

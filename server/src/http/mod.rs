@@ -31,6 +31,7 @@ use tower_http::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use error::{ApiError, ErrorBody};
+pub(crate) use sql::{Written, send};
 
 use crate::{App, auth::require_token, fhir};
 

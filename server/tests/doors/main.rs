@@ -10,3 +10,4 @@ mod http_lists;
 mod http_sql;
 mod runs;
 mod security;
+mod sql_on_fhir;

@@ -8,5 +8,5 @@ mod show;
 mod statement;
 mod syntax;
 
-pub(crate) use parse::parse;
+pub(crate) use parse::{parse, parse_named};
 pub(crate) use statement::{Admitted, admit};

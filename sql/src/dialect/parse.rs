@@ -17,14 +17,43 @@ const LONGEST: usize = 1 << 20;
 /// Parses exactly one statement. `?` become `$1`, `$2`, ... in the order in which they stand; a time travel clause after a
 /// table's alias, or with `FOR` before it, is put where the parser reads it.
 pub(crate) fn parse(sql: &str) -> Result<Statement, Error> {
+    parse_tokens(tokens(sql)?)
+}
+
+/// As [`parse`], with parameters that are written `:name`. Answers too which of the names `$1`, `$2`, ... stand for, by
+/// their places.
+pub(crate) fn parse_named(sql: &str, names: &[&str]) -> Result<(Statement, Vec<usize>), Error> {
+    let mut tokens = tokens(sql)?;
+    let mut used: Vec<usize> = Vec::new();
+    let mut at = 0;
+    while at + 1 < tokens.len() {
+        if let (Token::Colon, Token::Word(word)) = (&tokens[at].token, &tokens[at + 1].token) {
+            let name = names.iter().position(|name| *name == word.value);
+            let name = name.ok_or_else(|| fault::invalid(format!("parameter `:{}` has no value", word.value)))?;
+            let place = used.iter().position(|other| *other == name).unwrap_or_else(|| {
+                used.push(name);
+                used.len() - 1
+            });
+            tokens[at].token = Token::Placeholder(format!("${}", place + 1));
+            tokens.remove(at + 1);
+        }
+        at += 1;
+    }
+    Ok((parse_tokens(tokens)?, used))
+}
+
+fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
     if sql.len() > LONGEST {
         return Err(fault::invalid(format!("the statement is longer than {LONGEST} bytes")));
     }
-    let mut tokens = Tokenizer::new(&Syntax, sql).tokenize_with_location().map_err(|error| Error::Invalid {
+    Tokenizer::new(&Syntax, sql).tokenize_with_location().map_err(|error| Error::Invalid {
         message: error.message,
         line: Some(error.location.line),
         column: Some(error.location.column),
-    })?;
+    })
+}
+
+fn parse_tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Statement, Error> {
     number_parameters(&mut tokens)?;
     move_time_travel(&mut tokens);
     let mut statements = Parser::new(&Syntax)

@@ -5,12 +5,13 @@ use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
     common::{Result, Statistics, plan_err},
+    datasource::empty::EmptyTable,
     logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType},
     physical_plan::ExecutionPlan,
 };
 use mavis_catalog::Table;
 use mavis_lake::Providers;
-use mavis_types::TokenId;
+use mavis_types::{TableName, TokenId};
 
 use super::{barrier::Barrier, policy::Policy, predicate::passes};
 
@@ -35,7 +36,14 @@ impl GuardedTable {
         Self { providers, name: table.name.to_string().into(), keys, policy: Arc::new(policy), principal }
     }
 
-    pub(super) fn is_of(&self, principal: TokenId) -> bool {
+    /// A table that was never made: it has these columns and no rows.
+    pub(crate) fn of_nothing(columns: SchemaRef, name: &TableName, policy: Policy, principal: TokenId) -> Self {
+        let empty: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
+        let providers = Providers { whole: Arc::clone(&empty), look_up: empty };
+        Self { providers, name: name.to_string().into(), keys: Vec::new(), policy: Arc::new(policy), principal }
+    }
+
+    pub(crate) fn is_of(&self, principal: TokenId) -> bool {
         self.principal == principal
     }
 }

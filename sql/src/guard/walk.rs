@@ -7,7 +7,7 @@ use datafusion::{
 use mavis_types::TokenId;
 
 use super::table::GuardedTable;
-use crate::{Error, system::SystemTable};
+use crate::{Error, system::SystemTable, views::ViewTable};
 
 /// Looks over a finished plan, its subqueries included, and denies by default: every table must be guarded for this
 /// principal, every node of a kind that only reads.
@@ -28,6 +28,7 @@ fn node_is_allowed(node: &LogicalPlan, principal: TokenId) -> Result<TreeNodeRec
             let provider = source_as_provider(&scan.source)?;
             let allowed = provider.downcast_ref::<GuardedTable>().is_some_and(|table| table.is_of(principal))
                 || provider.downcast_ref::<SystemTable>().is_some_and(|table| table.is_of(principal))
+                || provider.downcast_ref::<ViewTable>().is_some_and(|view| view.is_of(principal))
                 || provider.is::<CteWorkTable>()
                 || provider.is::<GenerateSeriesTable>();
             if !allowed {

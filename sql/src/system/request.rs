@@ -3,10 +3,10 @@ use std::{
     sync::Arc,
 };
 
-use mavis_catalog::{Catalog, Table};
+use mavis_catalog::{Catalog, Table, ViewRow};
 use mavis_types::{Principal, Scope, SourceId, TableId, TableName, Zone};
 
-use crate::Error;
+use crate::{Error, views};
 
 /// Tables that are listed at once.
 const PAGE: u32 = 1_000;
@@ -65,6 +65,20 @@ impl Request {
         }
         let page = self.catalog.tables(Some(place.0), Some(&place.1), after, Some(PAGE)).await?;
         Ok((!page.is_empty()).then_some(page))
+    }
+
+    /// Stored views that are asked for and that the principal sees, by name. The columns are those that name the parts.
+    pub(super) async fn views(&self, columns: [&str; 3]) -> Result<Vec<(String, ViewRow)>, Error> {
+        let [zone, schema, table] = columns;
+        let is = |column: &str, name: &str| self.equal(column).is_none_or(|wanted| wanted == name);
+        if !self.wants_catalog(zone, Zone::Fhir.as_str()) || !is(schema, views::SCHEMA) {
+            return Ok(Vec::new());
+        }
+        let stored = self.catalog.views().await?.into_iter().filter(|row| views::is_seen(&self.principal, row));
+        let mut named: Vec<(String, ViewRow)> = stored.filter_map(|row| Some((row.name.clone()?, row))).collect();
+        named.retain(|(name, _)| is(table, name));
+        named.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(named)
     }
 
     /// Names of sources by id, those that the principal may know of.

@@ -45,8 +45,17 @@ pub(super) trait Encode: Send {
 ///
 /// # Errors
 /// Those of the query before its first batch, and 400 for columns that the format cannot hold.
-pub(super) async fn answer(mut query: QueryStream, format: Format) -> Result<Response, ApiError> {
-    let mut encoder = encoder(format, &query.schema)?;
+pub(super) async fn answer(query: QueryStream, format: Format) -> Result<Response, ApiError> {
+    let encoder = encoder(format, &query.schema)?;
+    send(query, encoder, format.content_type()).await
+}
+
+/// As [`answer`], with a writer of the caller's choice.
+pub(super) async fn send(
+    mut query: QueryStream,
+    mut encoder: Box<dyn Encode>,
+    content_type: &'static str,
+) -> Result<Response, ApiError> {
     let mut out = Vec::new();
     encoder.head(&mut out).map_err(|error| failed(&error))?;
     let mut next = query.batches.next().await.transpose()?;
@@ -91,10 +100,10 @@ pub(super) async fn answer(mut query: QueryStream, format: Format) -> Result<Res
             yield Err(broken_off(&error));
         }
     };
-    Ok(([(CONTENT_TYPE, format.content_type())], Body::from_stream(body)).into_response())
+    Ok(([(CONTENT_TYPE, content_type)], Body::from_stream(body)).into_response())
 }
 
-fn encoder(format: Format, schema: &SchemaRef) -> Result<Box<dyn Encode>, ApiError> {
+pub(super) fn encoder(format: Format, schema: &SchemaRef) -> Result<Box<dyn Encode>, ApiError> {
     let made: Result<Box<dyn Encode>, ArrowError> = match format {
         Format::Json => Ok(Box::new(rows::Json::new(schema.clone()))),
         Format::Ndjson => Ok(Box::new(rows::Lines::new(schema))),

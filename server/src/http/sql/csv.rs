@@ -12,16 +12,26 @@ use super::answer::Encode;
 #[derive(Debug)]
 pub(super) struct Csv {
     schema: SchemaRef,
+    /// Whether the first line names the columns.
+    header: bool,
 }
 
 impl Csv {
     pub(super) fn new(schema: SchemaRef) -> Self {
-        Self { schema }
+        Self { schema, header: true }
+    }
+
+    /// Without a line that names the columns.
+    pub(super) fn without_header(schema: SchemaRef) -> Self {
+        Self { schema, header: false }
     }
 }
 
 impl Encode for Csv {
     fn head(&mut self, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+        if !self.header {
+            return Ok(());
+        }
         for (number, field) in self.schema.fields().iter().enumerate() {
             if number > 0 {
                 out.push(b',');

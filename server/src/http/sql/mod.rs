@@ -8,12 +8,14 @@
 mod answer;
 mod arrow;
 mod csv;
+mod fhir;
 mod format;
 mod parquet;
 mod request;
 mod rows;
 
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
+use mavis_sql::QueryStream;
 use mavis_types::Principal;
 
 pub(super) use format::PARQUET;
@@ -25,6 +27,41 @@ use super::{
     extract::{Arguments, Body},
 };
 use crate::{App, auth::Door, query_log::QueryLog};
+
+/// How other doors have rows written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// One JSON list of objects.
+    Objects,
+    /// A JSON object per line.
+    Lines,
+    /// `header`: whether the first line names the columns.
+    Csv {
+        header: bool,
+    },
+    Parquet,
+    /// A FHIR Parameters resource with a parameter `row` for each row.
+    Parameters,
+}
+
+/// Sends a query's rows for another door.
+///
+/// # Errors
+/// Those of the query before its first batch.
+pub(crate) async fn send(query: QueryStream, written: Written) -> Result<Response, ApiError> {
+    let schema = &query.schema;
+    let (encoder, content_type): (Box<dyn answer::Encode>, _) = match written {
+        Written::Objects => (Box::new(rows::Objects::new(schema)), Format::Json.content_type()),
+        Written::Parameters => (Box::new(fhir::Parameters::default()), "application/fhir+json; fhirVersion=4.0"),
+        Written::Csv { header: false } => {
+            (Box::new(csv::Csv::without_header(schema.clone())), "text/csv; charset=utf-8; header=absent")
+        }
+        Written::Csv { header: true } => (answer::encoder(Format::Csv, schema)?, Format::Csv.content_type()),
+        Written::Lines => (answer::encoder(Format::Ndjson, schema)?, Format::Ndjson.content_type()),
+        Written::Parquet => (answer::encoder(Format::Parquet, schema)?, Format::Parquet.content_type()),
+    };
+    answer::send(query, encoder, content_type).await
+}
 
 /// Ask a question in SQL
 ///

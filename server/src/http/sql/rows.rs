@@ -95,18 +95,19 @@ impl Lines {
         });
         Self { names: names.collect() }
     }
-}
 
-impl Encode for Lines {
-    fn head(&mut self, _: &mut Vec<u8>) -> Result<(), ArrowError> {
-        Ok(())
-    }
-
-    fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+    /// Writes a line per row, each after what `before` writes.
+    fn write(
+        &self,
+        batch: &RecordBatch,
+        out: &mut Vec<u8>,
+        mut before: impl FnMut(&mut Vec<u8>),
+    ) -> Result<(), ArrowError> {
         let options = EncoderOptions::default();
         let schema = batch.schema();
         let mut encoders = encoders(batch, schema.fields(), &options)?;
         for row in 0..batch.num_rows() {
+            before(out);
             if encoders.is_empty() {
                 out.push(b'{');
             }
@@ -118,6 +119,16 @@ impl Encode for Lines {
         }
         Ok(())
     }
+}
+
+impl Encode for Lines {
+    fn head(&mut self, _: &mut Vec<u8>) -> Result<(), ArrowError> {
+        Ok(())
+    }
+
+    fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+        self.write(batch, out, |_| {})
+    }
 
     fn tail(&mut self, _: &mut Vec<u8>) -> Result<(), ArrowError> {
         Ok(())
@@ -127,6 +138,40 @@ impl Encode for Lines {
         // Writing to memory fails only where a value cannot be JSON, and an error's body is text.
         let line = serde_json::to_string(&error.body()).unwrap_or_default();
         writeln!(out, "{line}").is_ok()
+    }
+}
+
+/// One list of objects; nulls are written.
+#[derive(Debug)]
+pub(super) struct Objects {
+    lines: Lines,
+    begun: bool,
+}
+
+impl Objects {
+    pub(super) fn new(schema: &SchemaRef) -> Self {
+        Self { lines: Lines::new(schema), begun: false }
+    }
+}
+
+impl Encode for Objects {
+    fn head(&mut self, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+        out.push(b'[');
+        Ok(())
+    }
+
+    fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+        let begun = &mut self.begun;
+        self.lines.write(batch, out, |out| {
+            if std::mem::replace(begun, true) {
+                out.push(b',');
+            }
+        })
+    }
+
+    fn tail(&mut self, out: &mut Vec<u8>) -> Result<(), ArrowError> {
+        out.extend_from_slice(b"]\n");
+        Ok(())
     }
 }
 

@@ -1,10 +1,14 @@
+use arrow::datatypes::Schema;
 use async_stream::try_stream;
 use futures::StreamExt;
 use mavis_catalog::Column;
 use mavis_types::TableName;
 
 use super::system_tables;
-use crate::system::{Definition, INFORMATION, Lines, Request, sheet::Sheet};
+use crate::{
+    system::{Definition, INFORMATION, Lines, Request, sheet::Sheet},
+    views,
+};
 
 pub(in crate::system) const COLUMNS: Definition = Definition {
     schema: INFORMATION,
@@ -56,9 +60,12 @@ fn of_lake(columns: Vec<(TableName, Column)>) -> Vec<Line> {
 }
 
 fn of_system(catalog: &str, definition: &Definition) -> Vec<Line> {
-    let columns = (definition.columns)();
+    of_schema([catalog, definition.schema, definition.table], &(definition.columns)())
+}
+
+fn of_schema(table: [&str; 3], columns: &Schema) -> Vec<Line> {
     let lines = (1..).zip(columns.fields()).map(|(position, field)| Line {
-        table: [catalog.to_owned(), definition.schema.to_owned(), definition.table.to_owned()],
+        table: table.map(str::to_owned),
         column: field.name().clone(),
         position,
         nullable: field.is_nullable(),
@@ -85,6 +92,12 @@ fn read(request: Request) -> Lines {
                 }
             };
             yield sheet(&of_lake(columns)).batch()?;
+        }
+        for (name, _) in request.views(["table_catalog", "table_schema", "table_name"]).await? {
+            // one that this version cannot plan has no columns
+            if let Ok(Some((_, plan))) = views::plan(&request.catalog, &name).await {
+                yield sheet(&of_schema(["fhir", views::SCHEMA, &name], &plan.schema())).batch()?;
+            }
         }
         let own: Vec<Line> =
             system_tables(&request).into_iter().flat_map(|(catalog, definition)| of_system(catalog, definition)).collect();

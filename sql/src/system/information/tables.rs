@@ -1,8 +1,12 @@
 use async_stream::try_stream;
 use futures::StreamExt;
+use mavis_types::Zone;
 
 use super::system_tables;
-use crate::system::{Definition, INFORMATION, Lines, Request, sheet::Sheet};
+use crate::{
+    system::{Definition, INFORMATION, Lines, Request, sheet::Sheet},
+    views,
+};
 
 pub(in crate::system) const TABLES: Definition = Definition {
     schema: INFORMATION,
@@ -46,6 +50,15 @@ fn read(request: Request) -> Lines {
                 yield sheet(&lines).batch()?;
             }
         }
+        let views = request.views(["table_catalog", "table_schema", "table_name"]).await?;
+        let views: Vec<Line> = views.into_iter().map(|(table, _)| Line {
+            catalog: Zone::Fhir.to_string(),
+            schema: views::SCHEMA.to_owned(),
+            table,
+            kind: "VIEW",
+            comment: None,
+        }).collect();
+        yield sheet(&views).batch()?;
         let own: Vec<Line> = system_tables(&request).into_iter().map(|(catalog, definition)| Line {
             catalog: catalog.to_owned(),
             schema: definition.schema.to_owned(),

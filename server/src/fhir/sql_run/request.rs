@@ -1,0 +1,246 @@
+//! The parameters of `$sql-run`, from a query string and from a Parameters resource.
+
+use axum::http::{HeaderMap, StatusCode, header};
+use chrono::{DateTime, Utc};
+use mavis_fhir::{
+    json::{self, Value},
+    temporal,
+};
+
+use crate::{fhir::outcome::Outcome, http::Written};
+
+/// What one call asks for.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) canonical: Option<String>,
+    pub(super) reference: Option<String>,
+    /// JSON of the subject.
+    pub(super) subject: Option<String>,
+    /// Values for the parameters of a query, by name, as the JSON of `value[x]`.
+    pub(super) values: Vec<(String, Given)>,
+    /// JSON of the resources that a view runs over in the place of those stored.
+    pub(super) resources: Vec<String>,
+    pub(super) patients: Vec<String>,
+    pub(super) groups: Vec<String>,
+    pub(super) since: Option<DateTime<Utc>>,
+    pub(super) limit: Option<usize>,
+    format: Option<String>,
+    header: Option<bool>,
+}
+
+/// The value of a parameter of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Given {
+    Boolean(bool),
+    /// As written.
+    Number(String),
+    Text(String),
+}
+
+impl Asked {
+    /// # Errors
+    /// 400 for an unknown parameter or a value that is none.
+    pub(super) fn of_query(parameters: &[(String, String)]) -> Result<Self, Outcome> {
+        let mut asked = Self::default();
+        for (name, value) in parameters {
+            asked.set(name, value)?;
+        }
+        Ok(asked)
+    }
+
+    /// Adds what a Parameters resource says.
+    ///
+    /// # Errors
+    /// 415 for another media type, 400 for what is no Parameters resource.
+    pub(super) fn read_body(&mut self, headers: &HeaderMap, body: &[u8]) -> Result<(), Outcome> {
+        if body.is_empty() {
+            return Ok(());
+        }
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media = content_type.and_then(|text| text.split(';').next()).unwrap_or("application/json").trim();
+        if !matches!(media, "application/fhir+json" | "application/json" | "application/json+fhir" | "text/json") {
+            let message = "the parameters are posted as `application/fhir+json`";
+            return Err(Outcome::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", message));
+        }
+        let json = json::parse(body).map_err(|error| Outcome::invalid(error.to_string()))?;
+        if json.get_str("resourceType") != Some("Parameters") {
+            return Err(Outcome::invalid("the body is not a Parameters resource"));
+        }
+        for parameter in json.get("parameter").into_iter().flat_map(Value::items) {
+            let name = parameter.get_str("name").ok_or_else(|| Outcome::invalid("a parameter has no name"))?;
+            self.read(name, parameter)?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, name: &str, parameter: &Value<'_>) -> Result<(), Outcome> {
+        let resource = parameter.get("resource");
+        match (name, resource) {
+            ("subjectResource" | "viewResource" | "queryResource", Some(resource)) => {
+                return once(name, &mut self.subject, resource.to_json());
+            }
+            ("resource", Some(resource)) => {
+                self.resources.push(resource.to_json());
+                return Ok(());
+            }
+            // a Parameters resource with a value for each parameter of the query, or the same as parts
+            ("parameters", resource) => {
+                let given = match resource {
+                    Some(resource) => resource.get("parameter"),
+                    None => parameter.get("part"),
+                };
+                for value in given.into_iter().flat_map(Value::items) {
+                    let name = value.get_str("name").ok_or_else(|| Outcome::invalid("a parameter has no name"))?;
+                    self.values.push((name.to_owned(), given_value(name, value)?));
+                }
+                return Ok(());
+            }
+            _ => {}
+        }
+        let value = parameter.members().find(|(name, _)| name.starts_with("value")).map(|(_, value)| value);
+        let text = match value {
+            Some(Value::String(text)) => text.clone().into_owned(),
+            Some(Value::Bool(value)) => value.to_string(),
+            Some(Value::Number(number)) => (*number).to_owned(),
+            Some(object) => object.get_str("reference").map(str::to_owned).ok_or_else(|| no_value(name))?,
+            None => return Err(no_value(name)),
+        };
+        self.set(name, &text)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), Outcome> {
+        let value = value.to_owned();
+        let wrong = |needs: &str| Outcome::invalid(format!("`{name}` is {needs}"));
+        match name {
+            "subjectCanonical" | "viewCanonical" | "queryCanonical" => once(name, &mut self.canonical, value),
+            "subjectReference" | "viewReference" | "queryReference" => once(name, &mut self.reference, value),
+            "_format" | "format" => once(name, &mut self.format, value),
+            "header" => {
+                let header = value.parse().map_err(|_| wrong("true or false"))?;
+                once(name, &mut self.header, header)
+            }
+            "patient" => {
+                self.patients.push(id_of("Patient", &value).ok_or_else(|| wrong("a reference to a Patient"))?);
+                Ok(())
+            }
+            "group" => {
+                self.groups.push(id_of("Group", &value).ok_or_else(|| wrong("a reference to a Group"))?);
+                Ok(())
+            }
+            "_since" => {
+                let period = temporal::parse(&value).ok_or_else(|| wrong("an instant"))?;
+                let since = DateTime::from_timestamp_micros(period.start).ok_or_else(|| wrong("an instant"))?;
+                once(name, &mut self.since, since)
+            }
+            "_limit" => {
+                let limit = value.parse().map_err(|_| wrong("a number of rows"))?;
+                once(name, &mut self.limit, limit)
+            }
+            other => {
+                let other: String = other.chars().take(64).collect();
+                let message = format!("there is no parameter `{other}` here, or it has a value of another kind");
+                Err(Outcome::new(StatusCode::BAD_REQUEST, "not-supported", message))
+            }
+        }
+    }
+
+    /// Names a stored subject.
+    ///
+    /// # Errors
+    /// 400 where the request names another one.
+    pub(super) fn refer(&mut self, reference: String) -> Result<(), Outcome> {
+        once("subjectReference", &mut self.reference, reference)
+    }
+
+    /// What the rows are written as: `_format`, or what `Accept` asks for; JSON where neither says.
+    ///
+    /// # Errors
+    /// 406 for a format that is not offered.
+    pub(super) fn written(&self, headers: &HeaderMap) -> Result<Written, Outcome> {
+        let header = self.header.unwrap_or(true);
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        let wanted: Vec<&str> = match (&self.format, accept) {
+            (Some(format), _) => vec![format],
+            (None, Some(accept)) => accept.split(',').collect(),
+            (None, None) => vec!["json"],
+        };
+        let found = wanted.iter().find_map(|word| {
+            let word = word.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            // a `+` in a query that was not encoded has become a blank
+            match word.replace(' ', "+").as_str() {
+                "json" | "application/json" | "text/json" | "*/*" | "application/*" | "" => Some(Written::Objects),
+                "ndjson" | "application/x-ndjson" | "application/ndjson" | "application/fhir+ndjson" | "application/jsonl" => Some(Written::Lines),
+                "csv" | "text/csv" | "text/*" => Some(Written::Csv { header }),
+                "parquet" | "application/vnd.apache.parquet" | "application/octet-stream" => Some(Written::Parquet),
+                "fhir" | "application/fhir+json" => Some(Written::Parameters),
+                _ => None,
+            }
+        });
+        found.ok_or_else(|| {
+            let message = "the formats are json, ndjson, csv, parquet and fhir";
+            Outcome::new(StatusCode::NOT_ACCEPTABLE, "not-supported", message)
+        })
+    }
+}
+
+fn no_value(name: &str) -> Outcome {
+    let name: String = name.chars().take(64).collect();
+    Outcome::invalid(format!("parameter `{name}` has no value that can be read"))
+}
+
+fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Outcome> {
+    if place.replace(value).is_some() {
+        return Err(Outcome::invalid(format!("`{name}` is given more than once")));
+    }
+    Ok(())
+}
+
+fn given_value(name: &str, parameter: &Value<'_>) -> Result<Given, Outcome> {
+    let value = parameter.members().find(|(name, _)| name.starts_with("value")).map(|(_, value)| value);
+    match value {
+        Some(Value::Bool(value)) => Ok(Given::Boolean(*value)),
+        Some(Value::Number(number)) => Ok(Given::Number((*number).to_owned())),
+        Some(Value::String(text)) => Ok(Given::Text(text.clone().into_owned())),
+        _ => Err(no_value(name)),
+    }
+}
+
+/// The id in `Type/id`, `.../Type/id` or a bare id.
+fn id_of(type_name: &str, reference: &str) -> Option<String> {
+    let (before, id) = reference.rsplit_once('/').unwrap_or((type_name, reference));
+    let is_id = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    (is_id && before.rsplit('/').next() == Some(type_name)).then(|| id.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("Patient/a", Some("a"))]
+    #[case("a", Some("a"))]
+    #[case("http://x.org/fhir/Patient/a-1", Some("a-1"))]
+    #[case("Group/a", None)]
+    #[case("Patient/../a b", None)]
+    fn a_patient_is_named_by_its_id(#[case] reference: &str, #[case] id: Option<&str>) {
+        assert_eq!(id_of("Patient", reference).as_deref(), id);
+    }
+
+    #[rstest]
+    #[case(None, None, Ok(Written::Objects))]
+    #[case(Some("csv"), Some("application/json"), Ok(Written::Csv { header: true }))]
+    #[case(None, Some("application/fhir+json, application/json"), Ok(Written::Parameters))]
+    #[case(None, Some("text/html, application/x-ndjson;q=0.9"), Ok(Written::Lines))]
+    #[case(Some("application/vnd.apache.parquet"), None, Ok(Written::Parquet))]
+    #[case(Some("xml"), Some("*/*"), Err(()))]
+    fn the_format_is_the_one_asked_for(
+        #[case] format: Option<&str>,
+        #[case] accept: Option<&str>,
+        #[case] expected: Result<Written, ()>,
+    ) {
+        let asked = Asked { format: format.map(str::to_owned), ..Asked::default() };
+        let headers = accept.map(|accept| (header::ACCEPT, accept.parse().unwrap())).into_iter().collect();
+        assert_eq!(asked.written(&headers).map_err(drop), expected);
+    }
+}
