@@ -28,8 +28,9 @@ async fn a_view_is_stored_once_and_again_where_it_differs(db: Db) {
     assert_eq!(db.catalog.view("ViewDefinition", "a").await.unwrap(), second);
     assert_eq!(db.catalog.view_by_name("people").await.unwrap(), Some(second.clone()));
     assert_eq!(db.catalog.view_by_name("patients").await.unwrap(), None);
-    assert_eq!(db.catalog.views_by_url("http://example.org/view").await.unwrap(), [second.clone()]);
-    assert_eq!(db.catalog.views().await.unwrap(), [second]);
+    let all = [second];
+    assert_eq!(db.catalog.views_by_url("http://example.org/view").await.unwrap(), all);
+    assert_eq!(db.catalog.views().await.unwrap(), all);
 }
 
 async fn the_name_of_a_table_belongs_to_one_view(db: Db) {

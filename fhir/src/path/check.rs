@@ -39,12 +39,7 @@ struct Focus<'a> {
 
 impl<'a> Checker<'a> {
     pub(crate) fn new(resource: ResourceType, constants: &'a HashMap<String, Literal>) -> Self {
-        Self {
-            root: definitions::root(resource),
-            constants,
-            columns: RefCell::default(),
-            warnings: RefCell::default(),
-        }
+        Self { root: definitions::root(resource), constants, columns: RefCell::default(), warnings: RefCell::default() }
     }
 
     pub(crate) fn root(&self) -> TypeId {
@@ -79,7 +74,8 @@ impl<'a> Checker<'a> {
             Ast::Name(name) => {
                 let this = Expr::new(Node::This, focus.this.to_vec());
                 let is_type = |type_id: &TypeId| {
-                    type_id.name() == name || (*type_id == self.root && matches!(name.as_str(), "Resource" | "DomainResource"))
+                    type_id.name() == name
+                        || (*type_id == self.root && matches!(name.as_str(), "Resource" | "DomainResource"))
                 };
                 if focus.this.iter().any(is_type) { this } else { self.member(this, name) }
             }
@@ -216,7 +212,9 @@ impl<'a> Checker<'a> {
                 let criteria = self.truth(criteria, inner, "where()")?;
                 Ok(Expr::new(Node::Where(Box::new(base), Box::new(criteria)), inner_types.clone()))
             }
-            ("exists", []) => Ok(Expr::of(Node::Call(Function::Exists, Box::new(base), Vec::new()), Primitive::Boolean)),
+            ("exists", []) => {
+                Ok(Expr::of(Node::Call(Function::Exists, Box::new(base), Vec::new()), Primitive::Boolean))
+            }
             ("exists", [criteria]) => {
                 let criteria = self.truth(criteria, inner, "exists()")?;
                 let kept = Expr::new(Node::Where(Box::new(base), Box::new(criteria)), inner_types.clone());
@@ -262,7 +260,9 @@ impl<'a> Checker<'a> {
             }
             ("getReferenceKey", _) if arguments.len() < 2 => {
                 if !base.types.iter().all(|type_id| type_id.is_reference()) {
-                    return Err(PathError::Type("`getReferenceKey()` is asked of something other than a Reference".to_owned()));
+                    return Err(PathError::Type(
+                        "`getReferenceKey()` is asked of something other than a Reference".to_owned(),
+                    ));
                 }
                 let target = arguments.first().map(type_argument).transpose()?;
                 if let Some(target) = &target {
@@ -288,18 +288,28 @@ impl<'a> Checker<'a> {
         let types = match function {
             Function::ResourceKey => {
                 if base.types.iter().any(|type_id| *type_id != self.root) {
-                    return Err(PathError::Type("`getResourceKey()` is asked of something other than a resource".to_owned()));
+                    return Err(PathError::Type(
+                        "`getResourceKey()` is asked of something other than a resource".to_owned(),
+                    ));
                 }
                 self.columns.borrow_mut().insert("id".to_owned());
                 vec![primitive(Primitive::String)]
             }
-            Function::First | Function::Last | Function::Tail | Function::Skip | Function::Take | Function::Single | Function::Distinct => {
+            Function::First
+            | Function::Last
+            | Function::Tail
+            | Function::Skip
+            | Function::Take
+            | Function::Single
+            | Function::Distinct => {
                 for argument in &arguments {
                     need(argument, &what, "an integer", |kind| kind == Kind::Integer)?;
                 }
                 base.types.clone()
             }
-            Function::Count | Function::Length | Function::IndexOf | Function::ToInteger => vec![primitive(Primitive::Integer)],
+            Function::Count | Function::Length | Function::IndexOf | Function::ToInteger => {
+                vec![primitive(Primitive::Integer)]
+            }
             Function::Exists
             | Function::Empty
             | Function::Not
@@ -314,14 +324,23 @@ impl<'a> Checker<'a> {
             | Function::Contains
             | Function::Matches
             | Function::ToBoolean => vec![primitive(Primitive::Boolean)],
-            Function::Join | Function::Substring | Function::Replace | Function::Upper | Function::Lower | Function::Trim | Function::ToText | Function::ReferenceKey => {
+            Function::Join
+            | Function::Substring
+            | Function::Replace
+            | Function::Upper
+            | Function::Lower
+            | Function::Trim
+            | Function::ToText
+            | Function::ReferenceKey => {
                 vec![primitive(Primitive::String)]
             }
             Function::LowBoundary | Function::HighBoundary => {
                 need(&base, &what, "a decimal, date or time", |kind| {
                     matches!(kind, Kind::Integer | Kind::Decimal | Kind::Moment | Kind::Time)
                 })?;
-                let wider = |type_id: &TypeId| if kind(*type_id) == Kind::Integer { primitive(Primitive::Decimal) } else { *type_id };
+                let wider = |type_id: &TypeId| {
+                    if kind(*type_id) == Kind::Integer { primitive(Primitive::Decimal) } else { *type_id }
+                };
                 base.types.iter().map(wider).collect()
             }
             Function::ToDecimal | Function::Round => vec![primitive(Primitive::Decimal)],
@@ -332,9 +351,18 @@ impl<'a> Checker<'a> {
             Function::Absolute | Function::Ceiling | Function::Floor | Function::Truncate | Function::Round => {
                 need(&base, &what, "a number", Kind::is_number)?;
             }
-            Function::StartsWith | Function::EndsWith | Function::Contains | Function::Matches | Function::IndexOf
-            | Function::Substring | Function::Replace | Function::Upper | Function::Lower | Function::Trim
-            | Function::Length | Function::Join => need(&base, &what, "a text", |kind| kind != Kind::Complex)?,
+            Function::StartsWith
+            | Function::EndsWith
+            | Function::Contains
+            | Function::Matches
+            | Function::IndexOf
+            | Function::Substring
+            | Function::Replace
+            | Function::Upper
+            | Function::Lower
+            | Function::Trim
+            | Function::Length
+            | Function::Join => need(&base, &what, "a text", |kind| kind != Kind::Complex)?,
             Function::AllTrue | Function::AnyTrue | Function::AllFalse | Function::AnyFalse => {
                 need(&base, &what, "truths", |kind| kind == Kind::Boolean)?;
             }
@@ -420,7 +448,8 @@ fn binary(operator: Operator, left: Expr, right: Expr) -> Result<Expr, PathError
             both("values with an order", |kind| !matches!(kind, Kind::Complex | Kind::Boolean))?;
             let classes = |expr: &Expr| expr.types.iter().map(|type_id| class(kind(*type_id))).collect::<Vec<_>>();
             let (one, other) = (classes(&left), classes(&right));
-            let fits = one.iter().any(|class| other.contains(class)) || [&one, &other].iter().any(|all| all.is_empty() || all.contains(&1));
+            let fits = one.iter().any(|class| other.contains(class))
+                || [&one, &other].iter().any(|all| all.is_empty() || all.contains(&1));
             if !fits {
                 return Err(PathError::Type(format!("{what} compares values of different kinds")));
             }

@@ -222,8 +222,22 @@ impl Parser {
 
     fn number(&mut self, text: String) -> Result<Ast, PathError> {
         const UNITS: [&str; 16] = [
-            "year", "years", "month", "months", "week", "weeks", "day", "days", "hour", "hours", "minute", "minutes",
-            "second", "seconds", "millisecond", "milliseconds",
+            "year",
+            "years",
+            "month",
+            "months",
+            "week",
+            "weeks",
+            "day",
+            "days",
+            "hour",
+            "hours",
+            "minute",
+            "minutes",
+            "second",
+            "seconds",
+            "millisecond",
+            "milliseconds",
         ];
         let has_unit = match self.tokens.get(self.at) {
             Some(Token::Text(_)) => true,

@@ -5,7 +5,10 @@ use super::PathError;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
     /// A name, a keyword, or a name between backticks (`quoted`).
-    Name { text: String, quoted: bool },
+    Name {
+        text: String,
+        quoted: bool,
+    },
     Text(String),
     /// A number without a sign, as written.
     Number(String),
@@ -19,7 +22,8 @@ pub(super) enum Token {
 }
 
 const SIGNS: [&str; 23] = [
-    "!=", "!~", "<=", ">=", ".", "|", "(", ")", "=", "~", "<", ">", "[", "]", "{", "}", "+", "-", "*", "/", "&", ",", "@",
+    "!=", "!~", "<=", ">=", ".", "|", "(", ")", "=", "~", "<", ">", "[", "]", "{", "}", "+", "-", "*", "/", "&", ",",
+    "@",
 ];
 
 /// The longest expression that is read, in bytes.

@@ -44,7 +44,8 @@ pub fn encode<'a>(
     let ids: ArrayRef = Arc::new(StringArray::from(ids));
     let schema = batch.schema();
     let kept = schema.fields().iter().zip(batch.columns());
-    let kept = kept.filter(|(field, _)| field.name() != "resource" && !field.name().starts_with("__") && field.name() != "id");
+    let kept =
+        kept.filter(|(field, _)| field.name() != "resource" && !field.name().starts_with("__") && field.name() != "id");
     let kept = kept.map(|(field, column)| (Arc::clone(field), Arc::clone(column)));
     let id = (Arc::new(Field::new("id", DataType::Utf8, true)), ids);
     let (fields, columns): (Vec<FieldRef>, Vec<ArrayRef>) = std::iter::once(id).chain(kept).unzip();

@@ -23,7 +23,8 @@ pub(super) fn meta(resources: &RecordBatch) -> Result<Option<(FieldRef, ArrayRef
     let mut columns: Vec<(FieldRef, ArrayRef)> = Vec::new();
     if let Some(came) = resources.column_by_name("meta").and_then(|column| column.as_struct_opt()) {
         let came = came.fields().iter().zip(came.columns());
-        let kept = came.filter(|(field, _)| !field.name().starts_with("versionId") && !field.name().starts_with("lastUpdated"));
+        let kept = came
+            .filter(|(field, _)| !field.name().starts_with("versionId") && !field.name().starts_with("lastUpdated"));
         columns.extend(kept.map(|(field, column)| (Arc::clone(field), Arc::clone(column))));
     }
     let version: StringArray = versions.iter().map(|version| version.map(|version| version.to_string())).collect();

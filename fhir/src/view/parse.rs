@@ -45,11 +45,7 @@ impl View {
 }
 
 /// The objects of an array, each with its place; none where the member is missing.
-fn objects<'v, 'j>(
-    parent: &'v Value<'j>,
-    name: &str,
-    place: &str,
-) -> Result<Vec<(String, &'v Value<'j>)>, ViewError> {
+fn objects<'v, 'j>(parent: &'v Value<'j>, name: &str, place: &str) -> Result<Vec<(String, &'v Value<'j>)>, ViewError> {
     let Some(value) = parent.get(name).filter(|value| **value != Value::Null) else { return Ok(Vec::new()) };
     let items = value.as_array().ok_or_else(|| ViewError::structure(place, "it is not an array"))?;
     let object = |(index, item): (usize, &'v Value<'j>)| {

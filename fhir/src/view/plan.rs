@@ -72,12 +72,7 @@ impl Plan {
         let selects = selects
             .map(|(index, select)| planned(&checker, select, &[root], format!("select[{index}]")))
             .collect::<Result<Vec<_>, _>>()?;
-        let select = PlannedSelect {
-            over: Over::Parent,
-            columns: Vec::new(),
-            selects,
-            unions: Vec::new(),
-        };
+        let select = PlannedSelect { over: Over::Parent, columns: Vec::new(), selects, unions: Vec::new() };
         let fields = select.fields();
         for (index, field) in fields.iter().enumerate() {
             // SQL finds columns whatever their case
@@ -256,10 +251,16 @@ fn agree(unions: &[PlannedSelect], place: &str) -> Result<(), ViewError> {
     for (index, fields) in all.iter().enumerate() {
         let names = |fields: &[FieldRef]| fields.iter().map(|field| field.name().clone()).collect::<Vec<_>>();
         if names(fields) != names(first) {
-            let reason = format!("its columns ({}) are not those of the first branch ({})", names(fields).join(", "), names(first).join(", "));
+            let reason = format!(
+                "its columns ({}) are not those of the first branch ({})",
+                names(fields).join(", "),
+                names(first).join(", ")
+            );
             return Err(ViewError::structure(format!("{place}.unionAll[{index}]"), reason));
         }
-        if let Some((field, other)) = fields.iter().zip(first).find(|(field, other)| field.data_type() != other.data_type()) {
+        if let Some((field, other)) =
+            fields.iter().zip(first).find(|(field, other)| field.data_type() != other.data_type())
+        {
             let reason = format!(
                 "column `{}` is {} here and {} in the first branch: declare the same `type` for both",
                 field.name(),
@@ -275,7 +276,8 @@ fn agree(unions: &[PlannedSelect], place: &str) -> Result<(), ViewError> {
 /// The Arrow type of a column: what is declared, where its values fit, else what the expression gives.
 fn column_type(expr: &Expr, declared: Option<&str>, place: &str) -> Result<DataType, ViewError> {
     if let Some(structure) = expr.types.iter().find(|type_id| kind(**type_id) == Kind::Complex) {
-        let reason = format!("it selects `{structure}`, a structure; a column holds a primitive: select one of its elements");
+        let reason =
+            format!("it selects `{structure}`, a structure; a column holds a primitive: select one of its elements");
         return Err(ViewError::structure(format!("{place}.path"), reason));
     }
     let given: Vec<DataType> = expr.types.iter().filter_map(|type_id| type_id.primitive()).map(data_type).collect();

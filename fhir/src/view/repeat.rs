@@ -1,4 +1,9 @@
-use super::{ViewError, plan::Place, rows::Rows, run::{Run, data}};
+use super::{
+    ViewError,
+    plan::Place,
+    rows::Rows,
+    run::{Run, data},
+};
 use crate::{
     json,
     path::eval::{Around, Items, Part, Scope, evaluate},
@@ -17,7 +22,10 @@ pub(super) fn repeat(places: &[Place], rows: &Rows, run: Run<'_>) -> Result<Item
         depth += 1;
         if depth > json::MAX_DEPTH {
             let reason = format!("it does not end within {} levels", json::MAX_DEPTH);
-            return Err(ViewError::Data { place: places.first().map_or_else(String::new, |at| at.place.clone()), reason });
+            return Err(ViewError::Data {
+                place: places.first().map_or_else(String::new, |at| at.place.clone()),
+                reason,
+            });
         }
         let inner = Scope {
             foci: level.items.as_foci(),

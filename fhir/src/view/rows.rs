@@ -17,11 +17,7 @@ impl Rows {
         Scope {
             foci: self.foci.clone(),
             count: self.count,
-            around: Around::Rows {
-                row_index: self.row_index.as_deref(),
-                resources,
-                resource: &self.resource,
-            },
+            around: Around::Rows { row_index: self.row_index.as_deref(), resources, resource: &self.resource },
         }
     }
 

@@ -51,7 +51,9 @@ impl Plan {
             let limit = if batch.num_rows() > 1 { ROWS } else { ROWS_OF_ONE };
             match self.rows(&batch, limit) {
                 Ok(rows) => {
-                    made.extend((0..rows.num_rows()).step_by(BATCH).map(|at| rows.slice(at, BATCH.min(rows.num_rows() - at))));
+                    made.extend(
+                        (0..rows.num_rows()).step_by(BATCH).map(|at| rows.slice(at, BATCH.min(rows.num_rows() - at))),
+                    );
                 }
                 Err(ViewError::TooManyRows { .. }) if batch.num_rows() > 1 => {
                     let half = batch.num_rows() / 2;
@@ -141,8 +143,7 @@ fn inside(planned: &PlannedSelect, rows: &Rows, run: Run<'_>) -> Result<Table, V
         tables.push(select(nested, rows, run)?);
     }
     if !planned.unions.is_empty() {
-        let branches =
-            planned.unions.iter().map(|branch| select(branch, rows, run)).collect::<Result<Vec<_>, _>>()?;
+        let branches = planned.unions.iter().map(|branch| select(branch, rows, run)).collect::<Result<Vec<_>, _>>()?;
         tables.push(Table::union(&branches, rows.count, run)?);
     }
     Table::product(tables, rows.count, run)

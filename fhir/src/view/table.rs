@@ -23,6 +23,9 @@ struct Group {
     index: Option<Vec<u32>>,
 }
 
+/// A column, and the place of each row in it.
+type Placed<'a> = (&'a ArrayRef, Option<&'a [u32]>);
+
 fn place(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
@@ -115,7 +118,7 @@ impl Table {
                 }
             }
         }
-        let flat: Vec<Vec<(&ArrayRef, Option<&[u32]>)>> = tables.iter().map(Self::flat).collect();
+        let flat: Vec<Vec<Placed<'_>>> = tables.iter().map(Self::flat).collect();
         let width = flat.first().map_or(0, Vec::len);
         let column = |at: usize| {
             let arrays: Vec<&dyn Array> = flat.iter().map(|columns| columns[at].0.as_ref()).collect();
@@ -130,7 +133,7 @@ impl Table {
         Ok(Self { owners: Some(owners), rows, groups: vec![Group { columns, index: None }] })
     }
 
-    fn flat(&self) -> Vec<(&ArrayRef, Option<&[u32]>)> {
+    fn flat(&self) -> Vec<Placed<'_>> {
         self.groups
             .iter()
             .flat_map(|group| group.columns.iter().map(|column| (column, group.index.as_deref())))

@@ -36,8 +36,19 @@ fn statement(date: chrono::DateTime<chrono::Utc>) -> Value {
             "documentation": "Read-only: data arrives through ingestion. A search and all its pages see one state of the lake.",
             "security": { "description": "Every request but this one carries a bearer token." },
             "resource": resources,
+            "operation": operations(),
         }],
     })
+}
+
+/// Operations of the whole system.
+fn operations() -> Value {
+    let definition = |name: &str| format!("http://sql-on-fhir.org/OperationDefinition/{name}");
+    json!([
+        { "name": "sql-run", "definition": definition("$sql-run") },
+        { "name": "viewdefinition-run", "definition": definition("$viewdefinition-run") },
+        { "name": "sqlquery-run", "definition": definition("$sqlquery-run") },
+    ])
 }
 
 fn resource(resource: ResourceType) -> Value {

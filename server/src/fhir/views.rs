@@ -74,7 +74,8 @@ pub(super) async fn search(
         })
     };
     let rows = app.catalog.views().await.map_err(failed)?;
-    let rows: Vec<_> = rows.into_iter().filter(|row| row.kind == KIND && is_seen(&principal, row) && wanted(row)).collect();
+    let rows: Vec<_> =
+        rows.into_iter().filter(|row| row.kind == KIND && is_seen(&principal, row) && wanted(row)).collect();
     let entries = rows.iter().map(|row| {
         format!(r#"{{"fullUrl":"{KIND}/{}","resource":{},"search":{{"mode":"match"}}}}"#, row.id, resource(row))
     });

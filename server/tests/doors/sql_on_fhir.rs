@@ -75,8 +75,7 @@ async fn the_official_suite_passes_with_everything_in_the_request() {
             let passed = if case["expectError"] == json!(true) {
                 status == StatusCode::UNPROCESSABLE_ENTITY && text.contains("OperationOutcome")
             } else {
-                status == StatusCode::OK
-                    && sorted(&serde_json::from_str(&text).unwrap()) == sorted(&case["expect"])
+                status == StatusCode::OK && sorted(&serde_json::from_str(&text).unwrap()) == sorted(&case["expect"])
             };
             if !passed {
                 failed.push(format!("{}: {}: {status} {text}", path.display(), case["title"]));
@@ -111,10 +110,26 @@ fn patients() -> Vec<Value> {
 }
 
 #[rstest]
-#[case("json", "application/json", "[{\"id\":\"a\",\"family\":\"One\",\"given\":[\"A\",\"B\"],\"n\":0}\n,{\"id\":\"a\",\"family\":\"Two\",\"given\":[],\"n\":1}\n,{\"id\":\"b\",\"family\":null,\"given\":[\"C,\\\"D\\\"\"],\"n\":0}\n]\n")]
-#[case("ndjson", "application/x-ndjson", "{\"id\":\"a\",\"family\":\"One\",\"given\":[\"A\",\"B\"],\"n\":0}\n{\"id\":\"a\",\"family\":\"Two\",\"given\":[],\"n\":1}\n{\"id\":\"b\",\"family\":null,\"given\":[\"C,\\\"D\\\"\"],\"n\":0}\n")]
-#[case("csv", "text/csv; charset=utf-8; header=present", "id,family,given,n\na,One,\"[\"\"A\"\",\"\"B\"\"]\",0\na,Two,[],1\nb,,\"[\"\"C,\\\"\"D\\\"\"\"\"]\",0\n")]
-#[case("fhir", "application/fhir+json; fhirVersion=4.0", "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"row\",\"part\":[{\"name\":\"id\",\"valueString\":\"a\"},{\"name\":\"family\",\"valueString\":\"One\"},{\"name\":\"given\",\"valueString\":\"A\"},{\"name\":\"given\",\"valueString\":\"B\"},{\"name\":\"n\",\"valueInteger\":0}]},\n{\"name\":\"row\",\"part\":[{\"name\":\"id\",\"valueString\":\"a\"},{\"name\":\"family\",\"valueString\":\"Two\"},{\"name\":\"n\",\"valueInteger\":1}]},\n{\"name\":\"row\",\"part\":[{\"name\":\"id\",\"valueString\":\"b\"},{\"name\":\"given\",\"valueString\":\"C,\\\"D\\\"\"},{\"name\":\"n\",\"valueInteger\":0}]}]}\n")]
+#[case(
+    "json",
+    "application/json",
+    "[{\"id\":\"a\",\"family\":\"One\",\"given\":[\"A\",\"B\"],\"n\":0}\n,{\"id\":\"a\",\"family\":\"Two\",\"given\":[],\"n\":1}\n,{\"id\":\"b\",\"family\":null,\"given\":[\"C,\\\"D\\\"\"],\"n\":0}\n]\n"
+)]
+#[case(
+    "ndjson",
+    "application/x-ndjson",
+    "{\"id\":\"a\",\"family\":\"One\",\"given\":[\"A\",\"B\"],\"n\":0}\n{\"id\":\"a\",\"family\":\"Two\",\"given\":[],\"n\":1}\n{\"id\":\"b\",\"family\":null,\"given\":[\"C,\\\"D\\\"\"],\"n\":0}\n"
+)]
+#[case(
+    "csv",
+    "text/csv; charset=utf-8; header=present",
+    "id,family,given,n\na,One,\"[\"\"A\"\",\"\"B\"\"]\",0\na,Two,[],1\nb,,\"[\"\"C,\\\"\"D\\\"\"\"\"]\",0\n"
+)]
+#[case(
+    "fhir",
+    "application/fhir+json; fhirVersion=4.0",
+    "{\"resourceType\":\"Parameters\",\"parameter\":[{\"name\":\"row\",\"part\":[{\"name\":\"id\",\"valueString\":\"a\"},{\"name\":\"family\",\"valueString\":\"One\"},{\"name\":\"given\",\"valueString\":\"A\"},{\"name\":\"given\",\"valueString\":\"B\"},{\"name\":\"n\",\"valueInteger\":0}]},\n{\"name\":\"row\",\"part\":[{\"name\":\"id\",\"valueString\":\"a\"},{\"name\":\"family\",\"valueString\":\"Two\"},{\"name\":\"n\",\"valueInteger\":1}]},\n{\"name\":\"row\",\"part\":[{\"name\":\"id\",\"valueString\":\"b\"},{\"name\":\"given\",\"valueString\":\"C,\\\"D\\\"\"},{\"name\":\"n\",\"valueInteger\":0}]}]}\n"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_format_is_written_as_asked(#[case] format: &str, #[case] media: &str, #[case] expected: &str) {
     let test = TestServer::start().await;
@@ -195,7 +210,8 @@ async fn a_stored_view_is_a_table_for_whoever_may_read_its_resources() {
     broken["select"][0]["column"][0]["path"] = json!("name.");
     let invalid = send(&test, Method::PUT, "/fhir/ViewDefinition/names", Some(broken)).await;
     assert_eq!(invalid.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    let read: Value = send_as(&test, &reader, Method::GET, "/fhir/ViewDefinition/names", None).await.json().await.unwrap();
+    let read: Value =
+        send_as(&test, &reader, Method::GET, "/fhir/ViewDefinition/names", None).await.json().await.unwrap();
     assert_eq!((&read["name"], &read["meta"]["versionId"]), (&json!("Names"), &json!("1")));
     let list: Value = send_as(&test, &reader, Method::GET, "/fhir/ViewDefinition", None).await.json().await.unwrap();
     assert_eq!(list["total"], 1);

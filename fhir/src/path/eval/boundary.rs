@@ -31,7 +31,13 @@ pub(super) fn date(text: &str, high: bool) -> Option<String> {
 /// Of a dateTime or instant: to the millisecond. One without a time zone may lie in any, from +14:00 to -12:00.
 pub(super) fn date_time(text: &str, high: bool) -> Option<String> {
     let period = temporal::parse(text)?;
-    let zone = if period.zoned { zone_of(text)? } else if high { "-12:00" } else { "+14:00" };
+    let zone = if period.zoned {
+        zone_of(text)?
+    } else if high {
+        "-12:00"
+    } else {
+        "+14:00"
+    };
     let local = |micros: i64| chrono::DateTime::from_timestamp_micros(micros);
     // of a zoned one the local time is as written: the offset goes back on
     let offset = if period.zoned { minutes(zone)? * 60_000_000 } else { 0 };

@@ -27,9 +27,9 @@ pub(super) fn call(
             let offsets = base.offsets(count);
             integers_to_items(offsets.windows(2).map(|pair| Some(i64::from(pair[1] - pair[0]))).collect())
         }
-        Function::Not => {
-            truths_to_items(truths(base, count, "`not()`")?.into_iter().map(|truth| truth.map(|truth| !truth)).collect())
-        }
+        Function::Not => truths_to_items(
+            truths(base, count, "`not()`")?.into_iter().map(|truth| truth.map(|truth| !truth)).collect(),
+        ),
         Function::First => slice(base, count, |length| 0..length.min(1)),
         Function::Last => slice(base, count, |length| length.saturating_sub(1)..length),
         Function::Tail => slice(base, count, |length| 1.min(length)..length),
@@ -76,9 +76,12 @@ pub(super) fn call(
             _ => Items::default(),
         },
         Function::Length | Function::IndexOf => text::to_integer(function, base, arguments, count)?,
-        Function::Upper | Function::Lower | Function::Trim | Function::Replace | Function::Substring | Function::ToText => {
-            text::to_text(function, base, arguments, count)?
-        }
+        Function::Upper
+        | Function::Lower
+        | Function::Trim
+        | Function::Replace
+        | Function::Substring
+        | Function::ToText => text::to_text(function, base, arguments, count)?,
         Function::ToInteger | Function::ToDecimal | Function::ToBoolean => convert(function, base, count)?,
         Function::Absolute | Function::Ceiling | Function::Floor | Function::Truncate | Function::Round => {
             rounded(function, base, arguments, count, integers)?
@@ -153,7 +156,8 @@ fn boundaries(function: Function, base: &Items, arguments: &[Items], count: usiz
         };
         match value {
             Value::Decimal(_) | Value::Integer(_) => {
-                let written = read.written(item).map(str::to_owned).or_else(|| value.to_text().map(|text| text.into_owned()));
+                let written =
+                    read.written(item).map(str::to_owned).or_else(|| value.to_text().map(|text| text.into_owned()));
                 numbers[focus] = written.and_then(|text| boundary::decimal(&text, high, digits));
             }
             Value::Time(text) => {

@@ -47,9 +47,8 @@ pub(super) fn arithmetic(
     integers: bool,
 ) -> Result<Items, EvalError> {
     let (left, right) = (Read::new(left, count)?, Read::new(right, count)?);
-    let pair = |focus| -> Result<_, EvalError> {
-        Ok(left.operand(focus, operator)?.zip(right.operand(focus, operator)?))
-    };
+    let pair =
+        |focus| -> Result<_, EvalError> { Ok(left.operand(focus, operator)?.zip(right.operand(focus, operator)?)) };
     if integers {
         let compute = |focus| {
             Ok(pair(focus)?.and_then(|pair| match pair {
@@ -97,7 +96,8 @@ pub(super) fn negative(operand: &Items, count: usize, integers: bool) -> Result<
         };
         return Ok(integers_to_items((0..count).map(negate).collect::<Result<_, EvalError>>()?));
     }
-    let negate = |focus| Ok(read.operand(focus, Operator::Minus)?.and_then(|value| value.number()).map(|number| -number));
+    let negate =
+        |focus| Ok(read.operand(focus, Operator::Minus)?.and_then(|value| value.number()).map(|number| -number));
     Ok(decimals_to_items((0..count).map(negate).collect::<Result<_, EvalError>>()?))
 }
 

@@ -1,4 +1,8 @@
-use super::{EvalError, items::Items, read::{Read, Value}};
+use super::{
+    EvalError,
+    items::Items,
+    read::{Read, Value},
+};
 use crate::path::syntax::Operator;
 
 /// The truth of each focus: of one boolean its value, of one other value that it is there (FHIRPath, "Singleton Evaluation of

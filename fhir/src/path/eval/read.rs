@@ -1,4 +1,7 @@
-use std::{borrow::Cow, hash::{Hash, Hasher}};
+use std::{
+    borrow::Cow,
+    hash::{Hash, Hasher},
+};
 
 use arrow::{
     array::{Array, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, StringArray},
@@ -148,7 +151,10 @@ impl<'a> Value<'a> {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "FHIR's integers have 32 bits; a decimal has no more digits than a float here")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "FHIR's integers have 32 bits; a decimal has no more digits than a float here"
+)]
 pub(super) fn approximate(number: i64) -> f64 {
     number as f64
 }

@@ -234,12 +234,9 @@ fn binary(operator: Operator, left: &Items, right: &Items, count: usize, types: 
     Ok(match operator {
         Operator::Plus if is(Primitive::String) => concatenate(left, right, count, false)?,
         Operator::Concatenate => concatenate(left, right, count, true)?,
-        Operator::Plus
-        | Operator::Minus
-        | Operator::Multiply
-        | Operator::Divide
-        | Operator::Div
-        | Operator::Mod => arithmetic(operator, left, right, count, is(Primitive::Integer))?,
+        Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Div | Operator::Mod => {
+            arithmetic(operator, left, right, count, is(Primitive::Integer))?
+        }
         Operator::Union => {
             let all = left.and(right, count);
             let kept = first_of_each(&Read::new(&all, count)?, count);

@@ -77,7 +77,10 @@ pub(super) fn test(function: Function, base: &Items, argument: &Items, count: us
             _ => match patterns.get(&wanted) {
                 Some(pattern) => pattern.is_match(&base),
                 None => {
-                    let pattern = regex::RegexBuilder::new(&wanted).size_limit(LARGEST_PATTERN).dot_matches_new_line(true).build();
+                    let pattern = regex::RegexBuilder::new(&wanted)
+                        .size_limit(LARGEST_PATTERN)
+                        .dot_matches_new_line(true)
+                        .build();
                     let pattern = pattern.map_err(|_| EvalError::Expression)?;
                     let is_match = pattern.is_match(&base);
                     // patterns are almost always one literal
@@ -93,7 +96,12 @@ pub(super) fn test(function: Function, base: &Items, argument: &Items, count: us
 }
 
 /// `length()`, `indexOf()`.
-pub(super) fn to_integer(function: Function, base: &Items, arguments: &[Items], count: usize) -> Result<Items, EvalError> {
+pub(super) fn to_integer(
+    function: Function,
+    base: &Items,
+    arguments: &[Items],
+    count: usize,
+) -> Result<Items, EvalError> {
     let read = Read::new(base, count)?;
     let wanted = arguments.first().map(|items| Read::new(items, count)).transpose()?;
     let answer = |focus| -> Result<Option<i64>, EvalError> {
@@ -161,7 +169,8 @@ pub(super) fn reference_key(base: &Items, target: Option<&str>) -> Items {
             owners.push(base.owners[item]);
         }
     }
-    let mut items = Items::of_column(crate::path::expr::primitive(Primitive::String), std::sync::Arc::new(keys.finish()));
+    let mut items =
+        Items::of_column(crate::path::expr::primitive(Primitive::String), std::sync::Arc::new(keys.finish()));
     debug_assert_eq!(items.index.last().map_or(0, |last| *last + 1), place(owners.len()));
     items.owners = owners;
     items

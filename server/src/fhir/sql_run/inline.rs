@@ -21,7 +21,8 @@ use crate::fhir::outcome::Outcome;
 /// 400 for what is no resource, 422 where the resources do not fit the definitions or the view.
 pub(super) fn rows(plan: Arc<Plan>, asked: &Asked, patients: Option<&[String]>) -> Result<QueryStream, Outcome> {
     let parsed = asked.resources.iter().map(|text| json::parse(text.as_bytes()));
-    let parsed: Vec<Value<'_>> = parsed.collect::<Result<_, _>>().map_err(|error| Outcome::invalid(error.to_string()))?;
+    let parsed: Vec<Value<'_>> =
+        parsed.collect::<Result<_, _>>().map_err(|error| Outcome::invalid(error.to_string()))?;
     let mut resources: Vec<&Value<'_>> = Vec::new();
     for resource in &parsed {
         let entries = resource.get("entry").filter(|_| resource.get_str("resourceType") == Some("Bundle"));

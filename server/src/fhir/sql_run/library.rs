@@ -88,7 +88,9 @@ async fn views(app: &App, session: &Session, library: &Value<'_>) -> Result<View
     let mut views = Views::new();
     let artifacts = library.get("relatedArtifact").into_iter().flat_map(Value::items);
     for artifact in artifacts.filter(|artifact| artifact.get_str("type") == Some("depends-on")) {
-        let (Some(label), Some(canonical)) = (artifact.get_str("label"), artifact.get_str("resource")) else { continue };
+        let (Some(label), Some(canonical)) = (artifact.get_str("label"), artifact.get_str("resource")) else {
+            continue;
+        };
         let shown: String = canonical.chars().take(200).collect();
         let missing = || unprocessable(format!("the view `{shown}` is not there"));
         let text = of_canonical(app, session, canonical).await?.ok_or_else(missing)?;

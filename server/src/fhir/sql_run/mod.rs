@@ -153,9 +153,7 @@ fn refused(error: mavis_sql::Error) -> Outcome {
 
 fn told(error: &ApiError) -> Outcome {
     match error.status {
-        StatusCode::BAD_REQUEST => {
-            Outcome::new(StatusCode::UNPROCESSABLE_ENTITY, "processing", error.message.clone())
-        }
+        StatusCode::BAD_REQUEST => Outcome::new(StatusCode::UNPROCESSABLE_ENTITY, "processing", error.message.clone()),
         status => Outcome::new(status, "exception", error.message.clone()),
     }
 }

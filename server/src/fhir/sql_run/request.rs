@@ -169,7 +169,11 @@ impl Asked {
             // a `+` in a query that was not encoded has become a blank
             match word.replace(' ', "+").as_str() {
                 "json" | "application/json" | "text/json" | "*/*" | "application/*" | "" => Some(Written::Objects),
-                "ndjson" | "application/x-ndjson" | "application/ndjson" | "application/fhir+ndjson" | "application/jsonl" => Some(Written::Lines),
+                "ndjson"
+                | "application/x-ndjson"
+                | "application/ndjson"
+                | "application/fhir+ndjson"
+                | "application/jsonl" => Some(Written::Lines),
                 "csv" | "text/csv" | "text/*" => Some(Written::Csv { header }),
                 "parquet" | "application/vnd.apache.parquet" | "application/octet-stream" => Some(Written::Parquet),
                 "fhir" | "application/fhir+json" => Some(Written::Parameters),

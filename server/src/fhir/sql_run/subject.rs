@@ -101,7 +101,8 @@ pub(super) async fn of_canonical(app: &App, session: &Session, canonical: &str) 
         None => {
             let found = library(session, "url", url).await?;
             Ok(found.filter(|text| {
-                let is_version = |json: &Value<'_>| version.is_none_or(|version| json.get_str("version") == Some(version));
+                let is_version =
+                    |json: &Value<'_>| version.is_none_or(|version| json.get_str("version") == Some(version));
                 json::parse(text.as_bytes()).is_ok_and(|json| is_version(&json))
             }))
         }
