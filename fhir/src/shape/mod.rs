@@ -41,7 +41,7 @@ pub use self::{
 };
 
 /// How many element names a column's path has at most: `item.item.item...` ends somewhere.
-pub const MAX_DEPTH: usize = 8;
+pub const MAX_DEPTH: usize = 16;
 
 /// What Mavis knows of a resource beside its content.
 #[derive(Debug, Clone)]

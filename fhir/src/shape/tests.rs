@@ -131,7 +131,7 @@ fn what_does_not_fit_is_null_and_counted() {
 #[test]
 fn recursion_ends_and_what_lies_deeper_is_counted() {
     let nested =
-        (0..12).fold(r#"{"linkId":"last"}"#.to_owned(), |inner, _| format!(r#"{{"linkId":"l","item":[{inner}]}}"#));
+        (0..20).fold(r#"{"linkId":"last"}"#.to_owned(), |inner, _| format!(r#"{{"linkId":"l","item":[{inner}]}}"#));
     let (batch, misfits) = encode("Questionnaire", &[&format!(r#"{{"status":"draft","item":[{nested}]}}"#)]);
     assert!(misfits > 0);
     let shape = shape(batch.column_by_name("item").unwrap().data_type());

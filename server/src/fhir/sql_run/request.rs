@@ -192,10 +192,12 @@ fn no_value(name: &str) -> Outcome {
     Outcome::invalid(format!("parameter `{name}` has no value that can be read"))
 }
 
-fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Outcome> {
-    if place.replace(value).is_some() {
-        return Err(Outcome::invalid(format!("`{name}` is given more than once")));
+/// Sets what can be said once; the same again says nothing new.
+fn once<T: PartialEq>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Outcome> {
+    if place.as_ref().is_some_and(|known| *known != value) {
+        return Err(Outcome::invalid(format!("`{name}` is given twice, differently")));
     }
+    *place = Some(value);
     Ok(())
 }
 
