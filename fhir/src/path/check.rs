@@ -152,6 +152,9 @@ impl<'a> Checker<'a> {
     }
 
     fn member(&self, base: Expr, name: &str) -> Expr {
+        if base.types.is_empty() {
+            return base;
+        }
         let mut types = Vec::new();
         let mut is_known = false;
         for type_id in &base.types {

@@ -16,6 +16,8 @@ mod repeat;
 mod rows;
 mod run;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 

@@ -87,6 +87,7 @@ pub(super) async fn post_stored(
 
 async fn run(app: &App, principal: &Principal, asked: Asked, headers: &HeaderMap) -> Result<Response, Outcome> {
     let written = asked.written(headers)?;
+    let asked = Arc::new(asked);
     let session = app.engine.session(principal, None).await?;
     let subject = subject::find(app, &session, &asked).await?;
     if !asked.resources.is_empty() && !matches!(subject, Subject::View(_)) {
@@ -97,7 +98,10 @@ async fn run(app: &App, principal: &Principal, asked: Asked, headers: &HeaderMap
     let log = QueryLog::begin(app, principal, Door::Fhir, subject.audited());
     let queried = match &subject {
         Subject::View(plan) if !asked.resources.is_empty() => {
-            Ok(inline::rows(Arc::clone(plan), &asked, patients.as_deref())?)
+            // Much work may come with a request: it is done beside the threads that answer.
+            let (plan, asked) = (Arc::clone(plan), Arc::clone(&asked));
+            let made = tokio::task::spawn_blocking(move || inline::rows(plan, &asked, patients.as_deref())).await;
+            Ok(made.map_err(|error| told(&ApiError::internal(&error)))??)
         }
         Subject::View(plan) => {
             let only = patients::conditions(&asked, patients.as_deref());
