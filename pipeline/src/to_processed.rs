@@ -111,14 +111,14 @@ async fn ensure(
     Ok(Box::pin(running.lake().ensure(&spec)).await?)
 }
 
-/// A cleaned batch on its way: its rows by what becomes of them.
+/// A cleaned batch on its way: its rows by what becomes of them. Equal rows of a table without a key carry one hash, which is the
+/// processed table's key: the lake keeps one of them and counts the others.
 pub(crate) struct Step2<'a> {
     running: &'a Running,
     rules: &'a TableRules,
     cleaner: Cleaner,
     checks: Checks,
     schema: SchemaRef,
-    seen: HashSet<u128>,
     warnings: std::collections::BTreeMap<String, u64>,
 }
 
@@ -138,7 +138,6 @@ impl<'a> Step2<'a> {
             cleaner,
             checks,
             schema,
-            seen: HashSet::new(),
             warnings: std::collections::BTreeMap::new(),
         })
     }
@@ -180,20 +179,11 @@ impl<'a> Step2<'a> {
             }
         }
         let rows = filter_record_batch(&rows, &BooleanArray::from(keep))?;
-        let rows = if self.rules.key.is_empty() { self.unique(rows, writer)? } else { rows };
+        let rows = if self.rules.key.is_empty() { with_row(&rows, &row_hashes(&rows)?)? } else { rows };
         if rows.num_rows() > 0 {
             writer.push(&rows).await?;
         }
         Ok(())
-    }
-
-    /// The rows with their hash; equal ones only once.
-    fn unique(&mut self, rows: RecordBatch, writer: &mut Writer) -> Result<RecordBatch, Failure> {
-        let hashes = row_hashes(&rows)?;
-        let keep: Vec<bool> = hashes.iter().map(|hash| self.seen.insert(*hash)).collect();
-        writer.note_deduplicated(keep.iter().filter(|keep| !**keep).count() as u64);
-        let rows = with_row(&rows, &hashes)?;
-        Ok(filter_record_batch(&rows, &BooleanArray::from(keep))?)
     }
 
     /// Deletes rows by their key. Rows without a whole key were never there.
@@ -306,18 +296,25 @@ async fn forget(
     raw: &Table,
     writer: &mut Writer,
 ) -> Result<(), Failure> {
-    let mut left = HashSet::new();
+    let mut cleaned = Vec::with_capacity(gone.len());
+    let mut lost = HashSet::new();
+    for batch in gone {
+        let batch = step.cleaner.clean(batch)?.batch;
+        let hashes = row_hashes(&batch)?;
+        lost.extend(hashes.iter().copied());
+        cleaned.push((batch, hashes));
+    }
     let provider = running.lake().provider(raw.id, None).await?;
     let mut stream = session.read_table(provider)?.execute_stream().await?;
     while let Some(batch) = stream.try_next().await? {
         running.check()?;
-        left.extend(row_hashes(&step.cleaner.clean(&batch)?.batch)?);
+        for hash in row_hashes(&step.cleaner.clean(&batch)?.batch)? {
+            lost.remove(&hash);
+        }
     }
-    for batch in gone {
-        let cleaned = step.cleaner.clean(batch)?.batch;
-        let hashes = row_hashes(&cleaned)?;
-        let keep: BooleanArray = hashes.iter().map(|hash| Some(!left.contains(hash))).collect();
-        step.push_gone(&filter_record_batch(&with_row(&cleaned, &hashes)?, &keep)?, writer).await?;
+    for (batch, hashes) in cleaned {
+        let keep: BooleanArray = hashes.iter().map(|hash| Some(lost.contains(hash))).collect();
+        step.push_gone(&filter_record_batch(&with_row(&batch, &hashes)?, &keep)?, writer).await?;
     }
     Ok(())
 }
