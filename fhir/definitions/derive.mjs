@@ -281,4 +281,20 @@ for (const { code, param } of read('compartmentdefinition-patient.json').resourc
   if (param) compartment += `${code} ${param.join(' ')}\n`;
 }
 fs.writeFileSync(path.join(out, 'compartment.txt'), compartment);
+// ------------------------------------------------------------------------------------------------------------- summaries
+
+let summary = `# Elements of a summary (\`ElementDefinition.isSummary\`), derived by derive.mjs: a resource type or one of its structures, then
+# the names. What is of a data type is in a summary whole.
+
+`;
+for (const definition of definitions.filter((one) => concrete.includes(one.id))) {
+  const of = new Map();
+  for (const element of definition.snapshot.element.filter((one) => one.path.includes('.') && one.isSummary)) {
+    const at = element.path.lastIndexOf('.');
+    const parent = element.path.slice(0, at);
+    of.set(parent, [...(of.get(parent) ?? []), element.path.slice(at + 1)]);
+  }
+  for (const [parent, names] of of) if (kindOf.has(parent)) summary += `${parent} ${names.join(' ')}\n`;
+}
+fs.writeFileSync(path.join(out, 'summary.txt'), summary);
 console.log(`${concrete.length} resource types, ${kindOf.size} structured types, ${usedSets.size} value sets, ${parameters.length} search parameters`);

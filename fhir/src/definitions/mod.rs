@@ -7,6 +7,7 @@ mod load;
 mod lookup;
 mod primitive;
 mod resource_type;
+mod summary;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use self::{load::Definitions, lookup::Lookup};
 pub use self::{
     primitive::Primitive,
     resource_type::{ResourceType, UnknownResourceType},
+    summary::summary,
 };
 
 static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(load::load);

@@ -17,7 +17,10 @@ pub(crate) mod syntax;
 mod tests;
 mod token;
 
-use crate::{ResourceType, definitions::Element};
+use crate::{
+    ResourceType,
+    definitions::{self, Element},
+};
 
 pub use compile::compile;
 
@@ -87,6 +90,19 @@ impl Path {
                 _ => None,
             })
             .unwrap_or_default()
+    }
+
+    /// Whether a resource can have several values at its end.
+    #[must_use]
+    pub fn repeats(&self, resource: ResourceType) -> bool {
+        let mut at = definitions::root(resource);
+        self.steps.iter().any(|step| match step {
+            Step::Member(name) => definitions::element(at, name).is_none_or(|element| {
+                at = element.type_id;
+                element.many
+            }),
+            _ => false,
+        })
     }
 
     /// Whether it is one value in a column of its own.

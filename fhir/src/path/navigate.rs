@@ -34,6 +34,16 @@ impl Leaves {
         self.values.len()
     }
 
+    /// Whether value and row have the same place.
+    pub(crate) fn is_by_row(&self) -> bool {
+        self.rows.is_none()
+    }
+
+    /// The same values, each as a row of its own: what is found below them is told by value.
+    pub(crate) fn as_rows(&self) -> Self {
+        Self { values: Arc::clone(&self.values), rows: None, row_count: self.values.len() }
+    }
+
     pub(crate) fn row_count(&self) -> usize {
         self.row_count
     }
@@ -121,11 +131,19 @@ pub(crate) fn text(values: &ArrayRef) -> Result<StringArray, ArrowError> {
 /// The values that a path selects from its column, which the first step names; `companion` (`start`) asks for the column
 /// that Mavis keeps beside the last member. `None` where a member on the way has no column: nothing is there.
 pub(crate) fn walk(column: &ArrayRef, steps: &[Step], companion: Option<&str>) -> Result<Option<Leaves>, ArrowError> {
-    let last = steps.iter().rposition(|step| matches!(step, Step::Member(_))).unwrap_or(0);
-    let mut leaves = Leaves::of_column(column)?;
-    for (index, step) in steps.iter().enumerate().skip(1) {
+    follow(Leaves::of_column(column)?, steps.get(1..).unwrap_or_default(), companion)
+}
+
+/// As [`walk`], from values that are there already: the first step is a member of theirs.
+pub(crate) fn follow(
+    mut leaves: Leaves,
+    steps: &[Step],
+    companion: Option<&str>,
+) -> Result<Option<Leaves>, ArrowError> {
+    let last = steps.iter().rposition(|step| matches!(step, Step::Member(_)));
+    for (index, step) in steps.iter().enumerate() {
         let next = match step {
-            Step::Member(name) => match companion.filter(|_| index == last) {
+            Step::Member(name) => match companion.filter(|_| Some(index) == last) {
                 Some(companion) => leaves.member(&format!("{name}__{companion}"))?,
                 None => leaves.member(name)?,
             },

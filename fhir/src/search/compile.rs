@@ -1,85 +1,131 @@
-use arrow::datatypes::Schema;
-use chrono::{DateTime, Utc};
-use datafusion::logical_expr::{Expr, SortExpr, lit};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+};
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::SortExpr;
 
 use super::{
-    Handling, Search, SearchError,
+    Criteria, Handling, MAX_PARAMETERS, MAX_SOURCES, Request, Schemas, Search, SearchError,
     control::{Control, Taken},
-    eval, matcher, plain, sort,
-    test::{Target, Test},
-    value::{split, unescape},
+    include::Include,
+    matcher, sort,
 };
 use crate::{
     ResourceType,
-    definitions::{self, ParameterKind, Primitive, SearchParameter},
-    path::{self, Path, Selection, Step},
+    definitions::{self, ParameterKind, SearchParameter},
+    path::{self, Selection},
+    shape::base_schema,
 };
 
-struct Context<'c> {
-    resource: ResourceType,
-    schema: &'c Schema,
-    now: DateTime<Utc>,
+/// What the compilation of one search shares between tables.
+pub(super) struct Context<'c> {
+    pub(super) request: Request<'c>,
+    schemas: &'c Schemas,
+    /// Types whose schema was asked for.
+    asked: RefCell<BTreeSet<ResourceType>>,
+    /// Sources made so far.
+    sources: Cell<usize>,
+}
+
+/// One table of a search.
+#[derive(Clone)]
+pub(super) struct Scope<'c> {
+    pub(super) context: &'c Context<'c>,
+    pub(super) resource: ResourceType,
+    pub(super) schema: SchemaRef,
+    /// Links on the way from the table that is searched.
+    pub(super) level: usize,
 }
 
 pub(super) fn compile(
     resource: ResourceType,
-    parameters: &[(String, String)],
-    schema: &Schema,
-    handling: Handling,
-    now: DateTime<Utc>,
-) -> Result<Search, SearchError> {
-    let context = Context { resource, schema, now };
+    request: Request<'_>,
+    schemas: &Schemas,
+) -> Result<(Search, BTreeSet<ResourceType>), SearchError> {
+    if let Some((name, _)) = request.parameters.get(MAX_PARAMETERS) {
+        let reason = format!("a search has at most {MAX_PARAMETERS} parameters");
+        return Err(SearchError::TooMuch { name: name.clone(), reason });
+    }
+    let context = Context { request, schemas, asked: RefCell::default(), sources: Cell::new(0) };
+    let scope = context.scope(resource, 0);
     let mut control = Control::new();
-    let mut filter: Option<Expr> = None;
+    let mut criteria = Criteria::default();
+    let mut includes = Vec::new();
+    let mut sort: Vec<SortExpr> = Vec::new();
     let (mut applied, mut ignored) = (Vec::new(), Vec::new());
-    for (name, value) in parameters {
-        let shown = match control.take(name, value)? {
-            Taken::Applied(shown) => shown,
-            Taken::Sort => {
-                match context.sort(name, value) {
-                    Ok(keys) => control.sort = keys,
-                    Err(SearchError::UnknownParameter { known, .. }) if handling == Handling::Lenient => {
-                        ignored.push((name.clone(), known));
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                }
-                value.clone()
+    for (name, value) in request.parameters {
+        let taken = control.take(name, value)?;
+        if value.is_empty() && matches!(taken, Taken::No | Taken::Include) {
+            let reason = "has no value".to_owned();
+            if request.handling == Handling::Strict {
+                return Err(SearchError::Invalid { name: name.clone(), reason });
             }
-            Taken::No if value.is_empty() => {
-                let reason = "has no value".to_owned();
-                if handling == Handling::Strict {
-                    return Err(SearchError::Invalid { name: name.clone(), reason });
-                }
-                ignored.push((name.clone(), reason));
+            ignored.push((name.clone(), reason));
+            continue;
+        }
+        let read = match taken {
+            Taken::Applied(shown) => {
+                applied.push((name.clone(), shown));
                 continue;
             }
-            Taken::No => match context.condition(name, value) {
-                Ok(condition) => {
-                    filter = Some(match filter {
-                        Some(filter) => filter.and(condition),
-                        None => condition,
-                    });
-                    value.clone()
-                }
-                Err(SearchError::UnknownParameter { known, .. }) if handling == Handling::Lenient => {
-                    ignored.push((name.clone(), format!("{resource} has no such search parameter: {known}")));
-                    continue;
-                }
-                Err(error) => return Err(error),
-            },
+            Taken::Sort => scope.sort(name, value).map(|keys| sort = keys),
+            Taken::Include => Include::parse(if request.types.is_empty() { std::slice::from_ref(&resource) } else { request.types }, name, value).map(|include| includes.push(include)),
+            Taken::No => scope.condition(name, value).map(|condition| criteria.and(condition)),
         };
-        applied.push((name.clone(), shown));
+        match read {
+            Ok(()) => applied.push((name.clone(), value.clone())),
+            Err(SearchError::UnknownParameter { resource, known, .. }) if request.handling == Handling::Lenient => {
+                ignored.push((name.clone(), format!("{resource} has no such search parameter: {known}")));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let mut sort = control.sort;
+    control.check(&includes)?;
     if !sort.iter().any(|key| key.expr == matcher::column("id")) {
         sort.push(matcher::column("id").sort(true, false));
     }
-    Ok(Search { filter, sort, count: control.count, total: control.total, applied, ignored })
+    let search = Search { criteria, sort, count: control.count, total: control.total, includes, applied, ignored };
+    Ok((search, context.asked.into_inner()))
 }
 
 impl Context<'_> {
-    fn parameter(&self, name: &str, code: &str) -> Result<&'static SearchParameter, SearchError> {
+    pub(super) fn scope(&self, resource: ResourceType, level: usize) -> Scope<'_> {
+        self.asked.borrow_mut().insert(resource);
+        let schema = self.schemas.get(&resource).cloned().unwrap_or_else(|| base_schema(resource));
+        Scope { context: self, resource, schema, level }
+    }
+
+    /// The table of one more source.
+    pub(super) fn scope_of_link(
+        &self,
+        resource: ResourceType,
+        level: usize,
+        name: &str,
+    ) -> Result<Scope<'_>, SearchError> {
+        self.sources.set(self.sources.get() + 1);
+        if self.sources.get() > MAX_SOURCES {
+            let reason = format!("its chains lead to more than {MAX_SOURCES} tables: name the types, as in `subject:Patient.name`");
+            return Err(SearchError::TooMuch { name: name.to_owned(), reason });
+        }
+        Ok(self.scope(resource, level))
+    }
+}
+
+impl Criteria {
+    pub(super) fn and(&mut self, more: Criteria) {
+        self.filter = match (self.filter.take(), more.filter) {
+            (Some(one), Some(other)) => Some(one.and(other)),
+            (one, other) => one.or(other),
+        };
+        self.links.extend(more.links);
+    }
+}
+
+impl Scope<'_> {
+    /// The parameter of a code; `name` is what the request calls it.
+    pub(super) fn parameter(&self, name: &str, code: &str) -> Result<&'static SearchParameter, SearchError> {
         definitions::search_parameter(self.resource, code).ok_or_else(|| SearchError::UnknownParameter {
             name: name.to_owned(),
             resource: self.resource,
@@ -87,158 +133,9 @@ impl Context<'_> {
         })
     }
 
-    fn paths(&self, name: &str, parameter: &SearchParameter) -> Result<Selection, SearchError> {
+    pub(super) fn paths(&self, name: &str, parameter: &SearchParameter) -> Result<Selection, SearchError> {
         path::compile(self.resource, parameter.expression)
             .map_err(|error| SearchError::Unsupported { name: name.to_owned(), reason: error.to_string() })
-    }
-
-    /// The condition of one parameter; its value is not empty.
-    fn condition(&self, name: &str, value: &str) -> Result<Expr, SearchError> {
-        let invalid = |reason: String| SearchError::Invalid { name: name.to_owned(), reason };
-        let unsupported = |reason: String| SearchError::Unsupported { name: name.to_owned(), reason };
-        let (code, modifier) = match name.split_once(':') {
-            Some((code, modifier)) => (code, Some(modifier)),
-            None => (name, None),
-        };
-        let parameter = self.parameter(name, code)?;
-        let negated = modifier == Some("not") && parameter.kind == ParameterKind::Token;
-        let missing = if modifier == Some("missing") {
-            match value {
-                "true" => Some(true),
-                "false" => Some(false),
-                _ => return Err(invalid("`:missing` is true or false".to_owned())),
-            }
-        } else {
-            None
-        };
-        match code {
-            "_id" => return self.id(modifier, value, missing).map_err(invalid),
-            "_lastUpdated" => {
-                return match (missing, Test::parse(parameter.kind, modifier, value, self.now)) {
-                    (Some(missing), _) => Ok(lit(!missing)),
-                    (None, Ok(Test::Date(tests))) => Ok(plain::instants("__last_updated", &tests)),
-                    (None, Ok(_)) => Err(invalid("is not a date".to_owned())),
-                    (None, Err(reason)) => Err(invalid(reason)),
-                };
-            }
-            _ => {}
-        }
-        match parameter.kind {
-            ParameterKind::Composite => return Err(unsupported("composite parameters are not there yet".to_owned())),
-            ParameterKind::Special => return Err(unsupported("this server does not answer it".to_owned())),
-            _ => {}
-        }
-        let selection = self.paths(name, parameter)?;
-        if let Some(missing) = missing {
-            let present = self.any(selection.paths(), parameter, &Test::Present);
-            return Ok(if missing { present.is_not_true() } else { present });
-        }
-        if matches!(modifier, Some("in" | "not-in" | "above" | "below")) && parameter.kind == ParameterKind::Token {
-            return Err(unsupported("value sets and hierarchies of codes are not there".to_owned()));
-        }
-        let test = Test::parse(parameter.kind, modifier, value, self.now).map_err(invalid)?;
-        let condition = match &selection {
-            Selection::Truth(paths) => self.truth(paths, &test).map_err(invalid)?,
-            Selection::Elements(paths) => {
-                let fitting: Vec<Path> =
-                    paths.iter().filter(|path| eval::supports(parameter.kind, path.element.type_id)).cloned().collect();
-                let Some(first) = fitting.first() else {
-                    let types: Vec<&str> = paths.iter().map(|path| path.element.type_id.name()).collect();
-                    return Err(unsupported(format!(
-                        "it is about {}, which this server cannot compare",
-                        types.join(", ")
-                    )));
-                };
-                if all_boolean(&fitting) {
-                    booleans(&test).map_err(invalid)?;
-                }
-                let condition = self.any(&fitting, parameter, &test);
-                match (fitting.as_slice(), self.patients(first, parameter, &test)) {
-                    ([_], Some(patients)) => patients.and(condition),
-                    _ => condition,
-                }
-            }
-        };
-        Ok(if negated { condition.is_not_true() } else { condition })
-    }
-
-    /// Whether any of the paths passes; false where the table has none of their columns.
-    fn any(&self, paths: &[Path], parameter: &SearchParameter, test: &Test) -> Expr {
-        paths
-            .iter()
-            .filter_map(|path| {
-                plain::expression(path, test, self.schema)
-                    .or_else(|| matcher::expression(path, parameter.targets, test.clone(), self.schema))
-            })
-            .reduce(Expr::or)
-            .unwrap_or_else(|| lit(false))
-    }
-
-    /// `Patient.deceased`: a date is as true as `true`.
-    fn truth(&self, paths: &[Path], test: &Test) -> Result<Expr, String> {
-        let wanted = booleans(test)?;
-        let yes = paths
-            .iter()
-            .filter_map(|path| {
-                if path.element.type_id.primitive() == Some(Primitive::Boolean) {
-                    let column = matcher::columns(path, self.schema)?.into_iter().next()?;
-                    Some(matcher::column(&column).is_true())
-                } else {
-                    matcher::expression(path, &[], Test::Present, self.schema)
-                }
-            })
-            .reduce(Expr::or)
-            .unwrap_or_else(|| lit(false));
-        Ok(match (wanted.contains(&true), wanted.contains(&false)) {
-            (true, true) => lit(true),
-            (true, false) => yes,
-            _ => yes.is_not_true(),
-        })
-    }
-
-    fn id(&self, modifier: Option<&str>, value: &str, missing: Option<bool>) -> Result<Expr, String> {
-        if let Some(missing) = missing {
-            return Ok(lit(!missing));
-        }
-        let ids: Vec<String> = split(value, ',').into_iter().map(unescape).collect();
-        if ids.iter().any(String::is_empty) {
-            return Err("an id is empty".to_owned());
-        }
-        if ids.iter().any(|id| id.contains('|')) {
-            return Err("an id has no system: write it without `|`".to_owned());
-        }
-        let list = plain::one_of("id", &ids, self.schema);
-        match modifier {
-            None => Ok(list),
-            Some("not") => Ok(list.is_not_true()),
-            Some(modifier) => Err(format!("the modifier `:{modifier}` is not for it: it takes :not, :missing")),
-        }
-    }
-
-    /// A condition on `__patient` that follows from the test, so that files are skipped: where the path is the first that the
-    /// resource's compartment is told by, and every reference asked for is to a Patient.
-    fn patients(&self, path: &Path, parameter: &SearchParameter, test: &Test) -> Option<Expr> {
-        let Test::Reference(tests) = test else { return None };
-        let first = definitions::patient_compartment(self.resource).first()?;
-        let first = definitions::search_parameter(self.resource, first)?;
-        let first = path::compile(self.resource, first.expression).ok()?;
-        let members = |path: &Path| -> Vec<Step> {
-            path.steps.iter().filter(|step| matches!(step, Step::Member(_))).cloned().collect()
-        };
-        let first = members(first.paths().first()?);
-        if path.element.many || first.len() != 1 || members(path) != first {
-            return None;
-        }
-        let only_patients = parameter.targets == ["Patient"]
-            || path.steps.iter().any(|step| matches!(step, Step::Resolves(target) if target.name() == "Patient"));
-        let ids = tests.iter().map(|test| match &test.target {
-            Target::Typed(target, id) if target.name() == "Patient" => Some(id.clone()),
-            Target::Id(id) if only_patients => Some(id.clone()),
-            _ => None,
-        });
-        let ids = ids.collect::<Option<Vec<String>>>()?;
-        self.schema.field_with_name("__patient").ok()?;
-        Some(plain::one_of("__patient", &ids, self.schema))
     }
 
     fn sort(&self, name: &str, value: &str) -> Result<Vec<SortExpr>, SearchError> {
@@ -259,13 +156,17 @@ impl Context<'_> {
                 }
                 "_id" => Some(matcher::column("id")),
                 "_lastUpdated" => Some(matcher::column("__last_updated")),
+                _ if self.context.request.types.len() > 1 => {
+                    return Err(unsupported("several types have `_id` and `_lastUpdated` as a common order"));
+                }
+                _ if code.contains(['.', ':']) => return Err(unsupported("an order by another resource is not there")),
                 _ => {
                     let parameter = self.parameter(code, code)?;
                     if matches!(parameter.kind, ParameterKind::Composite | ParameterKind::Special) {
                         return Err(unsupported("it has no order"));
                     }
                     let selection = self.paths(name, parameter)?;
-                    sort::key(selection.paths(), parameter.kind, descending, self.schema)
+                    sort::key(selection.paths(), parameter.kind, descending, &self.schema)
                 }
             };
             keys.extend(key.map(|key| key.sort(!descending, false)));
@@ -274,25 +175,12 @@ impl Context<'_> {
     }
 }
 
-fn all_boolean(paths: &[Path]) -> bool {
-    paths.iter().all(|path| path.element.type_id.primitive() == Some(Primitive::Boolean))
-}
-
-/// The truths that a token parameter asks for.
-fn booleans(test: &Test) -> Result<Vec<bool>, String> {
-    let Test::Token(tokens) = test else { return Err("is not true or false".to_owned()) };
-    tokens
-        .iter()
-        .map(|token| match token.code.as_deref() {
-            Some("true") => Ok(true),
-            Some("false") => Ok(false),
-            _ => Err("is not true or false".to_owned()),
-        })
-        .collect()
-}
-
 /// The codes nearest to one that is unknown.
-fn nearest(resource: ResourceType, code: &str) -> String {
+pub(super) fn nearest(resource: ResourceType, code: &str) -> String {
+    // what is far longer than any code is near none
+    if code.len() > 64 {
+        return "the CapabilityStatement lists those there are".to_owned();
+    }
     let mut near: Vec<(usize, &str)> = definitions::search_parameters(resource)
         .iter()
         .map(|parameter| {

@@ -1,15 +1,14 @@
 //! Parameters about the answer rather than about which resources match.
 
-use datafusion::logical_expr::SortExpr;
-
-use super::{DEFAULT_COUNT, MAX_COUNT, SearchError, Total};
+use super::{DEFAULT_COUNT, Include, MAX_COUNT, SearchError, Total};
 
 /// Parameters of the answer, as far as they have been read.
 #[derive(Debug)]
 pub(super) struct Control {
     pub(super) count: usize,
     pub(super) total: Total,
-    pub(super) sort: Vec<SortExpr>,
+    /// Only narratives are wanted.
+    texts: bool,
 }
 
 /// What became of a parameter.
@@ -19,13 +18,15 @@ pub(super) enum Taken {
     Applied(String),
     /// `_sort`: the caller knows the search parameters.
     Sort,
+    /// `_include` or `_revinclude`.
+    Include,
     /// It is about which resources match.
     No,
 }
 
 impl Control {
     pub(super) fn new() -> Self {
-        Self { count: DEFAULT_COUNT, total: Total::None, sort: Vec::new() }
+        Self { count: DEFAULT_COUNT, total: Total::None, texts: false }
     }
 
     pub(super) fn take(&mut self, name: &str, value: &str) -> Result<Taken, SearchError> {
@@ -59,22 +60,33 @@ impl Control {
                     (self.count, self.total) = (0, Total::Accurate);
                     as_is()
                 }
-                "true" | "text" | "data" | "false" => as_is(),
+                "text" => {
+                    self.texts = true;
+                    as_is()
+                }
+                "true" | "data" | "false" => as_is(),
                 _ => Err(invalid("is not one of true, text, data, count, false")),
             },
+            "_contained" if value == "false" => as_is(),
             "_format" | "_pretty" | "_elements" if value.is_empty() => Err(invalid("has no value")),
             "_format" | "_pretty" | "_elements" => as_is(),
             "_sort" => Ok(Taken::Sort),
-            "_text" | "_content" | "_query" | "_filter" | "_list" | "_contained" | "_containedType" | "_type"
-            | "_has" => Err(unsupported("this server does not answer it")),
-            _ if name.starts_with("_include") || name.starts_with("_revinclude") => {
-                Err(unsupported("included resources are not there yet: ask for them by their own search"))
+            "_contained" | "_containedType" => {
+                Err(unsupported("contained resources are not searched, only read with what contains them"))
             }
-            _ if name.starts_with("_has:") => Err(unsupported("reverse chains are not there yet")),
-            _ if name.contains('.') => {
-                Err(unsupported("chains are not there yet: search the target first, then by its id"))
-            }
+            "_type" => Err(unsupported("it is for searches of all types: `GET /fhir?_type=...`")),
+            "_has" => Err(invalid("is written `_has:Type:reference:parameter`")),
+            _ if matches!(name.split(':').next(), Some("_include" | "_revinclude")) => Ok(Taken::Include),
             _ => Ok(Taken::No),
         }
+    }
+
+    /// What only the whole search can tell.
+    pub(super) fn check(&self, includes: &[Include]) -> Result<(), SearchError> {
+        if self.texts && !includes.is_empty() {
+            let reason = "`text` does not go with included resources (R4 3.1.1.5.5)".to_owned();
+            return Err(SearchError::Invalid { name: "_summary".to_owned(), reason });
+        }
+        Ok(())
     }
 }

@@ -1,19 +1,32 @@
-//! Search requests compiled to expressions over a current table (R4 4.0.1, section 3.1.1).
+//! Search requests compiled to expressions over current tables (R4 4.0.1, section 3.1.1).
 //!
 //! [`compile`] reads the parameters of `GET /fhir/[type]?...` against the definitions. Repeating a parameter means *and*, a
 //! comma *or*. Each value becomes a [`test::Test`], each expression of the parameter a [`crate::path::Path`], and the two
 //! together a plain comparison of a column where that says the same (so that files are skipped), else one function over the
 //! column that walks nested arrays by their offsets.
 //!
-//! What it does not do: chains, `_has`, `_include`, composites, `near`, full text; each is refused by its name.
+//! What concerns other tables (chains, `_has`, `_list`) becomes [`Link`]s: semi-joins by keys, which whoever runs the search
+//! makes from the tables of one snapshot ([`narrow`] builds the plan). A link's own sources have criteria too, so that chains nest. Included resources
+//! are told by [`Include`]s, from a page's rows.
+//!
+//! What it does not do: full text (`_text`, `_content`), named queries, `_filter`, searches inside contained resources, and
+//! value sets in token searches; each is refused by its name.
 
+mod chain;
 mod compile;
+mod composite;
+mod condition;
 mod control;
 mod decimal;
 mod eval;
+mod include;
+mod keys;
 mod matcher;
+mod narrow;
+mod near;
 mod plain;
 mod sort;
+mod subset;
 mod test;
 #[cfg(test)]
 mod tests;
@@ -23,10 +36,16 @@ mod value;
 #[cfg(test)]
 pub(crate) use eval::supports;
 
-use arrow::datatypes::Schema;
-use chrono::{DateTime, Utc};
-use datafusion::logical_expr::{Expr, SortExpr};
+use std::collections::{BTreeMap, BTreeSet};
 
+use arrow::datatypes::SchemaRef;
+use chrono::{DateTime, Utc};
+use datafusion::{
+    error::DataFusionError,
+    logical_expr::{Expr, LogicalPlan, SortExpr},
+};
+
+pub use self::{include::Include, subset::View};
 use crate::ResourceType;
 
 /// Matches on a page where the request does not say.
@@ -34,6 +53,18 @@ pub const DEFAULT_COUNT: usize = 50;
 
 /// Matches on a page at most.
 pub const MAX_COUNT: usize = 1000;
+
+/// Values of one parameter, with commas between them, at most.
+pub const MAX_VALUES: usize = 500;
+
+/// Parameters of one search at most.
+pub const MAX_PARAMETERS: usize = 100;
+
+/// Levels of chains and `_has` at most.
+pub const MAX_LEVELS: usize = 5;
+
+/// Tables that the links of one search read at most, one counted each time.
+pub const MAX_SOURCES: usize = 200;
 
 /// What happens to parameters that are unknown (`Prefer: handling`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,20 +75,70 @@ pub enum Handling {
     Lenient,
 }
 
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Decoded, in order.
+    pub parameters: &'a [(String, String)],
+    pub handling: Handling,
+    /// Serves `ap`.
+    pub now: DateTime<Utc>,
+    /// URL of the door, without a slash at its end: references that begin with it are to resources here.
+    pub base: Option<&'a str>,
+    /// The types that are searched together, where they are several.
+    pub types: &'a [ResourceType],
+}
+
+/// Schemas of current tables. An element that is not a column is empty in every resource; a type that is not there has
+/// no resources.
+pub type Schemas = BTreeMap<ResourceType, SchemaRef>;
+
 /// A compiled search.
 #[derive(Debug, Clone)]
 pub struct Search {
-    /// Which rows match; a boolean expression over the current table's columns.
-    pub filter: Option<Expr>,
+    /// Which rows match.
+    pub criteria: Criteria,
     /// Sort keys as asked, `id` last, so that pages are stable.
     pub sort: Vec<SortExpr>,
     /// Page size; 0 asks for the count alone.
     pub count: usize,
     pub total: Total,
+    /// What comes with the matches, as asked.
+    pub includes: Vec<Include>,
     /// Parameters that were applied, as they stand in the `self` link.
     pub applied: Vec<(String, String)>,
     /// Parameters that were left out, each with the reason.
     pub ignored: Vec<(String, String)>,
+}
+
+/// Which rows of a current table are meant: the filter and every link must hold.
+#[derive(Debug, Clone, Default)]
+pub struct Criteria {
+    /// A boolean expression over the table's columns, unqualified.
+    pub filter: Option<Expr>,
+    pub links: Vec<Link>,
+}
+
+/// A semi-join: rows one of whose keys is a key of any source.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// Over the columns of the table that the criteria are about: a text, or with `many` a list of texts.
+    pub key: Expr,
+    pub many: bool,
+    /// Whether the key is also what the column `__patient` holds, in every row that has one of the keys: what lets files be
+    /// skipped.
+    pub is_patient: bool,
+    pub any_of: Vec<Source>,
+}
+
+/// Where a link's keys come from. Its table may be missing: then it has none.
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub resource: ResourceType,
+    /// Over the columns of the source's table: a text, or with `many` a list of texts.
+    pub key: Expr,
+    pub many: bool,
+    pub criteria: Criteria,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,19 +156,43 @@ pub enum SearchError {
     Invalid { name: String, reason: String },
     #[error("search parameter `{name}` is not supported: {reason}")]
     Unsupported { name: String, reason: String },
+    #[error("search parameter `{name}` asks too much: {reason}")]
+    TooMuch { name: String, reason: String },
 }
 
-/// Compiles the parameters of `GET /fhir/[type]?...` (decoded, in order) against the table's schema. `now` serves `ap`.
-/// An element that is not a column is empty in every resource.
+/// Compiles the parameters of `GET /fhir/[type]?...`. `schemas` holds the tables that [`tables`] names, as far as they exist.
 ///
 /// # Errors
 /// For the first parameter that cannot be applied as R4 says.
-pub fn compile(
+pub fn compile(resource: ResourceType, request: Request<'_>, schemas: &Schemas) -> Result<Search, SearchError> {
+    compile::compile(resource, request, schemas).map(|(search, _)| search)
+}
+
+/// The types whose tables a search reads to find its matches: its own, and those of its links.
+///
+/// # Errors
+/// As [`compile`].
+pub fn tables(resource: ResourceType, request: Request<'_>) -> Result<BTreeSet<ResourceType>, SearchError> {
+    compile::compile(resource, request, &Schemas::new()).map(|(_, tables)| tables)
+}
+
+/// Plans that scan current tables; a type that is not there has no resources.
+pub type Plans = BTreeMap<ResourceType, LogicalPlan>;
+
+/// The rows of a type's table that the criteria mean, all columns of them; `None` where there is no such table.
+///
+/// # Errors
+/// Where a plan lacks what the criteria were compiled for.
+pub fn narrow(
     resource: ResourceType,
-    parameters: &[(String, String)],
-    schema: &Schema,
-    handling: Handling,
-    now: DateTime<Utc>,
-) -> Result<Search, SearchError> {
-    compile::compile(resource, parameters, schema, handling, now)
+    criteria: &Criteria,
+    plans: &Plans,
+) -> Result<Option<LogicalPlan>, DataFusionError> {
+    narrow::narrow(resource, criteria, plans)
+}
+
+/// Which rows of a type's table are in the compartment of a patient; `None` where no resource of the type is in one.
+#[must_use]
+pub fn in_compartment(resource: ResourceType, patient: &str, schema: &SchemaRef) -> Option<Expr> {
+    condition::in_compartment(resource, patient, schema)
 }

@@ -4,10 +4,17 @@ use chrono::{DateTime, Utc};
 
 use super::{
     decimal::Decimal,
+    near::Near,
     token::{OfType, Token},
     value::{Prefix, split, unescape},
 };
-use crate::{ResourceType, definitions::ParameterKind, functions::fold, temporal};
+use crate::{
+    ResourceType,
+    definitions::{ParameterKind, TypeId},
+    functions::fold,
+    path::Step,
+    temporal,
+};
 
 /// A condition on one value of an element; several values mean any of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,6 +33,17 @@ pub(super) enum Test {
     /// `:identifier`.
     Identifier(Vec<Token>),
     Uri(UriHow, Vec<String>),
+    Near(Vec<Near>),
+    /// Of a composite parameter: every part of an alternative, on one element.
+    Composite(Vec<Vec<Part>>),
+}
+
+/// A part of a composite: a test on what its ways lead to, each from the composite's own element.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Part {
+    pub(super) ways: Vec<(Vec<Step>, TypeId)>,
+    pub(super) targets: &'static [&'static str],
+    pub(super) test: Test,
 }
 
 /// How texts are compared.
@@ -135,6 +153,7 @@ impl Test {
                     Err(_) => return unknown(":missing, :identifier, or a resource type"),
                 },
             },
+            ParameterKind::Special if modifier.is_none() => Self::Near(all(&parts, Near::parse)?),
             ParameterKind::Date if modifier.is_none() => Self::Date(all(&parts, |part| DateTest::parse(part, now))?),
             ParameterKind::Number if modifier.is_none() => Self::Number(all(&parts, NumberTest::parse)?),
             ParameterKind::Quantity if modifier.is_none() => Self::Quantity(all(&parts, QuantityTest::parse)?),
@@ -183,8 +202,9 @@ impl NumberTest {
             Prefix::Lt => from.is_none_or(|from| *from < self.value),
             Prefix::Ge => to.is_none_or(|to| *to >= self.value),
             Prefix::Le => from.is_none_or(|from| *from <= self.value),
-            Prefix::Sa => from.is_some_and(|from| *from >= self.high),
-            Prefix::Eb => to.is_some_and(|to| *to < self.low),
+            // with these too the number is as exact as can be (R4 3.1.1.4.4)
+            Prefix::Sa => from.is_some_and(|from| *from > self.value),
+            Prefix::Eb => to.is_some_and(|to| *to < self.value),
             Prefix::Ap => from.is_none_or(|from| *from <= self.high) && to.is_none_or(|to| *to >= self.low),
         }
     }

@@ -1,20 +1,35 @@
 //! A searchset Bundle, written as text so that every resource stays as it came.
 
+use mavis_fhir::ResourceType;
 use serde_json::{Value, json};
 
 use super::rows::Stored;
+
+/// Why a resource is in a searchset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Match,
+    Include,
+}
+
+/// A resource of a searchset.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) resource: ResourceType,
+    pub(super) stored: Stored,
+    pub(super) mode: Mode,
+}
 
 /// A searchset in the making.
 #[derive(Debug)]
 pub(super) struct Searchset<'a> {
     /// URL of the door, without a slash at its end.
     pub(super) base: &'a str,
-    pub(super) resource: &'a str,
     /// Exact, where it is known.
     pub(super) total: Option<i64>,
     /// Relation and URL.
     pub(super) links: Vec<(&'static str, String)>,
-    pub(super) matches: &'a [Stored],
+    pub(super) entries: &'a [Entry],
     /// What the caller must know of: an OperationOutcome.
     pub(super) outcome: Option<Value>,
 }
@@ -22,7 +37,7 @@ pub(super) struct Searchset<'a> {
 impl Searchset<'_> {
     pub(super) fn to_json(&self) -> String {
         let size: usize =
-            self.matches.iter().filter_map(|stored| stored.json.as_ref()).map(|json| json.len() + 160).sum();
+            self.entries.iter().filter_map(|entry| entry.stored.json.as_ref()).map(|json| json.len() + 160).sum();
         let mut out = String::with_capacity(size + 1024);
         out.push_str(r#"{"resourceType":"Bundle","type":"searchset""#);
         if let Some(total) = self.total {
@@ -32,11 +47,15 @@ impl Searchset<'_> {
             self.links.iter().map(|(relation, url)| json!({ "relation": relation, "url": url })).collect();
         out.push_str(&format!(",\"link\":{}", Value::Array(links)));
         let mut separator = ",\"entry\":[";
-        for stored in self.matches {
-            let Some(resource) = &stored.json else { continue };
-            let url = json!(format!("{}/{}/{}", self.base, self.resource, stored.id));
+        for Entry { resource, stored, mode } in self.entries {
+            let Some(json) = &stored.json else { continue };
+            let url = json!(format!("{}/{resource}/{}", self.base, stored.id));
+            let mode = match mode {
+                Mode::Match => "match",
+                Mode::Include => "include",
+            };
             out.push_str(separator);
-            out.push_str(&format!("{{\"fullUrl\":{url},\"resource\":{resource},\"search\":{{\"mode\":\"match\"}}}}"));
+            out.push_str(&format!("{{\"fullUrl\":{url},\"resource\":{json},\"search\":{{\"mode\":\"{mode}\"}}}}"));
             separator = ",";
         }
         if let Some(outcome) = &self.outcome {

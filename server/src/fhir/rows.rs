@@ -2,7 +2,7 @@
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
-    datatypes::{Int64Type, TimestampMicrosecondType},
+    datatypes::{DataType, Int64Type, TimestampMicrosecondType},
 };
 use chrono::{DateTime, Utc};
 use datafusion::{dataframe::DataFrame, prelude::ident};
@@ -58,6 +58,18 @@ pub(super) async fn fetch(session: &Session, frame: DataFrame) -> Result<Vec<Sto
     Ok(rows)
 }
 
+/// The texts of a column, nulls passed over.
+pub(super) fn texts(batch: &RecordBatch, index: usize) -> Vec<String> {
+    let column = batch.columns().get(index).and_then(|column| arrow::compute::cast(column, &DataType::Utf8).ok());
+    let texts = column.as_ref().and_then(|column| column.as_string_opt::<i32>());
+    texts.map(|texts| texts.iter().flatten().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+/// Whether a text can be an id (R4, "datatypes.html#id").
+pub(super) fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+}
+
 /// Runs a frame whose only column is a count.
 pub(super) async fn count(session: &Session, frame: DataFrame) -> Result<i64, Error> {
     let answer = session.run(frame, None).await?;
@@ -70,7 +82,7 @@ pub(super) async fn count(session: &Session, frame: DataFrame) -> Result<i64, Er
 fn read(batch: &RecordBatch, rows: &mut Vec<Stored>) -> Option<()> {
     let text = |name: &str| {
         let column = batch.column_by_name(name)?;
-        arrow::compute::cast(column, &arrow::datatypes::DataType::Utf8).ok()
+        arrow::compute::cast(column, &DataType::Utf8).ok()
     };
     let (ids, resources) = (text("id")?, text("resource")?);
     let (ids, resources) = (ids.as_string_opt::<i32>()?, resources.as_string_opt::<i32>()?);

@@ -1,7 +1,9 @@
 //! Tests evaluated on whole columns: walk to the leaf arrays, test every leaf, and fold `any` back to the rows.
 
 mod coded;
+mod composite;
 mod date;
+mod near;
 mod number;
 mod reference;
 mod text;
@@ -15,7 +17,10 @@ use arrow::{
 use super::{matcher::Matcher, test::Test};
 use crate::{
     definitions::{ParameterKind, Primitive, TypeId},
-    path::navigate::{Leaves, walk},
+    path::{
+        Step,
+        navigate::{Leaves, follow, walk},
+    },
 };
 
 /// Which rows have a value that passes.
@@ -23,45 +28,79 @@ pub(super) fn rows(matcher: &Matcher, columns: &[ArrayRef], row_count: usize) ->
     let none = || BooleanBuffer::new_unset(row_count);
     let Some(column) = columns.first() else { return Ok(none()) };
     let Some(leaves) = walk(column, &matcher.steps, None)? else { return Ok(none()) };
-    let at = At { matcher, columns, leaves };
-    match &matcher.test {
-        Test::Present => Ok(at.leaves.any(&valid(&at.leaves))),
-        Test::Token(tokens) => coded::tokens(&at, tokens),
-        Test::TokenText(texts) => coded::texts(&at, texts),
-        Test::OfType(types) => coded::of_type(&at, types),
-        Test::Text(how, texts) => text::texts(&at, *how, texts),
-        Test::Uri(how, uris) => text::uris(&at, *how, uris),
-        Test::Date(dates) => date::dates(&at, dates),
-        Test::Number(numbers) => number::numbers(&at, numbers),
-        Test::Quantity(quantities) => number::quantities(&at, quantities),
-        Test::Reference(references) => reference::references(&at, references),
-        Test::Identifier(tokens) => reference::identifiers(&at, tokens),
-    }
+    let Matcher { steps, type_id, targets, test, .. } = matcher;
+    At { type_id: *type_id, targets, steps, origin: Origin::Columns(columns), leaves }.passing(test)
 }
 
-/// Where a path ends: its values, and the columns to walk again for what is kept beside them.
+/// Where a path ends: its values, and the way to walk again for what is kept beside them.
 pub(super) struct At<'a> {
-    matcher: &'a Matcher,
-    columns: &'a [ArrayRef],
+    type_id: TypeId,
+    targets: &'a [&'static str],
+    steps: &'a [Step],
+    origin: Origin<'a>,
     pub(super) leaves: Leaves,
 }
 
-impl At<'_> {
-    pub(super) fn type_id(&self) -> TypeId {
-        self.matcher.type_id
+/// What a path begins at.
+enum Origin<'a> {
+    /// The column of its first step, and for a path of one step the columns kept beside it.
+    Columns(&'a [ArrayRef]),
+    /// Values that its first step is a member of.
+    Values(&'a Leaves),
+}
+
+impl<'a> At<'a> {
+    /// The end of a path that begins at values; `None` where nothing is there.
+    fn below(
+        values: &'a Leaves,
+        steps: &'a [Step],
+        type_id: TypeId,
+        targets: &'a [&'static str],
+    ) -> Result<Option<Self>, ArrowError> {
+        let leaves = follow(values.clone(), steps, None)?;
+        Ok(leaves.map(|leaves| Self { type_id, targets, steps, origin: Origin::Values(values), leaves }))
     }
 
-    pub(super) fn targets(&self) -> &'static [&'static str] {
-        self.matcher.targets
+    /// Rows (or, where the path begins at values, those values) with a value that passes.
+    fn passing(&self, test: &Test) -> Result<BooleanBuffer, ArrowError> {
+        match test {
+            Test::Present => Ok(self.leaves.any(&valid(&self.leaves))),
+            Test::Token(tokens) => coded::tokens(self, tokens),
+            Test::TokenText(texts) => coded::texts(self, texts),
+            Test::OfType(types) => coded::of_type(self, types),
+            Test::Text(how, texts) => text::texts(self, *how, texts),
+            Test::Uri(how, uris) => text::uris(self, *how, uris),
+            Test::Date(dates) => date::dates(self, dates),
+            Test::Number(numbers) => number::numbers(self, numbers),
+            Test::Quantity(quantities) => number::quantities(self, quantities),
+            Test::Reference(references) => reference::references(self, references),
+            Test::Identifier(tokens) => reference::identifiers(self, tokens),
+            Test::Near(places) => near::near(self, places),
+            Test::Composite(alternatives) => composite::composites(self, alternatives),
+        }
+    }
+
+    pub(super) fn type_id(&self) -> TypeId {
+        self.type_id
+    }
+
+    pub(super) fn targets(&self) -> &[&'static str] {
+        self.targets
     }
 
     /// What is kept beside the values (`start`), in the same order as they; `index` is its place among the columns where
     /// the path is a column of its own.
     pub(super) fn beside(&self, what: &str, index: usize) -> Result<Option<Leaves>, ArrowError> {
-        if self.matcher.steps.len() == 1 {
-            return self.columns.get(index).map(Leaves::of_column).transpose();
+        match &self.origin {
+            Origin::Columns(columns) if self.steps.len() == 1 => {
+                columns.get(index).map(Leaves::of_column).transpose()
+            }
+            Origin::Columns(columns) => match columns.first() {
+                Some(column) => walk(column, self.steps, Some(what)),
+                None => Ok(None),
+            },
+            Origin::Values(values) => follow((*values).clone(), self.steps, Some(what)),
         }
-        walk(&self.columns[0], &self.matcher.steps, Some(what))
     }
 
     pub(super) fn none(&self) -> BooleanBuffer {

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use arrow::{array::Array, buffer::BooleanBuffer, error::ArrowError};
 
 use super::{
@@ -11,6 +13,9 @@ use crate::{
         token::Token,
     },
 };
+
+/// So many references are compared one by one; more are looked up.
+const FEW: usize = 8;
 
 pub(super) fn references(at: &At<'_>, tests: &[ReferenceTest]) -> Result<BooleanBuffer, ArrowError> {
     let leaves = &at.leaves;
@@ -27,6 +32,20 @@ pub(super) fn references(at: &At<'_>, tests: &[ReferenceTest]) -> Result<Boolean
     let (types, ids) = (leaves.texts("__type")?, leaves.texts("__id")?);
     let written = leaves.texts("reference")?;
     let targets = at.targets();
+    if tests.len() > FEW && tests.iter().all(|test| matches!(test.target, Target::Typed(..))) {
+        let wanted: HashSet<(&str, &str)> = tests
+            .iter()
+            .filter_map(|test| match &test.target {
+                Target::Typed(wanted, id) => Some((wanted.name(), id.as_str())),
+                _ => None,
+            })
+            .collect();
+        let mask = BooleanBuffer::collect_bool(leaves.len(), |place| match (get(&types, place), get(&ids, place)) {
+            (Some(kind), Some(id)) => wanted.contains(&(kind, id)),
+            _ => false,
+        });
+        return Ok(leaves.any(&mask));
+    }
     let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
         let (kind, id) = (get(&types, place), get(&ids, place));
         tests.iter().any(|test| match &test.target {

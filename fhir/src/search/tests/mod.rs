@@ -1,13 +1,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod answers;
+mod chains;
+mod composites;
 mod dates;
+mod includes;
 mod refusals;
 mod results;
 
+use std::collections::BTreeMap;
+
 use arrow::array::{AsArray, RecordBatch};
 use chrono::{DateTime, TimeZone, Utc};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{DataFrame, SessionContext};
 
 use super::*;
 use crate::{
@@ -43,27 +48,60 @@ fn pairs(query: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Current tables by type.
+type Tables = BTreeMap<ResourceType, RecordBatch>;
+
+fn tables(all: &[(&str, &[&str])]) -> Tables {
+    all.iter().map(|(resource, texts)| (resource.parse().unwrap(), table(resource, texts))).collect()
+}
+
+fn one(resource: &str, table: &RecordBatch) -> Tables {
+    BTreeMap::from([(resource.parse().unwrap(), table.clone())])
+}
+
+fn search(resource: &str, tables: &Tables, query: &str, handling: Handling) -> Result<Search, SearchError> {
+    let schemas = tables.iter().map(|(resource, table)| (*resource, table.schema())).collect();
+    let parameters = pairs(query);
+    let base = Some("https://here.org/fhir");
+    let request = Request { parameters: &parameters, handling, now: now(), base, types: &[] };
+    let resource = resource.parse().unwrap();
+    // what is asked for before the schemas are known is what is asked for with them
+    let needed = super::tables(resource, request);
+    let search = compile::compile(resource, request, &schemas);
+    match (needed, search) {
+        (Ok(needed), Ok((search, asked))) => {
+            assert_eq!(needed, asked, "{query}");
+            Ok(search)
+        }
+        (Err(one), Err(other)) => {
+            assert_eq!(one, other, "{query}");
+            Err(other)
+        }
+        (one, other) => panic!("{query}: {one:?} {:?}", other.map(|_| ())),
+    }
+}
+
 fn compiled(resource: &str, table: &RecordBatch, query: &str, handling: Handling) -> Result<Search, SearchError> {
-    compile(resource.parse().unwrap(), &pairs(query), table.schema_ref(), handling, now())
+    search(resource, &one(resource, table), query, handling)
 }
 
 /// Ids of the matches, in the order of the answer.
-fn answer(resource: &str, table: &RecordBatch, query: &str) -> Vec<String> {
-    let search = compiled(resource, table, query, Handling::Strict).unwrap_or_else(|error| panic!("{query}: {error}"));
+fn answer(resource: &str, tables: &Tables, query: &str) -> Vec<String> {
+    let found = search(resource, tables, query, Handling::Strict).unwrap_or_else(|error| panic!("{query}: {error}"));
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let context = SessionContext::new();
-        let mut frame = context.read_batch(table.clone()).unwrap();
-        if let Some(filter) = search.filter {
-            frame = frame.filter(filter).unwrap();
-        }
-        let batches = frame.sort(search.sort).unwrap().select_columns(&["id"]).unwrap().collect().await.unwrap();
+        let scan = |batch: &RecordBatch| context.read_batch(batch.clone()).unwrap().into_unoptimized_plan();
+        let plans: Plans = tables.iter().map(|(resource, batch)| (*resource, scan(batch))).collect();
+        let plan = narrow(resource.parse().unwrap(), &found.criteria, &plans).unwrap().unwrap();
+        let frame = DataFrame::new(context.state(), plan);
+        let batches = frame.sort(found.sort).unwrap().select_columns(&["id"]).unwrap().collect().await;
         let ids = |batch: &RecordBatch| -> Vec<String> {
             batch.column(0).as_string::<i32>().iter().map(|id| id.unwrap().to_owned()).collect()
         };
-        batches.iter().flat_map(ids).collect()
+        batches.unwrap_or_else(|error| panic!("{query}: {error}")).iter().flat_map(ids).collect()
     })
 }
 
 fn ids(query: &str, resource: &str, table: &RecordBatch) -> String {
-    answer(resource, table, query).join(" ")
+    answer(resource, &one(resource, table), query).join(" ")
 }

@@ -30,11 +30,34 @@ fn refusal(query: &str) -> SearchError {
 #[case("subject:Patient=Group/1", "the reference is to a Group, its modifier says Patient")]
 #[case("subject:Thing=1", "the modifier `:Thing` is not for it")]
 #[case("_id=a|b", "an id has no system")]
+#[case("_id=../etc", "is not an id")]
+#[case("_list=a b", "is not the id of a List")]
+#[case("_has=x", "is written `_has:Type:reference:parameter`")]
+#[case("_has:Observation:code=x", "is written `_has:Type:reference:parameter`")]
+#[case("_has:Thing:subject:code=x", "`Thing` is not a FHIR R4 resource type")]
+#[case("_has:Patient:link:name=x", "`link` of Patient never refers to a Observation")]
+#[case("_has:Encounter:status:_id=x", "`status` of Encounter is not a reference")]
+#[case("code.name=x", "`code` of Observation is not a reference")]
+#[case("subject:Practitioner.name=x", "`subject` of Observation never refers to a Practitioner")]
+#[case("subject:Thing.name=x", "`Thing` is not a FHIR R4 resource type")]
+#[case("subject:Patient.birthdate=2024-13-45", "is not a date")]
+#[case("subject.birthdate=yesterday", "is not a date")]
+#[case("code-value-quantity=x", "its values are written `code$value-quantity`")]
+#[case("code-value-quantity=x$y", "is not a number")]
+#[case("code-value-quantity=a$1$2", "its values are written")]
+#[case("code-value-quantity:exact=a$1", "takes no modifier")]
+#[case("_include=Observation", "is written `Type:parameter`")]
+#[case("_include=Observation:code", "`code` of Observation is not a reference")]
+#[case("_include=Observation:subject:Practitioner", "never refers to a Practitioner")]
+#[case("_include=Patient:link", "comes with `_include:iterate`")]
+#[case("_include:again=Observation:subject", "the modifier `:again` is not for it")]
+#[case("_revinclude=Patient:link", "`link` of Patient never refers to a Observation")]
+#[case("_summary=text&_include=Observation:subject", "does not go with included resources")]
 #[case("code=", "has no value")]
 fn a_value_that_is_wrong_is_refused(#[case] query: &str, #[case] reason: &str) {
     match refusal(query) {
         SearchError::Invalid { name, reason: found } => {
-            assert_eq!(name, query.split_once('=').unwrap().0);
+            assert!(query.split('&').any(|pair| pair.split_once('=').unwrap().0 == name), "{name}");
             assert!(found.contains(reason), "{found}");
         }
         other => panic!("{query}: {other}"),
@@ -45,20 +68,44 @@ fn a_value_that_is_wrong_is_refused(#[case] query: &str, #[case] reason: &str) {
 #[case("_text=x")]
 #[case("_content=x")]
 #[case("_query=x")]
-#[case("_has:Observation:patient:code=x")]
-#[case("_include=Observation:subject")]
-#[case("_revinclude:iterate=Provenance:target")]
-#[case("subject:Patient.name=x")]
-#[case("patient.name=x")]
-#[case("code-value-quantity=x$1")]
+#[case("_filter=x eq y")]
+#[case("_contained=true")]
+#[case("_containedType=container")]
+#[case("_type=Patient")]
+#[case("_revinclude=*")]
+#[case("_list=$current-problems")]
 #[case("code:in=http://x")]
+#[case("code:not-in=http://x")]
+#[case("code:below=http://x|y")]
+#[case("subject:below=Patient/1")]
+#[case("subject:Patient._text=x")]
+#[case("_has:Provenance:target:_content=x")]
 #[case("_sort=code-value-quantity")]
-fn what_is_not_there_yet_is_refused_by_its_name(#[case] query: &str) {
+#[case("_sort=subject:Patient.name")]
+fn what_is_not_there_is_refused_by_its_name(#[case] query: &str) {
     let error = refusal(query);
     assert!(
         matches!(&error, SearchError::Unsupported { name, .. } if *name == query.split_once('=').unwrap().0),
         "{error}"
     );
+}
+
+fn many(name: &str, count: usize) -> String {
+    let values: Vec<String> = (0..count).map(|number| format!("v{number}")).collect();
+    format!("{name}={}", values.join(","))
+}
+
+#[rstest]
+#[case(many("code", 501), "at most 500 values")]
+#[case(many("_id", 1000), "at most 500 values")]
+#[case(many("subject:Patient.identifier", 501), "at most 500 values")]
+#[case(format!("subject:Patient.{}name=x", "link:Patient.".repeat(19)), "at most 5 levels")]
+#[case(format!("{}code=x", "_has:Observation:derived-from:".repeat(6)), "at most 5 levels")]
+#[case(format!("{}_id=x", "focus.".repeat(5)), "more than 200 tables")]
+#[case("status=final&".repeat(101).trim_end_matches('&').to_owned(), "at most 100 parameters")]
+fn what_asks_too_much_is_refused(#[case] query: String, #[case] reason: &str) {
+    let error = refusal(&query);
+    assert!(matches!(&error, SearchError::TooMuch { .. }) && error.to_string().contains(reason), "{error}");
 }
 
 #[test]
@@ -81,6 +128,6 @@ fn an_unknown_parameter_is_refused_or_left_out() {
 fn a_plan_does_not_show_what_is_searched_for() {
     let table = table("Patient", &[r#"{"resourceType":"Patient","id":"o","name":[{"family":"a"}]}"#]);
     let search = compiled("Patient", &table, "family=Dupont", Handling::Strict).unwrap();
-    let filter = search.filter.unwrap();
+    let filter = search.criteria.filter.unwrap();
     assert!(!format!("{filter} {filter:?}").to_lowercase().contains("dupont"));
 }

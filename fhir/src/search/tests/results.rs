@@ -26,7 +26,7 @@ fn what_the_answer_shall_be_is_read(
     let search = compiled("Patient", &table, query, Handling::Strict).unwrap();
     assert_eq!((search.count, search.total), (count, total));
     assert_eq!(search.applied, pairs(applied));
-    assert!(search.filter.is_none());
+    assert!(search.criteria.filter.is_none() && search.criteria.links.is_empty());
 }
 
 #[rstest]
@@ -84,14 +84,14 @@ fn plain_columns_are_compared_plainly(#[case] query: &str, #[case] part: &str) {
             r#"{"resourceType":"Observation","id":"a","status":"final","subject":{"reference":"Patient/p"},"effectiveDateTime":"2020"}"#,
         ],
     );
-    let filter = compiled("Observation", &table, query, Handling::Strict).unwrap().filter.unwrap().to_string();
+    let filter = compiled("Observation", &table, query, Handling::Strict).unwrap().criteria.filter.unwrap().to_string();
     assert!(filter.contains(part), "{filter}");
 }
 
 #[test]
 fn equal_searches_are_equal_expressions_and_others_are_not() {
     let table = table("Patient", &[r#"{"resourceType":"Patient","id":"o","name":[{"family":"a"}]}"#]);
-    let filter = |query: &str| compiled("Patient", &table, query, Handling::Strict).unwrap().filter.unwrap();
+    let filter = |query: &str| compiled("Patient", &table, query, Handling::Strict).unwrap().criteria.filter.unwrap();
     assert_eq!(filter("family=x"), filter("family=X"));
     assert_ne!(filter("family=x"), filter("family=y"));
     assert_ne!(filter("family=x"), filter("family:exact=x"));
