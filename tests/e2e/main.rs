@@ -8,4 +8,6 @@ mod flight;
 mod killed;
 mod postgres;
 mod s3;
+mod search;
 mod synthea;
+mod synthea_search;

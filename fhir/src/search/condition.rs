@@ -223,6 +223,16 @@ pub(super) fn fits(parameter: &SearchParameter, path: &Path) -> bool {
         || eval::supports(parameter.kind, path.element.type_id)
 }
 
+/// Whether a search by the parameter is answered. A test compiles every composite.
+pub(super) fn is_answered(resource: ResourceType, parameter: &SearchParameter) -> bool {
+    matches!(parameter.kind, ParameterKind::Composite)
+        || path::compile(resource, parameter.expression)
+            .is_ok_and(|selection| match selection {
+                Selection::Truth(_) => true,
+                Selection::Elements(paths) => paths.iter().any(|path| fits(parameter, path)),
+            })
+}
+
 fn members(path: &Path) -> Vec<&'static str> {
     let member = |step: &Step| match step {
         Step::Member(name) => Some(*name),

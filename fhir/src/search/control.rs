@@ -9,7 +9,12 @@ pub(super) struct Control {
     pub(super) total: Total,
     /// Only narratives are wanted.
     texts: bool,
+    /// Parameters of [`ONCE`] that were read.
+    seen: Vec<&'static str>,
 }
+
+/// Parameters that mean one thing: a second one would contradict the first.
+const ONCE: [&str; 8] = ["_count", "_total", "_summary", "_elements", "_sort", "_contained", "_format", "_pretty"];
 
 /// What became of a parameter.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,13 +31,19 @@ pub(super) enum Taken {
 
 impl Control {
     pub(super) fn new() -> Self {
-        Self { count: DEFAULT_COUNT, total: Total::None, texts: false }
+        Self { count: DEFAULT_COUNT, total: Total::None, texts: false, seen: Vec::new() }
     }
 
     pub(super) fn take(&mut self, name: &str, value: &str) -> Result<Taken, SearchError> {
         let invalid = |reason: &str| SearchError::Invalid { name: name.to_owned(), reason: reason.to_owned() };
         let as_is = || Ok(Taken::Applied(value.to_owned()));
         let unsupported = |reason: &str| SearchError::Unsupported { name: name.to_owned(), reason: reason.to_owned() };
+        if let Some(once) = ONCE.into_iter().find(|once| *once == name) {
+            if self.seen.contains(&once) {
+                return Err(invalid("is given twice"));
+            }
+            self.seen.push(once);
+        }
         match name {
             "_count" => {
                 let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());

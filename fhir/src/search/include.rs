@@ -134,6 +134,31 @@ impl Include {
     }
 }
 
+/// The values that `_include` takes for matches of a type.
+pub(super) fn includes(of: ResourceType) -> Vec<String> {
+    let parameters = definitions::search_parameters(of).iter();
+    let followed = parameters.filter(|parameter| {
+        parameter.kind == ParameterKind::Reference && !own_paths(of, parameter).is_empty()
+    });
+    followed.map(|parameter| format!("{of}:{}", parameter.code)).collect()
+}
+
+/// Every value that `_revinclude` takes, with the types that it can refer to.
+pub(super) fn reverse_includes() -> Vec<(String, Vec<ResourceType>)> {
+    let mut all = Vec::new();
+    for source in ResourceType::all() {
+        for parameter in definitions::search_parameters(source) {
+            if parameter.kind == ParameterKind::Reference {
+                let paths = own_paths(source, parameter);
+                if !paths.is_empty() {
+                    all.push((format!("{source}:{}", parameter.code), targets(parameter, &paths)));
+                }
+            }
+        }
+    }
+    all
+}
+
 fn names(types: &[ResourceType]) -> String {
     let names: Vec<&str> = types.iter().take(3).map(|resource| resource.name()).collect();
     names.join(", ")

@@ -46,7 +46,10 @@ use datafusion::{
 };
 
 pub use self::{include::Include, subset::View};
-use crate::ResourceType;
+use crate::{
+    ResourceType,
+    definitions::{SearchParameter, search_parameters},
+};
 
 /// Matches on a page where the request does not say.
 pub const DEFAULT_COUNT: usize = 50;
@@ -189,6 +192,23 @@ pub fn narrow(
     plans: &Plans,
 ) -> Result<Option<LogicalPlan>, DataFusionError> {
     narrow::narrow(resource, criteria, plans)
+}
+
+/// The search parameters of a type that are answered.
+pub fn answered(resource: ResourceType) -> impl Iterator<Item = &'static SearchParameter> {
+    search_parameters(resource).iter().filter(move |parameter| condition::is_answered(resource, parameter))
+}
+
+/// The values that `_include` takes for matches of a type.
+#[must_use]
+pub fn includes(resource: ResourceType) -> Vec<String> {
+    include::includes(resource)
+}
+
+/// Every value that `_revinclude` takes, with the types of the matches that it is for.
+#[must_use]
+pub fn reverse_includes() -> Vec<(String, Vec<ResourceType>)> {
+    include::reverse_includes()
 }
 
 /// Which rows of a type's table are in the compartment of a patient; `None` where no resource of the type is in one.

@@ -1,5 +1,7 @@
 //! `GET metadata`: what this server really does, made from the definitions that search itself uses.
 
+use std::{collections::BTreeMap, sync::LazyLock};
+
 use axum::{
     extract::Query,
     http::{HeaderMap, StatusCode},
@@ -7,7 +9,8 @@ use axum::{
 };
 use mavis_fhir::{
     ResourceType,
-    definitions::{ParameterKind, search_parameters},
+    definitions::ParameterKind,
+    search::{answered, includes, reverse_includes},
 };
 use serde_json::{Value, json};
 
@@ -37,6 +40,8 @@ fn statement(date: chrono::DateTime<chrono::Utc>) -> Value {
             "security": { "description": "Every request but this one carries a bearer token." },
             "resource": resources,
             "operation": operations(),
+            "interaction": [{ "code": "search-system" }],
+            "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
         }],
     })
 }
@@ -52,30 +57,45 @@ fn operations() -> Value {
 }
 
 fn resource(resource: ResourceType) -> Value {
-    let parameters: Vec<Value> = search_parameters(resource)
-        .iter()
-        .filter_map(|parameter| Some(json!({ "name": parameter.code, "type": kind(parameter.kind)? })))
+    let mut parameters: Vec<Value> = answered(resource)
+        .map(|parameter| json!({ "name": parameter.code, "type": kind(parameter.kind) }))
         .collect();
+    parameters.extend(["_has", "_list"].map(|name| json!({ "name": name, "type": "special" })));
+    let mut include = includes(resource);
+    include.push("*".to_owned());
     json!({
         "type": resource.name(),
         "interaction": [{ "code": "read" }, { "code": "vread" }, { "code": "search-type" }],
         "versioning": "versioned",
         "readHistory": true,
         "conditionalRead": "not-match",
+        "searchInclude": include,
+        "searchRevInclude": REVERSE.get(&resource).map_or(&[][..], Vec::as_slice),
         "searchParam": parameters,
     })
 }
 
-/// The kinds that search answers; parameters of other kinds are refused by name, and not listed here.
-fn kind(kind: ParameterKind) -> Option<&'static str> {
+/// What `_revinclude` takes, by the type of the matches.
+static REVERSE: LazyLock<BTreeMap<ResourceType, Vec<String>>> = LazyLock::new(|| {
+    let mut by_type: BTreeMap<ResourceType, Vec<String>> = BTreeMap::new();
+    for (value, types) in reverse_includes() {
+        for resource in types {
+            by_type.entry(resource).or_default().push(value.clone());
+        }
+    }
+    by_type
+});
+
+fn kind(kind: ParameterKind) -> &'static str {
     match kind {
-        ParameterKind::Number => Some("number"),
-        ParameterKind::Date => Some("date"),
-        ParameterKind::String => Some("string"),
-        ParameterKind::Token => Some("token"),
-        ParameterKind::Reference => Some("reference"),
-        ParameterKind::Quantity => Some("quantity"),
-        ParameterKind::Uri => Some("uri"),
-        ParameterKind::Composite | ParameterKind::Special => None,
+        ParameterKind::Number => "number",
+        ParameterKind::Date => "date",
+        ParameterKind::String => "string",
+        ParameterKind::Token => "token",
+        ParameterKind::Reference => "reference",
+        ParameterKind::Quantity => "quantity",
+        ParameterKind::Uri => "uri",
+        ParameterKind::Composite => "composite",
+        ParameterKind::Special => "special",
     }
 }

@@ -26,8 +26,12 @@ use crate::App;
 /// Every route of the door, relative to `/fhir`. A token is asked for before all of them but `metadata`.
 pub fn router(app: &App) -> Router {
     let guarded = Router::new()
+        .route("/", get(search::get_system))
+        .route("/_search", post(search::post_system))
         .route("/{type}", get(search::get))
         .route("/{type}/_search", post(search::post))
+        .route("/{type}/{id}/{of}", get(search::get_compartment))
+        .route("/{type}/{id}/{of}/_search", post(search::post_compartment))
         .route("/{type}/{id}", get(read::read))
         .route("/{type}/{id}/_history/{version}", get(read::vread))
         .route("/$sql-run", get(sql_run::get).post(sql_run::post))

@@ -92,6 +92,7 @@ impl From<SearchError> for Outcome {
         let code = match &error {
             SearchError::UnknownParameter { .. } | SearchError::Unsupported { .. } => "not-supported",
             SearchError::Invalid { .. } => "value",
+            SearchError::TooMuch { .. } => "too-costly",
         };
         Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
     }

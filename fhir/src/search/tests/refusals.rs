@@ -18,6 +18,8 @@ fn refusal(query: &str) -> SearchError {
 #[case("_count=ten", "is not a whole number")]
 #[case("_total=some", "is not one of none, estimate, accurate")]
 #[case("_summary=maybe", "is not one of")]
+#[case("_count=1&_count=2", "is given twice")]
+#[case("_count=1e9", "is not a whole number")]
 #[case("_sort=", "names no search parameter")]
 #[case("code=|", "a token needs a code or a system")]
 #[case("code=a|b|c", "a token has one `|` at most")]
