@@ -13,7 +13,7 @@ const EARTH_KM: f64 = 6_371.008_8;
 pub(super) struct Near {
     latitude: Decimal,
     longitude: Decimal,
-    /// In units of `metres`; `None`: [`DISTANCE_KM`].
+    /// In the unit; `None`: [`DISTANCE_KM`].
     distance: Option<Decimal>,
     /// Length of the unit in millimetres.
     unit: u32,
@@ -23,10 +23,10 @@ impl Near {
     /// Reads `latitude|longitude|distance|unit`; the unit is UCUM and kilometres where it is left out, as R4 says.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let parts = split(text, '|');
-        let (latitude, longitude, distance, unit) = match parts.as_slice() {
+        let (latitude, longitude, distance, unit) = match *parts.as_slice() {
             [latitude, longitude] => (latitude, longitude, "", ""),
-            [latitude, longitude, distance] => (latitude, longitude, *distance, ""),
-            [latitude, longitude, distance, unit] => (latitude, longitude, *distance, *unit),
+            [latitude, longitude, distance] => (latitude, longitude, distance, ""),
+            [latitude, longitude, distance, unit] => (latitude, longitude, distance, unit),
             _ => return Err("a place is written `latitude|longitude|distance|unit`".to_owned()),
         };
         let degrees = |text: &str, limit: i64, what: &str| {

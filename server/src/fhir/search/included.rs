@@ -85,7 +85,7 @@ async fn referred(tables: &Tables<'_>, include: &Include, from: &[Key]) -> Resul
         let answer = tables.session.run(rows, None).await?;
         let batches: Vec<_> = answer.batches.try_collect().await?;
         for text in batches.iter().flat_map(|batch| crate::fhir::rows::texts(batch, 0)) {
-            let key = relative_reference(&text).and_then(|(name, id)| Some((name.parse().ok()?, id.to_owned())));
+            let key = relative_reference(&text).and_then(|(name, id)| Some((name.parse::<ResourceType>().ok()?, id.to_owned())));
             found.extend(key.filter(|(target, _)| include.target.is_none_or(|wanted| wanted == *target)));
         }
     }

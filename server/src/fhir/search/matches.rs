@@ -128,7 +128,13 @@ pub(super) fn page(tables: &Tables<'_>, parts: &[Part], place: Option<&Place>) -
         });
     }
     let Some(all) = all else { return Ok(None) };
-    let (_, asked) = first.search.sort.split_last().map_or((None, &[][..]), |(last, asked)| (Some(last), asked));
+    // the id that every order ends with comes after the type, unless it was asked for
+    let by_id = |keys: &str| keys.split(',').any(|key| key.trim_start_matches('-') == "_id");
+    let keys = &first.search.sort;
+    let asked = match keys.split_last() {
+        Some((_, asked)) if !first.search.applied.iter().any(|(name, keys)| name == "_sort" && by_id(keys)) => asked,
+        _ => keys.as_slice(),
+    };
     let key = |(index, key): (usize, &SortExpr)| ident(format!("key{index}")).sort(key.asc, key.nulls_first);
     let mut order: Vec<SortExpr> = asked.iter().enumerate().map(key).collect();
     order.extend([ident("type").sort(true, false), ident("id").sort(true, false)]);
