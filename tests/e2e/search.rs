@@ -95,7 +95,12 @@ async fn chains_and_compartments_and_systems_are_searched_as_a_reader_would() {
         assert!(bundle["total"].is_null() || bundle["total"] == expected.split_whitespace().count(), "{search}");
     }
     let posted = server
-        .request("POST", "/fhir/_search?_type=Patient&_id=p1", &[("content-type", "application/x-www-form-urlencoded")], None)
+        .request(
+            "POST",
+            "/fhir/_search?_type=Patient&_id=p1",
+            &[("content-type", "application/x-www-form-urlencoded")],
+            None,
+        )
         .await
         .unwrap();
     assert_eq!(keys(&bundle(&posted), "match"), ["Patient/p1"]);
@@ -113,7 +118,10 @@ async fn what_is_asked_to_come_with_the_matches_comes_once() {
         ("Observation?_id=b1&_include=Observation:performer:Practitioner", "Practitioner/d1"),
         ("Observation?_id=b1&_include=*", "Organization/o2 Patient/p1 Practitioner/d1"),
         ("Observation?_id=b1&_include=Observation:*", "Organization/o2 Patient/p1 Practitioner/d1"),
-        ("Observation?_id=b1&_include=Observation:subject&_include:iterate=Patient:organization", "Organization/o2 Patient/p1"),
+        (
+            "Observation?_id=b1&_include=Observation:subject&_include:iterate=Patient:organization",
+            "Organization/o2 Patient/p1",
+        ),
         (
             "Observation?_id=b1&_include=Observation:subject&_include:iterate=Patient:organization&_include:iterate=Organization:partof",
             "Organization/o1 Organization/o2 Patient/p1",
@@ -122,13 +130,25 @@ async fn what_is_asked_to_come_with_the_matches_comes_once() {
         // what is already a match is not included, and a ring of references ends
         ("Observation?_id=b2,b1&_include=Observation:derived-from", ""),
         ("Organization?_id=o3&_include:iterate=Organization:partof", "Organization/o4"),
-        ("Observation?_id=b3&_include:iterate=Observation:has-member&_include:iterate=Observation:derived-from", "Observation/b1 Observation/b2"),
+        (
+            "Observation?_id=b3&_include:iterate=Observation:has-member&_include:iterate=Observation:derived-from",
+            "Observation/b1 Observation/b2",
+        ),
         ("Patient?_id=p1&_revinclude=Observation:subject", "Observation/b1 Observation/b2"),
         ("Patient?_id=p1&_revinclude=Observation:*", "Observation/b1 Observation/b2"),
-        ("Patient?_id=p1&_revinclude=Condition:subject&_revinclude=Observation:subject", "Condition/c1 Observation/b1 Observation/b2"),
-        ("Organization?_id=o1&_revinclude:iterate=Organization:partof&_revinclude:iterate=Patient:organization", "Organization/o2 Patient/p1 Patient/p2"),
+        (
+            "Patient?_id=p1&_revinclude=Condition:subject&_revinclude=Observation:subject",
+            "Condition/c1 Observation/b1 Observation/b2",
+        ),
+        (
+            "Organization?_id=o1&_revinclude:iterate=Organization:partof&_revinclude:iterate=Patient:organization",
+            "Organization/o2 Patient/p1 Patient/p2",
+        ),
         ("Patient?_id=p3&_revinclude=Observation:subject", ""),
-        ("Practitioner?_id=d1&_revinclude=Observation:performer&_include:iterate=Observation:subject", "Observation/b1 Patient/p1"),
+        (
+            "Practitioner?_id=d1&_revinclude=Observation:performer&_include:iterate=Observation:subject",
+            "Observation/b1 Patient/p1",
+        ),
     ];
     for (search, expected) in cases {
         let bundle = bundle(&server.get(&format!("/fhir/{search}&_total=accurate")).await.unwrap());
@@ -257,8 +277,13 @@ async fn the_capability_statement_lists_what_is_answered_and_nothing_else() {
         .collect();
     assert_eq!(parameters["component-code-value-quantity"], "composite");
     assert!(!parameters.contains_key("_text") && !parameters.contains_key("_content"));
-    let list = |name: &str| -> Vec<&str> { observation[name].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect() };
-    assert!(list("searchInclude").contains(&"Observation:subject") && list("searchRevInclude").contains(&"Provenance:target"));
+    let list = |name: &str| -> Vec<&str> {
+        observation[name].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect()
+    };
+    assert!(
+        list("searchInclude").contains(&"Observation:subject")
+            && list("searchRevInclude").contains(&"Provenance:target")
+    );
     assert!(!list("searchRevInclude").contains(&"Patient:organization"));
     // what the statement lists is answered, by the name it is listed under
     for name in ["Observation", "Patient", "Location"] {

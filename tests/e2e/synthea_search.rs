@@ -99,38 +99,67 @@ async fn searches_over_several_tables_find_what_the_bundles_hold() {
 
     let cases: Vec<(&str, usize)> = vec![
         ("Observation?subject:Patient.gender=female", count("Observation", &|one| female(world.to(&one["subject"])))),
-        ("Observation?patient.gender=female&status=final", count("Observation", &|one| {
-            one["status"] == "final" && female(world.to(&one["subject"]))
-        })),
+        (
+            "Observation?patient.gender=female&status=final",
+            count("Observation", &|one| one["status"] == "final" && female(world.to(&one["subject"]))),
+        ),
         ("Observation?code=http://loinc.org|8302-2", count("Observation", &|one| coded(&one["code"], "8302-2"))),
-        ("Observation?code-value-quantity=http://loinc.org|8302-2$gt170", count("Observation", &|one| {
-            coded(&one["code"], "8302-2") && one["valueQuantity"]["value"].as_f64().is_some_and(|value| value > 170.0)
-        })),
-        ("Observation?component-code-value-quantity=8480-6$gt130", count("Observation", &|one| component(one, "8480-6", 130.0))),
-        ("Observation?component-code-value-quantity=8462-4$gt130", count("Observation", &|one| component(one, "8462-4", 130.0))),
-        ("Observation?encounter.class=IMP", count("Observation", &|one| {
-            world.to(&one["encounter"]).is_some_and(|encounter| encounter["class"]["code"] == "IMP")
-        })),
-        ("Observation?encounter.subject:Patient.birthdate=lt1950", count("Observation", &|one| {
-            let patient = world.to(&one["encounter"]).and_then(|encounter| world.to(&encounter["subject"]));
-            patient.is_some_and(|patient| text_of(&patient["birthDate"]) < "1950")
-        })),
-        ("Encounter?participant:Practitioner.gender=male", count("Encounter", &|one| {
-            items(&one["participant"])
-                .iter()
-                .any(|part| world.to(&part["individual"]).is_some_and(|who| who["gender"] == "male"))
-        })),
-        ("Encounter?service-provider.name=milford", count("Encounter", &|one| {
-            world
-                .to(&one["serviceProvider"])
-                .is_some_and(|who| text_of(&who["name"]).to_lowercase().starts_with("milford"))
-        })),
-        ("DiagnosticReport?result.code=2339-0", count("DiagnosticReport", &|one| {
-            items(&one["result"]).iter().any(|part| world.to(part).is_some_and(|found| coded(&found["code"], "2339-0")))
-        })),
-        ("Patient?_has:Condition:patient:code=59621000", world.pointed_at("Patient", "Condition", hypertension, |one| {
-            vec![one["subject"].clone()]
-        })),
+        (
+            "Observation?code-value-quantity=http://loinc.org|8302-2$gt170",
+            count("Observation", &|one| {
+                coded(&one["code"], "8302-2")
+                    && one["valueQuantity"]["value"].as_f64().is_some_and(|value| value > 170.0)
+            }),
+        ),
+        (
+            "Observation?component-code-value-quantity=8480-6$gt130",
+            count("Observation", &|one| component(one, "8480-6", 130.0)),
+        ),
+        (
+            "Observation?component-code-value-quantity=8462-4$gt130",
+            count("Observation", &|one| component(one, "8462-4", 130.0)),
+        ),
+        (
+            "Observation?encounter.class=IMP",
+            count("Observation", &|one| {
+                world.to(&one["encounter"]).is_some_and(|encounter| encounter["class"]["code"] == "IMP")
+            }),
+        ),
+        (
+            "Observation?encounter.subject:Patient.birthdate=lt1950",
+            count("Observation", &|one| {
+                let patient = world.to(&one["encounter"]).and_then(|encounter| world.to(&encounter["subject"]));
+                patient.is_some_and(|patient| text_of(&patient["birthDate"]) < "1950")
+            }),
+        ),
+        (
+            "Encounter?participant:Practitioner.gender=male",
+            count("Encounter", &|one| {
+                items(&one["participant"])
+                    .iter()
+                    .any(|part| world.to(&part["individual"]).is_some_and(|who| who["gender"] == "male"))
+            }),
+        ),
+        (
+            "Encounter?service-provider.name=milford",
+            count("Encounter", &|one| {
+                world
+                    .to(&one["serviceProvider"])
+                    .is_some_and(|who| text_of(&who["name"]).to_lowercase().starts_with("milford"))
+            }),
+        ),
+        (
+            "DiagnosticReport?result.code=2339-0",
+            count("DiagnosticReport", &|one| {
+                items(&one["result"])
+                    .iter()
+                    .any(|part| world.to(part).is_some_and(|found| coded(&found["code"], "2339-0")))
+            }),
+        ),
+        (
+            "Patient?_has:Condition:patient:code=59621000",
+            world.pointed_at("Patient", "Condition", hypertension, |one| vec![one["subject"].clone()]),
+        ),
         ("Condition?subject:Patient._has:Immunization:patient:status=completed", {
             let immune: HashSet<usize> = world
                 .of("Immunization")
@@ -139,44 +168,64 @@ async fn searches_over_several_tables_find_what_the_bundles_hold() {
                 .collect();
             count("Condition", &|one| world.at(&one["subject"]).is_some_and(|patient| immune.contains(&patient)))
         }),
-        ("Observation?_has:DiagnosticReport:result:category=LAB", world.pointed_at(
-            "Observation",
-            "DiagnosticReport",
-            |one| items(&one["category"]).iter().any(|category| coded(category, "LAB")),
-            |one| items(&one["result"]).to_vec(),
-        )),
+        (
+            "Observation?_has:DiagnosticReport:result:category=LAB",
+            world.pointed_at(
+                "Observation",
+                "DiagnosticReport",
+                |one| items(&one["category"]).iter().any(|category| coded(category, "LAB")),
+                |one| items(&one["result"]).to_vec(),
+            ),
+        ),
         ("Patient?_has:Encounter:subject:_has:Condition:encounter:code=59621000", {
-            let encounters: HashSet<usize> =
-                world.of("Condition").filter(|one| hypertension(one)).filter_map(|one| world.at(&one["encounter"])).collect();
+            let encounters: HashSet<usize> = world
+                .of("Condition")
+                .filter(|one| hypertension(one))
+                .filter_map(|one| world.at(&one["encounter"]))
+                .collect();
             let patients: HashSet<usize> =
                 encounters.iter().filter_map(|index| world.at(&world.resources[*index]["subject"])).collect();
             patients.len()
         }),
-        ("Practitioner?_has:Encounter:participant:class=EMER", world.pointed_at(
-            "Practitioner",
-            "Encounter",
-            |one| one["class"]["code"] == "EMER",
-            |one| items(&one["participant"]).iter().map(|part| part["individual"].clone()).collect(),
-        )),
-        ("MedicationRequest?medication.code=1803932", count("MedicationRequest", &|one| {
-            world.to(&one["medicationReference"]).is_some_and(|found| coded(&found["code"], "1803932"))
-        })),
-        ("Provenance?target:Patient.gender=female", count("Provenance", &|one| {
-            items(&one["target"])
-                .iter()
-                .any(|part| world.to(part).is_some_and(|found| found["resourceType"] == "Patient" && found["gender"] == "female"))
-        })),
-        ("Location?near=42.375967|-71.118275|5|km", count("Location", &|one| {
-            let (Some(latitude), Some(longitude)) =
-                (one["position"]["latitude"].as_f64(), one["position"]["longitude"].as_f64())
-            else {
-                return false;
-            };
-            // on so small a map the earth is flat
-            let north = (latitude - 42.375_967) * 111.195;
-            let east = (longitude + 71.118_275) * 111.195 * 42.375_967_f64.to_radians().cos();
-            north.hypot(east) <= 5.0
-        })),
+        (
+            "Practitioner?_has:Encounter:participant:class=EMER",
+            world.pointed_at(
+                "Practitioner",
+                "Encounter",
+                |one| one["class"]["code"] == "EMER",
+                |one| items(&one["participant"]).iter().map(|part| part["individual"].clone()).collect(),
+            ),
+        ),
+        (
+            "MedicationRequest?medication.code=1803932",
+            count("MedicationRequest", &|one| {
+                world.to(&one["medicationReference"]).is_some_and(|found| coded(&found["code"], "1803932"))
+            }),
+        ),
+        (
+            "Provenance?target:Patient.gender=female",
+            count("Provenance", &|one| {
+                items(&one["target"]).iter().any(|part| {
+                    world
+                        .to(part)
+                        .is_some_and(|found| found["resourceType"] == "Patient" && found["gender"] == "female")
+                })
+            }),
+        ),
+        (
+            "Location?near=42.375967|-71.118275|5|km",
+            count("Location", &|one| {
+                let (Some(latitude), Some(longitude)) =
+                    (one["position"]["latitude"].as_f64(), one["position"]["longitude"].as_f64())
+                else {
+                    return false;
+                };
+                // on so small a map the earth is flat
+                let north = (latitude - 42.375_967) * 111.195;
+                let east = (longitude + 71.118_275) * 111.195 * 42.375_967_f64.to_radians().cos();
+                north.hypot(east) <= 5.0
+            }),
+        ),
     ];
     for (search, expected) in &cases {
         let answer = server.get(&format!("/fhir/{search}&_summary=count")).await.unwrap();

@@ -46,7 +46,11 @@ impl Scope<'_> {
         let mut first_error = None;
         for target in &candidates {
             // a type that lacks the parameter, or where its value means nothing, has no resource that fits
-            match self.context.scope_of_link(*target, self.level + 1, name).and_then(|scope| scope.condition(rest, value)) {
+            match self
+                .context
+                .scope_of_link(*target, self.level + 1, name)
+                .and_then(|scope| scope.condition(rest, value))
+            {
                 Ok(criteria) => found.push((*target, criteria)),
                 Err(error @ (SearchError::UnknownParameter { .. } | SearchError::Invalid { .. })) => {
                     first_error.get_or_insert(error);
@@ -70,8 +74,8 @@ impl Scope<'_> {
             [(target, _)] if !canonical => Some(*target),
             _ => None,
         };
-        let is_patient = only.is_some_and(|only| only.name() == "Patient")
-            && matches!(paths, [path] if self.tells_patient(path));
+        let is_patient =
+            only.is_some_and(|only| only.name() == "Patient") && matches!(paths, [path] if self.tells_patient(path));
         let mut any_of = Vec::new();
         for (resource, criteria) in found {
             let mut push = |key: Expr| {
@@ -152,8 +156,7 @@ impl Scope<'_> {
         let key = keys::references(by.resource, paths, Some(self.resource), false, &by.schema);
         let source =
             key.map(|Key { expression, many }| Source { resource: by.resource, key: expression, many, criteria });
-        let link =
-            Link { key: column("id"), many: false, is_patient: false, any_of: source.into_iter().collect() };
+        let link = Link { key: column("id"), many: false, is_patient: false, any_of: source.into_iter().collect() };
         Criteria { filter: None, links: vec![link] }
     }
 

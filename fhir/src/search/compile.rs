@@ -71,7 +71,12 @@ pub(super) fn compile(
                 continue;
             }
             Taken::Sort => scope.sort(name, value).map(|keys| sort = keys),
-            Taken::Include => Include::parse(if request.types.is_empty() { std::slice::from_ref(&resource) } else { request.types }, name, value).map(|include| includes.push(include)),
+            Taken::Include => Include::parse(
+                if request.types.is_empty() { std::slice::from_ref(&resource) } else { request.types },
+                name,
+                value,
+            )
+            .map(|include| includes.push(include)),
             Taken::No => scope.condition(name, value).map(|condition| criteria.and(condition)),
         };
         match read {
@@ -106,7 +111,9 @@ impl Context<'_> {
     ) -> Result<Scope<'_>, SearchError> {
         self.sources.set(self.sources.get() + 1);
         if self.sources.get() > MAX_SOURCES {
-            let reason = format!("its chains lead to more than {MAX_SOURCES} tables: name the types, as in `subject:Patient.name`");
+            let reason = format!(
+                "its chains lead to more than {MAX_SOURCES} tables: name the types, as in `subject:Patient.name`"
+            );
             return Err(SearchError::TooMuch { name: name.to_owned(), reason });
         }
         Ok(self.scope(resource, level))

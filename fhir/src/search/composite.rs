@@ -24,12 +24,7 @@ enum Base {
 }
 
 impl Scope<'_> {
-    pub(super) fn composite(
-        &self,
-        name: &str,
-        parameter: &SearchParameter,
-        value: &str,
-    ) -> Result<Expr, SearchError> {
+    pub(super) fn composite(&self, name: &str, parameter: &SearchParameter, value: &str) -> Result<Expr, SearchError> {
         let invalid = |reason: String| SearchError::Invalid { name: name.to_owned(), reason };
         let mut alternatives = Vec::new();
         for one in split(value, ',') {

@@ -226,11 +226,10 @@ pub(super) fn fits(parameter: &SearchParameter, path: &Path) -> bool {
 /// Whether a search by the parameter is answered. A test compiles every composite.
 pub(super) fn is_answered(resource: ResourceType, parameter: &SearchParameter) -> bool {
     matches!(parameter.kind, ParameterKind::Composite)
-        || path::compile(resource, parameter.expression)
-            .is_ok_and(|selection| match selection {
-                Selection::Truth(_) => true,
-                Selection::Elements(paths) => paths.iter().any(|path| fits(parameter, path)),
-            })
+        || path::compile(resource, parameter.expression).is_ok_and(|selection| match selection {
+            Selection::Truth(_) => true,
+            Selection::Elements(paths) => paths.iter().any(|path| fits(parameter, path)),
+        })
 }
 
 fn members(path: &Path) -> Vec<&'static str> {
@@ -245,8 +244,7 @@ fn any(paths: &[Path], targets: &'static [&'static str], test: &Test, schema: &S
     paths
         .iter()
         .filter_map(|path| {
-            plain::expression(path, test, schema)
-                .or_else(|| matcher::expression(path, targets, test.clone(), schema))
+            plain::expression(path, test, schema).or_else(|| matcher::expression(path, targets, test.clone(), schema))
         })
         .reduce(Expr::or)
         .unwrap_or_else(|| lit(false))

@@ -45,7 +45,9 @@ impl Include {
             None => false,
             // `:recurse` is what it was called before R4
             Some("iterate" | "recurse") => true,
-            Some(modifier) => return Err(invalid(format!("the modifier `:{modifier}` is not for it: it takes :iterate"))),
+            Some(modifier) => {
+                return Err(invalid(format!("the modifier `:{modifier}` is not for it: it takes :iterate")));
+            }
         };
         if value == "*" {
             if reverse {
@@ -73,7 +75,9 @@ impl Include {
             }
             let paths = own_paths(source, parameter);
             if paths.is_empty() {
-                return Err(unsupported(format!("`{code}` of {source} refers by canonical URLs, which are not included")));
+                return Err(unsupported(format!(
+                    "`{code}` of {source} refers by canonical URLs, which are not included"
+                )));
             }
             let reached = targets(parameter, &paths);
             if let Some(wanted) = target.filter(|target| !reached.contains(target)) {
@@ -86,7 +90,9 @@ impl Include {
         };
         if !reverse && !iterate && !of.contains(&source) {
             let of = names(of);
-            return Err(invalid(format!("matches are of type {of}: what a {source} refers to comes with `_include:iterate`")));
+            return Err(invalid(format!(
+                "matches are of type {of}: what a {source} refers to comes with `_include:iterate`"
+            )));
         }
         if reverse && !iterate && target.is_some_and(|target| !of.contains(&target)) {
             let of = names(of);
@@ -137,9 +143,8 @@ impl Include {
 /// The values that `_include` takes for matches of a type.
 pub(super) fn includes(of: ResourceType) -> Vec<String> {
     let parameters = definitions::search_parameters(of).iter();
-    let followed = parameters.filter(|parameter| {
-        parameter.kind == ParameterKind::Reference && !own_paths(of, parameter).is_empty()
-    });
+    let followed = parameters
+        .filter(|parameter| parameter.kind == ParameterKind::Reference && !own_paths(of, parameter).is_empty());
     followed.map(|parameter| format!("{of}:{}", parameter.code)).collect()
 }
 

@@ -30,9 +30,8 @@ impl Near {
             _ => return Err("a place is written `latitude|longitude|distance|unit`".to_owned()),
         };
         let degrees = |text: &str, limit: i64, what: &str| {
-            let number = Decimal::parse(text).filter(|number| {
-                *number >= Decimal::from_integer(-limit) && *number <= Decimal::from_integer(limit)
-            });
+            let number = Decimal::parse(text)
+                .filter(|number| *number >= Decimal::from_integer(-limit) && *number <= Decimal::from_integer(limit));
             number.ok_or_else(|| format!("the {what} is a number of degrees from -{limit} to {limit}"))
         };
         let distance = match distance {

@@ -52,7 +52,10 @@ impl View {
             };
             if !types.is_empty() && !types.iter().any(has) {
                 let name: String = name.chars().take(64).collect();
-                return Err(invalid("_elements", format!("there is no element `{name}`: name elements of the resource, without paths")));
+                return Err(invalid(
+                    "_elements",
+                    format!("there is no element `{name}`: name elements of the resource, without paths"),
+                ));
             }
             names.push(name.to_owned());
         }
@@ -113,9 +116,8 @@ fn summarise(value: &mut Value<'_>, at: TypeId, is_root: bool) {
         (is_root && is_kept_always(name))
             || name == "id"
             || names.contains(&name)
-            || element.is_some_and(|element| {
-                element.min > 0 || element.choice.is_some_and(|group| names.contains(&group))
-            })
+            || element
+                .is_some_and(|element| element.min > 0 || element.choice.is_some_and(|group| names.contains(&group)))
     });
     for (member, value) in members {
         let Some(element) = definitions::element(at, member) else { continue };
@@ -154,7 +156,8 @@ mod tests {
     use super::*;
 
     const PATIENT: &str = r#"{"resourceType":"Patient","id":"p","meta":{"versionId":"3","tag":[{"code":"x"}]},"text":{"status":"generated","div":"<div/>"},"name":[{"family":"A"}],"_birthDate":{"id":"b"},"birthDate":"1990","deceasedBoolean":false,"contact":[{"name":{"text":"B"}}],"link":[{"other":{"reference":"Patient/q"},"type":"seealso","extension":[{"url":"u"}]}],"multipleBirthInteger":2}"#;
-    const TAG: &str = r#"{"code":"x"},{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}"#;
+    const TAG: &str =
+        r#"{"code":"x"},{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}"#;
 
     fn pairs(query: &str) -> Vec<(String, String)> {
         query.split('&').filter_map(|pair| pair.split_once('=')).map(|(n, v)| (n.to_owned(), v.to_owned())).collect()

@@ -57,9 +57,8 @@ fn operations() -> Value {
 }
 
 fn resource(resource: ResourceType) -> Value {
-    let mut parameters: Vec<Value> = answered(resource)
-        .map(|parameter| json!({ "name": parameter.code, "type": kind(parameter.kind) }))
-        .collect();
+    let mut parameters: Vec<Value> =
+        answered(resource).map(|parameter| json!({ "name": parameter.code, "type": kind(parameter.kind) })).collect();
     parameters.extend(["_has", "_list"].map(|name| json!({ "name": name, "type": "special" })));
     let mut include = includes(resource);
     include.push("*".to_owned());

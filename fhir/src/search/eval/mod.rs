@@ -92,9 +92,7 @@ impl<'a> At<'a> {
     /// the path is a column of its own.
     pub(super) fn beside(&self, what: &str, index: usize) -> Result<Option<Leaves>, ArrowError> {
         match &self.origin {
-            Origin::Columns(columns) if self.steps.len() == 1 => {
-                columns.get(index).map(Leaves::of_column).transpose()
-            }
+            Origin::Columns(columns) if self.steps.len() == 1 => columns.get(index).map(Leaves::of_column).transpose(),
             Origin::Columns(columns) => match columns.first() {
                 Some(column) => walk(column, self.steps, Some(what)),
                 None => Ok(None),

@@ -167,9 +167,10 @@ fn a_chain_over_a_table_that_is_not_there_finds_nothing() {
 
 #[test]
 fn the_tables_of_a_search_are_known_before_they_are_opened() {
-    let parameters = pairs("patient.organization.name=x&_has:AuditEvent:entity:agent:Practitioner.name=y&performer:Organization.name=z");
-    let request =
-        Request { parameters: &parameters, handling: Handling::Strict, now: now(), base: None, types: &[] };
+    let parameters = pairs(
+        "patient.organization.name=x&_has:AuditEvent:entity:agent:Practitioner.name=y&performer:Organization.name=z",
+    );
+    let request = Request { parameters: &parameters, handling: Handling::Strict, now: now(), base: None, types: &[] };
     let names: Vec<&str> =
         super::super::tables("Observation".parse().unwrap(), request).unwrap().iter().map(|one| one.name()).collect();
     assert_eq!(names, ["AuditEvent", "Observation", "Organization", "Patient", "Practitioner"]);

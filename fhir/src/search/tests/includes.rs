@@ -80,7 +80,9 @@ fn a_reverse_include_finds_what_refers_to_a_row(
         let batches = frame.select_columns(&["id"]).unwrap().collect().await.unwrap();
         let ids: Vec<String> = batches
             .iter()
-            .flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>())
+            .flat_map(|batch| {
+                batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+            })
             .collect();
         assert_eq!(ids.join(" "), expected);
     });

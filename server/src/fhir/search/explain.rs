@@ -23,8 +23,7 @@ pub(super) async fn explain(asked: &Asked, tables: &Tables<'_>, parts: &[Part]) 
             let answer = tables.session.run(frame, None).await?;
             let batches: Vec<_> = answer.batches.try_collect().await.map_err(Outcome::from)?;
             let column = |index: usize| batches.iter().flat_map(move |batch| rows::texts(batch, index));
-            let plans: Vec<String> =
-                column(0).zip(column(1)).map(|(kind, plan)| format!("{kind}\n{plan}")).collect();
+            let plans: Vec<String> = column(0).zip(column(1)).map(|(kind, plan)| format!("{kind}\n{plan}")).collect();
             plans.join("\n")
         }
     };

@@ -29,11 +29,7 @@ pub(super) struct Included {
 }
 
 /// Each resource comes once, and none that is a match.
-pub(super) async fn find(
-    tables: &mut Tables<'_>,
-    includes: &[Include],
-    matches: Vec<Key>,
-) -> Result<Included, Error> {
+pub(super) async fn find(tables: &mut Tables<'_>, includes: &[Include], matches: Vec<Key>) -> Result<Included, Error> {
     let mut seen: HashSet<Key> = matches.iter().cloned().collect();
     let mut fresh = matches;
     let mut included = Included::default();
@@ -41,8 +37,11 @@ pub(super) async fn find(
         let mut found: BTreeSet<Key> = BTreeSet::new();
         for include in includes.iter().filter(|include| round == 0 || include.iterate) {
             let room = MAX_INCLUDED.saturating_sub(included.resources.len()) + seen.len() + 1;
-            let more =
-                if include.reverse { referring(tables, include, &fresh, room).await? } else { referred(tables, include, &fresh).await? };
+            let more = if include.reverse {
+                referring(tables, include, &fresh, room).await?
+            } else {
+                referred(tables, include, &fresh).await?
+            };
             found.extend(more);
         }
         found.retain(|key| !seen.contains(key));
@@ -53,7 +52,8 @@ pub(super) async fn find(
         // what is asked for may not be there: then it takes no room
         let wanted: Vec<Key> = found.into_iter().collect();
         seen.extend(wanted.iter().cloned());
-        tables.open(wanted.iter().map(|(resource, _)| *resource)).await?;
+        let types: BTreeSet<ResourceType> = wanted.iter().map(|(resource, _)| *resource).collect();
+        tables.open(types).await?;
         let mut new = texts(tables, &wanted).await?;
         if new.len() > room {
             new.truncate(room);
@@ -85,7 +85,8 @@ async fn referred(tables: &Tables<'_>, include: &Include, from: &[Key]) -> Resul
         let answer = tables.session.run(rows, None).await?;
         let batches: Vec<_> = answer.batches.try_collect().await?;
         for text in batches.iter().flat_map(|batch| crate::fhir::rows::texts(batch, 0)) {
-            let key = relative_reference(&text).and_then(|(name, id)| Some((name.parse::<ResourceType>().ok()?, id.to_owned())));
+            let key = relative_reference(&text)
+                .and_then(|(name, id)| Some((name.parse::<ResourceType>().ok()?, id.to_owned())));
             found.extend(key.filter(|(target, _)| include.target.is_none_or(|wanted| wanted == *target)));
         }
     }
@@ -93,12 +94,7 @@ async fn referred(tables: &Tables<'_>, include: &Include, from: &[Key]) -> Resul
 }
 
 /// What refers to these resources, so many at most.
-async fn referring(
-    tables: &mut Tables<'_>,
-    include: &Include,
-    to: &[Key],
-    room: usize,
-) -> Result<Vec<Key>, Error> {
+async fn referring(tables: &mut Tables<'_>, include: &Include, to: &[Key], room: usize) -> Result<Vec<Key>, Error> {
     let Some(source) = include.source else { return Ok(Vec::new()) };
     tables.open([source]).await?;
     let Some(table) = tables.frame(source) else { return Ok(Vec::new()) };

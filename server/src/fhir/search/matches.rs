@@ -119,8 +119,7 @@ pub(super) fn page(tables: &Tables<'_>, parts: &[Part], place: Option<&Place>) -
         let Some(rows) = tables.narrow(part.resource, &part.search.criteria)? else { continue };
         let sorted = part.search.sort.iter().enumerate();
         let sorted = sorted.map(|(index, key)| key.expr.clone().alias(format!("key{index}")));
-        let own: Vec<Expr> =
-            [lit(part.resource.name()).alias("type"), ident("id")].into_iter().chain(sorted).collect();
+        let own: Vec<Expr> = [lit(part.resource.name()).alias("type"), ident("id")].into_iter().chain(sorted).collect();
         let rows = rows.select(own).map_err(unplanned)?;
         all = Some(match all {
             Some(all) => all.union(rows).map_err(unplanned)?,
@@ -176,8 +175,7 @@ pub(super) async fn texts(
     for (resource, ids) in by_type {
         let Some(table) = tables.frame(resource) else { continue };
         let wanted = is_one_of(&ids);
-        let frame =
-            table.clone().filter(wanted).and_then(|frame| frame.select(columns())).map_err(unplanned)?;
+        let frame = table.clone().filter(wanted).and_then(|frame| frame.select(columns())).map_err(unplanned)?;
         let stored = fetch(tables.session, frame).await?;
         found.extend(stored.into_iter().map(|stored| ((resource, stored.id.clone()), stored)));
     }

@@ -290,7 +290,8 @@ async fn compile(asked: &Asked, types: &[ResourceType], tables: &mut Tables<'_>)
 
 fn part(asked: &Asked, resource: ResourceType, mut search: Search, schemas: &Schemas) -> Part {
     if let Some(patient) = &asked.scope.patient
-        && let Some(within) = in_compartment(resource, patient, schemas.get(&resource).unwrap_or(&base_schema(resource)))
+        && let Some(within) =
+            in_compartment(resource, patient, schemas.get(&resource).unwrap_or(&base_schema(resource)))
     {
         search.criteria.filter = Some(match search.criteria.filter.take() {
             Some(filter) => within.and(filter),
