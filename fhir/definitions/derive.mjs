@@ -59,6 +59,13 @@ function listed(part) {
   return codes;
 }
 
+/** The code systems that a value set takes its codes from. */
+function systemsOf(url) {
+  const compose = valueSets.get(url.replace(/\|.*/, ''))?.compose;
+  const parts = compose?.include ?? [];
+  return [...new Set(parts.flatMap((part) => [...(part.system ? [part.system] : []), ...(part.valueSet ?? []).flatMap(systemsOf)]))];
+}
+
 const expanded = new Map();
 /** The codes of a value set; null where it is unknown, needs a terminology server, or has too many. */
 function codesOf(url) {
@@ -83,6 +90,7 @@ const definitions = [...resourcesOf('profiles-types.json'), ...resourcesOf('prof
   (definition) => definition.resourceType === 'StructureDefinition' && definition.derivation !== 'constraint' && definition.kind !== 'logical',
 );
 const usedSets = new Map();
+const usedSystems = new Map();
 
 // The package has changed some profiles for its own server (`Meta.project`, parts of R5). `dataelements.json` has every leaf
 // element as R4 published it, but for those whose id (`de-` and the path) would be longer than 64: what is not in it goes, types
@@ -151,6 +159,7 @@ function typeText(element, type) {
       const name = last(element.binding.valueSet);
       if (usedSets.has(name) && usedSets.get(name).join() !== codes.join()) throw new Error(`two value sets ${name}`);
       usedSets.set(name, codes);
+      usedSystems.set(name, systemsOf(element.binding.valueSet));
       text += `{${name}}`;
     }
   }
@@ -218,6 +227,10 @@ fs.writeFileSync(path.join(out, 'types.txt'), types);
 let codes = '# Value sets with a required binding and at most 300 codes, derived by derive.mjs: name, then the codes.\n\n';
 for (const name of [...usedSets.keys()].sort(byName)) codes += `${name} ${usedSets.get(name).join(' ')}\n`;
 fs.writeFileSync(path.join(out, 'codes.txt'), codes);
+
+let codeSystems = '# The code systems of the value sets in codes.txt, derived by derive.mjs: name, then the URLs.\n\n';
+for (const name of [...usedSystems.keys()].sort(byName)) codeSystems += `${name} ${usedSystems.get(name).join(' ')}\n`;
+fs.writeFileSync(path.join(out, 'systems.txt'), codeSystems);
 
 // --------------------------------------------------------------------------------------------------- search parameters
 

@@ -7,6 +7,7 @@ use super::{Component, Element, Lookup, ParameterKind, Primitive, ResourceType, 
 
 const TYPES: &str = include_str!("../../definitions/types.txt");
 const CODES: &str = include_str!("../../definitions/codes.txt");
+const SYSTEMS: &str = include_str!("../../definitions/systems.txt");
 const SEARCH: &str = include_str!("../../definitions/search.txt");
 const COMPARTMENT: &str = include_str!("../../definitions/compartment.txt");
 
@@ -48,12 +49,15 @@ struct Block {
     lines: Vec<&'static str>,
 }
 
-type Codes = HashMap<&'static str, &'static [&'static str]>;
+/// Codes and code systems of a value set.
+type Codes = HashMap<&'static str, (&'static [&'static str], &'static [&'static str])>;
 
 pub(super) fn load() -> Definitions {
     let blocks = blocks();
+    let named = |text| lines(text).filter_map(|line| line.split_once(' ')).map(|(name, all)| (name, words(all, ' ')));
+    let systems: HashMap<_, _> = named(SYSTEMS).collect();
     let codes: Codes =
-        lines(CODES).filter_map(|line| line.split_once(' ')).map(|(name, codes)| (name, words(codes, ' '))).collect();
+        named(CODES).map(|(name, codes)| (name, (codes, systems.get(name).copied().unwrap_or_default()))).collect();
     let (mut types, resources) = declare(&blocks);
     let type_by_name: HashMap<_, _> =
         (0..).map(TypeId).zip(&types).map(|(id, definition)| (definition.name, id)).collect();
@@ -194,7 +198,8 @@ fn element(line: &'static str, types: &HashMap<&'static str, TypeId>, codes: &Co
             min: min.parse().ok()?,
             many: max == "*",
             choice,
-            required_codes: between('{', '}').and_then(|set| codes.get(set).copied()),
+            required_codes: between('{', '}').and_then(|set| codes.get(set)).map(|(codes, _)| *codes),
+            systems: between('{', '}').and_then(|set| codes.get(set)).map_or(&[], |(_, systems)| *systems),
             targets: between('(', ')').map_or(&[], |targets| words(targets, ',')),
         })
     };

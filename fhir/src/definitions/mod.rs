@@ -111,6 +111,8 @@ pub struct Element {
     pub choice: Option<&'static str>,
     /// Value set with a required binding, where its codes are few enough to be carried.
     pub required_codes: Option<&'static [&'static str]>,
+    /// URLs of the code systems that those codes are of; empty where they are not carried.
+    pub systems: &'static [&'static str],
     /// Types that a reference may point to; empty: any.
     pub targets: &'static [&'static str],
 }

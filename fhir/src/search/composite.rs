@@ -7,7 +7,7 @@ use super::{
     compile::Scope,
     condition::fits,
     matcher,
-    test::{Part, Test},
+    test::{Part, Test, Way},
     value::split,
 };
 use crate::{
@@ -97,7 +97,11 @@ impl Scope<'_> {
                         None => condition,
                     });
                 } else {
-                    let way = |path: &Path| (path.steps[skipped..].to_vec(), path.element.type_id);
+                    let way = |path: &Path| Way {
+                        steps: path.steps[skipped..].to_vec(),
+                        type_id: path.element.type_id,
+                        systems: path.element.systems,
+                    };
                     parts.push(Part { ways: paths.iter().map(way).collect(), targets, test });
                 }
             }

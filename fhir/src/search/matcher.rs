@@ -24,6 +24,8 @@ use crate::{
 pub(super) struct Matcher {
     pub(super) steps: Vec<Step>,
     pub(super) type_id: TypeId,
+    /// Code systems of the element, where it is a code and they are known.
+    pub(super) systems: &'static [&'static str],
     /// Types that a reference may point to; empty: any.
     pub(super) targets: &'static [&'static str],
     pub(super) test: Test,
@@ -60,7 +62,8 @@ pub(super) fn column(name: &str) -> Expr {
 pub(super) fn expression(path: &Path, targets: &'static [&'static str], test: Test, schema: &Schema) -> Option<Expr> {
     let columns = columns(path, schema)?;
     let signature = Signature::any(columns.len(), Volatility::Immutable);
-    let matcher = Matcher { steps: path.steps.clone(), type_id: path.element.type_id, targets, test, signature };
+    let (type_id, systems) = (path.element.type_id, path.element.systems);
+    let matcher = Matcher { steps: path.steps.clone(), type_id, systems, targets, test, signature };
     let arguments = columns.iter().map(|name| column(name)).collect();
     Some(ScalarUDF::new_from_impl(matcher).call(arguments))
 }

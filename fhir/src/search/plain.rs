@@ -36,7 +36,7 @@ pub(super) fn expression(path: &Path, test: &Test, schema: &Schema) -> Option<Ex
         }
         (Test::Token(tokens), Some(Primitive::Code)) => {
             let known = path.element.required_codes?;
-            let fits = |code: &&&str| tokens.iter().any(|token| token.matches_code(code));
+            let fits = |code: &&&str| tokens.iter().any(|token| token.matches_code(code, path.element.systems));
             let whole_system = tokens.iter().any(|token| token.code.is_none() && token.system != System::Any);
             // Codes of a required value set are written as it writes them: their case is known. A code outside it is tested
             // as any other.

@@ -41,9 +41,17 @@ pub(super) enum Test {
 /// A part of a composite: a test on what its ways lead to, each from the composite's own element.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Part {
-    pub(super) ways: Vec<(Vec<Step>, TypeId)>,
+    pub(super) ways: Vec<Way>,
     pub(super) targets: &'static [&'static str],
     pub(super) test: Test,
+}
+
+/// A path below an element.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Way {
+    pub(super) steps: Vec<Step>,
+    pub(super) type_id: TypeId,
+    pub(super) systems: &'static [&'static str],
 }
 
 /// How texts are compared.

@@ -48,13 +48,16 @@ impl Token {
         }
     }
 
-    /// Against an element that is a code alone: its system is implied by the definitions, which name it under
-    /// `http://hl7.org/fhir/` or as a `urn:`.
-    pub(super) fn matches_code(&self, code: &str) -> bool {
+    /// Against an element that is a code alone: its system is implied by the definitions. Where those carry none (languages,
+    /// media types, currencies) it is one that they would name.
+    pub(super) fn matches_code(&self, code: &str, systems: &[&str]) -> bool {
         let system_fits = match &self.system {
             System::Any => true,
             System::Absent => false,
-            System::Is(wanted) => wanted.starts_with("http://hl7.org/fhir/") || wanted.starts_with("urn:"),
+            System::Is(wanted) if systems.is_empty() => {
+                wanted.starts_with("http://hl7.org/fhir/") || wanted.starts_with("urn:")
+            }
+            System::Is(wanted) => systems.contains(&wanted.as_str()),
         };
         system_fits && self.code_fits(Some(code))
     }

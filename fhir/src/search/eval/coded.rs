@@ -38,7 +38,7 @@ pub(super) fn tokens(at: &At<'_>, tokens: &[Token]) -> Result<BooleanBuffer, Arr
     }
     let texts = text(&leaves.values)?;
     let fits = |text: &str| match primitive {
-        Primitive::Code => tokens.iter().any(|token| token.matches_code(text)),
+        Primitive::Code => tokens.iter().any(|token| token.matches_code(text, at.systems)),
         _ => tokens.iter().any(|token| token.matches(None, Some(text))),
     };
     let mask = BooleanBuffer::collect_bool(texts.len(), |place| texts.is_valid(place) && fits(texts.value(place)));

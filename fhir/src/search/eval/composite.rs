@@ -19,8 +19,8 @@ pub(super) fn composites(at: &At<'_>, alternatives: &[Vec<Part>]) -> Result<Bool
 
 fn passing(elements: &Leaves, part: &Part) -> Result<BooleanBuffer, ArrowError> {
     let mut found = BooleanBuffer::new_unset(elements.len());
-    for (steps, type_id) in &part.ways {
-        if let Some(at) = At::below(elements, steps, *type_id, part.targets)? {
+    for way in &part.ways {
+        if let Some(at) = At::below(elements, way, part.targets)? {
             found = &found | &at.passing(&part.test)?;
         }
     }

@@ -14,7 +14,10 @@ use arrow::{
     error::ArrowError,
 };
 
-use super::{matcher::Matcher, test::Test};
+use super::{
+    matcher::Matcher,
+    test::{Test, Way},
+};
 use crate::{
     definitions::{ParameterKind, Primitive, TypeId},
     path::{
@@ -28,13 +31,14 @@ pub(super) fn rows(matcher: &Matcher, columns: &[ArrayRef], row_count: usize) ->
     let none = || BooleanBuffer::new_unset(row_count);
     let Some(column) = columns.first() else { return Ok(none()) };
     let Some(leaves) = walk(column, &matcher.steps, None)? else { return Ok(none()) };
-    let Matcher { steps, type_id, targets, test, .. } = matcher;
-    At { type_id: *type_id, targets, steps, origin: Origin::Columns(columns), leaves }.passing(test)
+    let Matcher { steps, type_id, systems, targets, test, .. } = matcher;
+    At { type_id: *type_id, systems, targets, steps, origin: Origin::Columns(columns), leaves }.passing(test)
 }
 
 /// Where a path ends: its values, and the way to walk again for what is kept beside them.
 pub(super) struct At<'a> {
     type_id: TypeId,
+    pub(super) systems: &'a [&'static str],
     targets: &'a [&'static str],
     steps: &'a [Step],
     origin: Origin<'a>,
@@ -50,15 +54,12 @@ enum Origin<'a> {
 }
 
 impl<'a> At<'a> {
-    /// The end of a path that begins at values; `None` where nothing is there.
-    fn below(
-        values: &'a Leaves,
-        steps: &'a [Step],
-        type_id: TypeId,
-        targets: &'a [&'static str],
-    ) -> Result<Option<Self>, ArrowError> {
+    /// The end of a way that begins at values; `None` where nothing is there.
+    fn below(values: &'a Leaves, way: &'a Way, targets: &'a [&'static str]) -> Result<Option<Self>, ArrowError> {
+        let Way { steps, type_id, systems } = way;
         let leaves = follow(values.clone(), steps, None)?;
-        Ok(leaves.map(|leaves| Self { type_id, targets, steps, origin: Origin::Values(values), leaves }))
+        let origin = Origin::Values(values);
+        Ok(leaves.map(|leaves| Self { type_id: *type_id, systems, targets, steps, origin, leaves }))
     }
 
     /// Rows (or, where the path begins at values, those values) with a value that passes.
