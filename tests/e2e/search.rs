@@ -243,7 +243,8 @@ async fn what_is_not_answered_and_what_is_hostile_is_refused_with_an_outcome() {
         ("Patient/p1/Nothing".to_owned(), 404),
         ("Nothing?x=y".to_owned(), 404),
         ("?_type=Nothing".to_owned(), 404),
-        (format!("Patient?name={}", "x".repeat(65_000)), 400),
+        (format!("Patient?name={}", "x".repeat(66_000)), 413),
+        (format!("Patient?name={}", "x".repeat(1_000_000)), 414),
     ];
     for (path, status) in cases {
         let headers = [("prefer", "handling=strict")];

@@ -5,6 +5,9 @@ use super::{decimal::Decimal, value::split};
 /// Kilometres where the request names no distance.
 const DISTANCE_KM: f64 = 50.0;
 
+/// What rounding may add to a distance: a millimetre.
+const ROUNDING_KM: f64 = 1e-6;
+
 /// Mean radius of the earth in kilometres.
 const EARTH_KM: f64 = 6_371.008_8;
 
@@ -68,7 +71,7 @@ impl Near {
         let (from, to) = (self.latitude.approximately().to_radians(), latitude.to_radians());
         let across = (longitude - self.longitude.approximately()).to_radians();
         let half = ((to - from) / 2.0).sin().powi(2) + from.cos() * to.cos() * (across / 2.0).sin().powi(2);
-        2.0 * EARTH_KM * half.sqrt().min(1.0).asin() <= limit
+        2.0 * EARTH_KM * half.sqrt().min(1.0).asin() <= limit + ROUNDING_KM
     }
 }
 

@@ -71,8 +71,9 @@ impl Asked {
 
     /// What a page belongs to, by the parameters that were applied.
     pub(super) fn identity(&self, parameters: &[(String, String)]) -> String {
-        let kept = parameters.iter().filter(|(name, _)| name != "_format" && name != "_pretty");
-        format!("{}?{}", self.scope.path, query(kept))
+        let types: Vec<&str> = self.scope.types.iter().flatten().map(|resource| resource.name()).collect();
+        let kept = parameters.iter().filter(|(name, _)| !matches!(name.as_str(), "_format" | "_pretty" | "_type"));
+        format!("{} {}?{}", self.scope.path, types.join(","), query(kept))
     }
 
     pub(super) fn link(&self, applied: &[(String, String)], page: Option<&str>) -> String {
