@@ -159,7 +159,7 @@ async fn what_is_asked_to_come_with_the_matches_comes_once() {
         assert_eq!(bundle["total"], matches, "{search}: what is included does not count");
         let own = link(&bundle, "self").unwrap();
         for part in search.split_once('?').unwrap().1.split('&').filter(|part| part.contains("include")) {
-            let part = part.replace(':', "%3A").replace("*", "*");
+            let part = part.replace(':', "%3A");
             assert!(own.contains(&part), "{search}: {own}");
         }
     }
