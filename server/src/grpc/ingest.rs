@@ -4,13 +4,13 @@ use futures::{StreamExt, stream::BoxStream};
 use mavis_connectors::SourceSpec;
 use mavis_pipeline::IngestRequest;
 use mavis_proto::v1::{self as pb, ingest_service_server::IngestService, test_source_request::What};
-use mavis_types::SourceName;
+use mavis_types::{Scope, SourceName};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    caller::engineer,
+    caller::{engineer, principal},
     convert::{self, Names, chosen_run_id, required, run_id, source_name},
-    import, status,
+    import, status, visible,
 };
 use crate::App;
 
@@ -75,10 +75,8 @@ impl IngestService for Ingest {
         &self,
         request: Request<pb::ListSourcesRequest>,
     ) -> Result<Response<pb::ListSourcesResponse>, Status> {
-        engineer(&self.app, &request, "source.list").await?;
-        let sources = self.app.pipeline.sources().await.map_err(status)?;
-        let sources = sources.into_iter().map(convert::summary).collect();
-        Ok(Response::new(pb::ListSourcesResponse { sources }))
+        let by = principal(&request)?;
+        Ok(Response::new(pb::ListSourcesResponse { sources: visible::sources(&self.app, &by).await? }))
     }
 
     async fn test_source(
@@ -139,8 +137,9 @@ impl IngestService for Ingest {
     type WatchRunStream = BoxStream<'static, Result<pb::WatchRunResponse, Status>>;
 
     async fn watch_run(&self, request: Request<pb::WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
-        engineer(&self.app, &request, "run.watch").await?;
+        let by = principal(&request)?;
         let id = run_id(&request.into_inner().run_id)?;
+        visible::run(&self.app, &by, id).await?;
         let events = self.app.pipeline.watch(id).await.map_err(status)?;
         let stopping = self.app.readiness.stopping();
         let answers = async_stream::stream! {
@@ -150,6 +149,7 @@ impl IngestService for Ingest {
                 tokio::select! {
                     biased;
                     event = events.next() => match event {
+                        Some(event) if !visible::is_told(&by, &event) => {}
                         Some(event) => yield Ok(pb::WatchRunResponse { event: Some(convert::event(event)) }),
                         None => return,
                     },
@@ -171,6 +171,7 @@ impl IngestService for Ingest {
     ) -> Result<Response<pb::CancelRunResponse>, Status> {
         let by = engineer(&self.app, &request, "run.cancel").await?;
         let id = run_id(&request.into_inner().run_id)?;
+        visible::run(&self.app, &by, id).await?;
         let run = self.app.pipeline.cancel(&by, id).await.map_err(status)?;
         Ok(Response::new(pb::CancelRunResponse { run: Some(self.run(run).await?) }))
     }
@@ -178,32 +179,31 @@ impl IngestService for Ingest {
     async fn retry_run(&self, request: Request<pb::RetryRunRequest>) -> Result<Response<pb::RetryRunResponse>, Status> {
         let by = engineer(&self.app, &request, "run.retry").await?;
         let id = run_id(&request.into_inner().run_id)?;
+        visible::run(&self.app, &by, id).await?;
         let run = self.app.pipeline.retry(&by, id).await.map_err(status)?;
         Ok(Response::new(pb::RetryRunResponse { run: Some(self.run(run).await?) }))
     }
 
     async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> Result<Response<pb::ListRunsResponse>, Status> {
-        engineer(&self.app, &request, "run.list").await?;
+        let by = principal(&request)?;
         let request = request.into_inner();
-        let source = if request.source.is_empty() { None } else { Some(source_name(&request.source)?) };
         let limit = if request.limit == 0 { RUNS.0 } else { request.limit.min(RUNS.1) };
-        let mut names = Names::new(&self.app.catalog);
-        let mut runs = Vec::new();
-        for run in self.app.pipeline.runs(source.as_ref(), limit).await.map_err(status)? {
-            runs.push(names.run(run).await?);
-        }
-        Ok(Response::new(pb::ListRunsResponse { runs }))
+        Ok(Response::new(pb::ListRunsResponse { runs: visible::runs(&self.app, &by, &request.source, limit).await? }))
     }
 
     async fn get_run(&self, request: Request<pb::GetRunRequest>) -> Result<Response<pb::GetRunResponse>, Status> {
-        engineer(&self.app, &request, "run.show").await?;
+        let by = principal(&request)?;
         let id = run_id(&request.into_inner().run_id)?;
         let catalog = &self.app.catalog;
-        let run = catalog.run(id).await.map_err(status)?;
+        let run = visible::run(&self.app, &by, id).await?;
         let mut names = Names::new(catalog);
         let mut units = Vec::new();
         for unit in catalog.run_units(id).await.map_err(status)? {
-            let table = names.table(unit.table).await?.map_or_else(|| unit.table.to_string(), |name| name.to_string());
+            let table = match names.table(unit.table).await? {
+                Some(name) if by.may_read(&name) => name.to_string(),
+                None if by.scope == Scope::All => unit.table.to_string(),
+                _ => continue,
+            };
             units.push(convert::unit(unit, table, None));
         }
         let log = convert::log(catalog.run_log(id, -1).await.map_err(status)?);

@@ -9,6 +9,7 @@ mod mapping;
 mod quarantine;
 mod status;
 mod token;
+mod visible;
 
 use std::{any::Any, future::Future, time::Duration};
 

@@ -2,6 +2,7 @@
 
 use mavis_catalog::{QuarantineFilter, QuarantineState, Quarantined};
 use mavis_proto::v1::{self as pb, quarantine_service_server::QuarantineService};
+use mavis_sql::Payloads;
 use mavis_types::{Principal, TableName};
 use tonic::{Request, Response, Status};
 
@@ -103,9 +104,13 @@ impl QuarantineService for Quarantine {
         let by = engineer(&self.app, &request, "quarantine.show").await?;
         let id = request.into_inner().id;
         let (found, table) = self.visible(&by, id).await?;
+        let mut told = row(found.clone(), &table);
+        if !Payloads::default().are_shown(&self.app.catalog, &by, &found, &table).await.map_err(status)? {
+            told.payload = None;
+        }
         // Somebody looked at patient data that no query guard saw.
         self.app.auth.audit(&by.name, "quarantine.show", &format!("{table} row {id}"), true, Door::Grpc).await;
-        Ok(Response::new(pb::GetQuarantinedResponse { row: Some(row(found, &table)) }))
+        Ok(Response::new(pb::GetQuarantinedResponse { row: Some(told) }))
     }
 
     async fn replay_quarantined(

@@ -6,6 +6,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use mavis_catalog::{Run as Row, RunState, RunUnit, Source};
+use mavis_sql::{knows_run, knows_source};
 use mavis_types::{Counts, Principal, RunId, Scope, SourceId, SourceName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -140,7 +141,7 @@ pub(super) async fn list(
     // Who may read some schemas only sees some runs only: enough are read that the newest of those are among them.
     let read = if known.all { limit } else { limit.max(page::MOST) };
     let mut runs = app.catalog.runs(source, read).await?;
-    runs.retain(|run| known.may_see(run));
+    runs.retain(|run| known.may_see(&principal, run));
     runs.truncate(limit as usize);
     Ok(Json(Runs { runs: runs.into_iter().map(|run| known.told(run)).collect() }))
 }
@@ -175,7 +176,7 @@ pub(super) async fn find(app: &App, principal: &Principal, id: &str) -> Result<(
     let number: RunId = id.parse().map_err(|_| absent())?;
     let run = app.catalog.run(number).await?;
     let known = Known::read(app, principal).await?;
-    if known.may_see(&run) { Ok((known, run)) } else { Err(absent().into()) }
+    if known.may_see(principal, &run) { Ok((known, run)) } else { Err(absent().into()) }
 }
 
 /// Sources that the principal may know of.
@@ -187,7 +188,7 @@ pub(super) struct Known {
 impl Known {
     async fn read(app: &App, principal: &Principal) -> Result<Self, ApiError> {
         let sources = app.catalog.sources().await?;
-        let known = sources.into_iter().filter(|source| page::knows(principal, source));
+        let known = sources.into_iter().filter(|source| knows_source(principal, source.name.as_str()));
         let names = known.map(|Source { id, name, .. }| (id, name)).collect();
         Ok(Self { names, all: principal.scope == Scope::All })
     }
@@ -197,8 +198,9 @@ impl Known {
         found.ok_or_else(|| mavis_catalog::Error::NotFound { what: "source", name: name.to_owned() }.into())
     }
 
-    fn may_see(&self, run: &Row) -> bool {
-        self.all || run.source.is_some_and(|source| self.names.contains_key(&source))
+    fn may_see(&self, principal: &Principal, run: &Row) -> bool {
+        let source = run.source.and_then(|source| self.names.get(&source));
+        knows_run(principal, run, source.map(SourceName::as_str))
     }
 
     fn told(&self, run: Row) -> Run {

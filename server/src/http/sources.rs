@@ -1,12 +1,13 @@
 use axum::{Extension, Json, extract::State};
 use chrono::{DateTime, Utc};
 use mavis_catalog::RunState;
+use mavis_sql::knows_source;
 use mavis_types::Principal;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{ApiError, ErrorBody, page::knows, runs::state_word};
+use super::{ApiError, ErrorBody, runs::state_word};
 use crate::App;
 
 /// Where data comes from.
@@ -61,7 +62,7 @@ pub(super) async fn list(
     Extension(principal): Extension<Principal>,
 ) -> Result<Json<Sources>, ApiError> {
     let mut sources = app.pipeline.sources().await?;
-    sources.retain(|summary| knows(&principal, &summary.source));
+    sources.retain(|summary| knows_source(&principal, summary.source.name.as_str()));
     let shows_params = principal.may_engineer();
     let sources = sources.into_iter().map(|summary| Source {
         id: summary.source.id.to_string(),

@@ -1,9 +1,9 @@
 use mavis_catalog::{NewRun, NewSource, NewTable, RunKind, RunState};
-use mavis_proto::v1 as pb;
+use mavis_proto::v1::{self as pb, ingest_service_client::IngestServiceClient};
 use mavis_types::{RunId, SourceName, TableName, Zone};
 use serde_json::{Value, json};
 
-use crate::harness::TestServer;
+use crate::harness::{TestServer, with};
 
 async fn get(test: &TestServer, token: &str, path: &str) -> (u16, Value) {
     let answer = reqwest::Client::new().get(test.http(path)).bearer_auth(token).send().await.unwrap();
@@ -50,6 +50,23 @@ async fn lake(test: &TestServer) -> Vec<RunId> {
     runs
 }
 
+/// What the list at the other door holds for a reader of `raw.open`.
+async fn grpc_tells_the_same(test: &TestServer, half: &str, runs: &[RunId]) {
+    let mut ingest = IngestServiceClient::new(test.channel().await);
+    let sources = ingest.list_sources(with(half, pb::ListSourcesRequest {})).await.unwrap().into_inner().sources;
+    let specs: Vec<_> = sources.into_iter().filter_map(|source| source.spec).collect();
+    assert_eq!(specs.iter().map(|spec| (&*spec.name, &*spec.params_json)).collect::<Vec<_>>(), [("open", "")]);
+    let request = pb::ListRunsRequest { limit: 1, ..Default::default() };
+    let listed = ingest.list_runs(with(half, request)).await.unwrap().into_inner().runs;
+    assert_eq!(listed.iter().map(|run| &*run.id).collect::<Vec<_>>(), [runs[1].to_string()]);
+    for (run, seen) in [(runs[0], false), (runs[1], true)] {
+        let request = pb::GetRunRequest { run_id: run.to_string() };
+        assert_eq!(ingest.get_run(with(half, request)).await.is_ok(), seen);
+        let request = pb::WatchRunRequest { run_id: run.to_string() };
+        assert_eq!(ingest.watch_run(with(half, request)).await.is_ok(), seen);
+    }
+}
+
 fn names(list: &Value) -> Vec<&str> {
     list.as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect()
 }
@@ -89,6 +106,7 @@ async fn lists_hold_what_the_principal_may_see_and_nothing_else() {
         }
     }
     assert_eq!(get(&test, &admin, "/api/v1/runs/not-a-run").await.0, 404);
+    grpc_tells_the_same(&test, &half, &runs).await;
     test.stop().await;
 }
 

@@ -67,7 +67,7 @@ async fn readers_only_query_and_only_administrators_touch_tokens() {
     let refused = [
         IngestServiceClient::new(channel.clone()).start_run(with(&reader, run())).await.unwrap_err(),
         IngestServiceClient::new(channel.clone())
-            .list_sources(with(&reader, pb::ListSourcesRequest {}))
+            .remove_source(with(&reader, pb::RemoveSourceRequest { name: "any".to_owned() }))
             .await
             .unwrap_err(),
         MappingServiceClient::new(channel.clone())

@@ -6,7 +6,7 @@ use std::{
 use mavis_catalog::{Catalog, Table, ViewRow};
 use mavis_types::{Principal, Scope, SourceId, TableId, TableName, Zone};
 
-use crate::{Error, views};
+use crate::{Error, sight::knows_source, views};
 
 /// Tables that are listed at once.
 const PAGE: u32 = 1_000;
@@ -88,18 +88,8 @@ impl Request {
         Ok(known.map(|source| (source.id, source.name.as_str().to_owned())).collect())
     }
 
-    /// Whether a schema that may be read is the source's: `<source>` or `<source>__<schema>`.
     pub(super) fn knows_source(&self, source: &str) -> bool {
-        match &self.principal.scope {
-            Scope::All => true,
-            Scope::Schemas(grants) => grants.iter().any(|grant| {
-                grant.schema.strip_prefix(source).is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
-            }),
-        }
-    }
-
-    pub(super) fn reads_all(&self) -> bool {
-        self.principal.scope == Scope::All
+        knows_source(&self.principal, source)
     }
 }
 

@@ -1,6 +1,9 @@
+use mavis_catalog::{NewQuarantined, Step};
 use mavis_sql::Error;
+use mavis_types::{Role, Scope, Zone};
+use rstest::rstest;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, grant, principal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn system_tables_show_a_reader_only_what_concerns_his_schemas() {
@@ -14,7 +17,7 @@ async fn system_tables_show_a_reader_only_what_concerns_his_schemas() {
     let schemas = "SELECT DISTINCT schema_name FROM system.catalog.columns ORDER BY 1";
     assert_eq!(lake.ask(&lake.reader, schemas).await.unwrap(), ["hms", "r4"]);
     let quarantine = "SELECT table_name, payload FROM system.ops.quarantine ORDER BY 1";
-    assert_eq!(lake.ask(&lake.reader, quarantine).await.unwrap(), ["fhir.r4.patient|payload of fhir.r4.patient"]);
+    assert_eq!(lake.ask(&lake.reader, quarantine).await.unwrap(), ["fhir.r4.patient|NULL"]);
     assert_eq!(lake.rows(quarantine).await.len(), 2);
     let sneaky = "SELECT payload FROM system.ops.quarantine WHERE table_name = 'processed.secret.staff'";
     assert!(lake.ask(&lake.reader, sneaky).await.unwrap().is_empty());
@@ -79,4 +82,33 @@ async fn show_and_describe_answer_from_the_catalog() {
     assert_eq!(described[..2], ["id|Utf8|YES", "birthDate|Utf8|YES"]);
     assert_eq!(lake.rows("SHOW COLUMNS FROM raw.hms.hms_patient").await[0], "id|Int64|YES");
     assert!(lake.rows("SET TIME ZONE 'UTC'").await.is_empty());
+}
+
+/// The row as it was before it was refused holds what the next zone leaves out.
+#[rstest]
+#[case(&[(Zone::Processed, "hms")], "NULL")]
+#[case(&[(Zone::Processed, "hms"), (Zone::Raw, "other")], "NULL")]
+#[case(&[(Zone::Processed, "hms"), (Zone::Raw, "hms")], "payload")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_content_of_a_row_set_aside_takes_leave_to_read_its_raw_zone(
+    #[case] grants: &[(Zone, &str)],
+    #[case] shown: &str,
+) {
+    let lake = Fixture::new().await;
+    let table = lake.find("processed.hms.hms_patient").await;
+    let row = NewQuarantined {
+        app_id: format!("in:{}:{}", lake.source, table.id),
+        sequence: 1,
+        ordinal: 0,
+        run: lake.run,
+        table: table.id,
+        step: Step::ToProcessed,
+        reason: "birth_date: not a date".to_owned(),
+        origin: "line 1".to_owned(),
+        payload: "payload".to_owned(),
+    };
+    lake.lake.catalog().quarantine(&[row]).await.unwrap();
+    let scope = Scope::Schemas(grants.iter().map(|(zone, schema)| grant(*zone, schema)).collect());
+    let seen = lake.ask(&principal(Role::Reader, scope), "SELECT payload FROM system.ops.quarantine").await.unwrap();
+    assert_eq!(seen, [shown]);
 }

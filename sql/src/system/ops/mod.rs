@@ -18,14 +18,14 @@ use mavis_catalog::Run;
 use mavis_types::RunId;
 
 use super::{Request, sheet::Sheet};
-use crate::Error;
+use crate::{Error, sight::knows_run};
 
 /// Runs, units, audit entries that a table shows at most, the newest first.
 const NEWEST: u32 = 10_000;
 /// Lines of logs that are shown at most when no run is named.
 const NEWEST_LINES: u32 = 100_000;
 
-/// The newest runs that the principal may know of: those of sources whose schemas may be read.
+/// The newest runs that the principal may know of: see [`knows_run`].
 async fn known_runs(request: &Request) -> Result<Vec<Run>, Error> {
     let runs = match request.equal("source") {
         Some(wanted) => {
@@ -37,11 +37,9 @@ async fn known_runs(request: &Request) -> Result<Vec<Run>, Error> {
         }
         None => request.catalog.runs(None, NEWEST).await?,
     };
-    if request.reads_all() {
-        return Ok(runs);
-    }
     let sources = request.sources().await?;
-    Ok(runs.into_iter().filter(|run| run.source.is_some_and(|id| sources.contains_key(&id))).collect())
+    let name = |run: &Run| run.source.and_then(|id| sources.get(&id)).map(String::as_str);
+    Ok(runs.into_iter().filter(|run| knows_run(&request.principal, run, name(run))).collect())
 }
 
 /// The run that a query names, if it names one.

@@ -4,10 +4,13 @@ use mavis_catalog::{QuarantineFilter, Quarantined};
 use mavis_types::TableName;
 
 use super::named_run;
-use crate::system::{
-    Definition, Lines, Request,
-    request::Names,
-    sheet::{Sheet, word},
+use crate::{
+    sight::Payloads,
+    system::{
+        Definition, Lines, Request,
+        request::Names,
+        sheet::{Sheet, word},
+    },
 };
 
 /// Rows that are read at once: payloads may be long.
@@ -16,28 +19,33 @@ const PAGE: u32 = 1_000;
 pub(in crate::system) const QUARANTINE: Definition = Definition {
     schema: "ops",
     table: "quarantine",
-    comment: "Rows that could not go on, with the reason and the row itself; only those of tables that you may read.",
+    comment: "Rows that could not go on, with the reason; only those of tables that you may read. `payload` is the row as it was \
+              before, shown to those who may read its raw zone too.",
     for_admins: false,
     columns: || sheet(&[]).schema(),
     read,
 };
 
-fn sheet(rows: &[(Quarantined, TableName)]) -> Sheet {
+/// A row, the table that it was on its way to, and whether its content is shown.
+type Line = (Quarantined, TableName, bool);
+
+fn sheet(rows: &[Line]) -> Sheet {
     Sheet::default()
-        .number("id", rows.iter().map(|(row, _)| row.id))
-        .text("run_id", rows.iter().map(|(row, _)| row.run.to_string()))
-        .text("table_name", rows.iter().map(|(_, table)| table.to_string()))
-        .text("step", rows.iter().map(|(row, _)| word(&row.step)))
-        .text("reason", rows.iter().map(|(row, _)| row.reason.as_str()))
-        .text("origin", rows.iter().map(|(row, _)| row.origin.as_str()))
-        .text("payload", rows.iter().map(|(row, _)| row.payload.as_str()))
-        .text("state", rows.iter().map(|(row, _)| word(&row.state)))
-        .time("at", rows.iter().map(|(row, _)| row.at))
+        .number("id", rows.iter().map(|(row, ..)| row.id))
+        .text("run_id", rows.iter().map(|(row, ..)| row.run.to_string()))
+        .text("table_name", rows.iter().map(|(_, table, _)| table.to_string()))
+        .text("step", rows.iter().map(|(row, ..)| word(&row.step)))
+        .text("reason", rows.iter().map(|(row, ..)| row.reason.as_str()))
+        .text("origin", rows.iter().map(|(row, ..)| row.origin.as_str()))
+        .maybe_text("payload", rows.iter().map(|(row, _, shown)| shown.then_some(row.payload.as_str())))
+        .text("state", rows.iter().map(|(row, ..)| word(&row.state)))
+        .time("at", rows.iter().map(|(row, ..)| row.at))
 }
 
 fn read(request: Request) -> Lines {
     try_stream! {
         let mut names = Names::default();
+        let mut payloads = Payloads::default();
         let mut filter = QuarantineFilter { limit: Some(PAGE), ..QuarantineFilter::default() };
         match named_run(&request) {
             // No run is called that, so nothing of it was set aside.
@@ -58,7 +66,8 @@ fn read(request: Request) -> Lines {
             let mut rows = Vec::with_capacity(page.len());
             for row in page {
                 if let Some(table) = names.of(&request, row.table).await? {
-                    rows.push((row, table));
+                    let shown = payloads.are_shown(&request.catalog, &request.principal, &row, &table).await?;
+                    rows.push((row, table, shown));
                 }
             }
             yield sheet(&rows).batch()?;

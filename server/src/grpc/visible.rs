@@ -1,0 +1,80 @@
+//! Which sources, runs and parts of runs a caller is told of: those that every other door tells of.
+
+use mavis_catalog::Run;
+use mavis_pipeline::RunEvent;
+use mavis_proto::v1 as pb;
+use mavis_sql::{knows_run, knows_source};
+use mavis_types::{Principal, RunId, Scope, TableName};
+use tonic::Status;
+
+use super::{
+    convert::{self, Names, source_name},
+    status,
+};
+use crate::App;
+
+/// Runs that are looked through for a caller who sees some of them only.
+const LOOKED_THROUGH: u32 = 1000;
+
+/// Sources that the caller may know of; their parameters are for engineers.
+pub(super) async fn sources(app: &App, by: &Principal) -> Result<Vec<pb::Source>, Status> {
+    let mut sources = app.pipeline.sources().await.map_err(status)?;
+    sources.retain(|summary| knows_source(by, summary.source.name.as_str()));
+    let told = sources.into_iter().map(|summary| {
+        let mut source = convert::summary(summary);
+        if let Some(spec) = source.spec.as_mut().filter(|_| !by.may_engineer()) {
+            spec.params_json.clear();
+        }
+        source
+    });
+    Ok(told.collect())
+}
+
+/// The newest runs that the caller may know of, of one source where `source` is not empty.
+pub(super) async fn runs(app: &App, by: &Principal, source: &str, limit: u32) -> Result<Vec<pb::Run>, Status> {
+    let source = if source.is_empty() { None } else { Some(source_name(source)?) };
+    let all = by.scope == Scope::All;
+    let read = if all { limit } else { limit.max(LOOKED_THROUGH) };
+    let mut names = Names::new(&app.catalog);
+    let mut runs = Vec::new();
+    for run in app.pipeline.runs(source.as_ref(), read).await.map_err(status)? {
+        if all || knows(app, by, &run).await? {
+            runs.push(names.run(run).await?);
+        }
+        if runs.len() == limit as usize {
+            break;
+        }
+    }
+    Ok(runs)
+}
+
+/// The run, if the caller may know of it; otherwise it is as if it were not there.
+pub(super) async fn run(app: &App, by: &Principal, id: RunId) -> Result<Run, Status> {
+    let run = app.catalog.run(id).await.map_err(status)?;
+    if knows(app, by, &run).await? {
+        return Ok(run);
+    }
+    Err(status(mavis_catalog::Error::NotFound { what: "run", name: id.to_string() }))
+}
+
+/// Whether the caller is told of an event: not of a table that it may not read.
+pub(super) fn is_told(by: &Principal, event: &RunEvent) -> bool {
+    match event {
+        RunEvent::Unit(progress) => {
+            by.scope == Scope::All || progress.table.parse::<TableName>().is_ok_and(|table| by.may_read(&table))
+        }
+        RunEvent::State { .. } | RunEvent::Log(_) => true,
+    }
+}
+
+async fn knows(app: &App, by: &Principal, run: &Run) -> Result<bool, Status> {
+    let source = match run.source {
+        None => None,
+        Some(id) => match app.catalog.source_by_id(id).await {
+            Ok(source) => Some(source.name),
+            Err(mavis_catalog::Error::NotFound { .. }) => None,
+            Err(error) => return Err(status(error)),
+        },
+    };
+    Ok(knows_run(by, run, source.as_ref().map(mavis_types::SourceName::as_str)))
+}

@@ -1,0 +1,88 @@
+//! What a principal may know of beside tables: sources, runs, and the content of rows that were set aside. Every door and
+//! every system table goes by these rules.
+
+use std::collections::HashMap;
+
+use mavis_catalog::{Catalog, Quarantined, Run};
+use mavis_types::{Principal, RunId, Scope, SourceName, TableId, TableName, Zone};
+
+use crate::Error;
+
+/// Whether a schema that may be read is the source's: `<source>` or `<source>__<schema>`.
+#[must_use]
+pub fn knows_source(principal: &Principal, source: &str) -> bool {
+    match &principal.scope {
+        Scope::All => true,
+        Scope::Schemas(grants) => grants.iter().any(|grant| is_of_source(&grant.schema, source)),
+    }
+}
+
+/// Whether the principal may know of a run: one of a source that it may know of, or one that it asked for itself.
+/// `source`: the name of the run's source, where it has one.
+#[must_use]
+pub fn knows_run(principal: &Principal, run: &Run, source: Option<&str>) -> bool {
+    principal.scope == Scope::All
+        || source.is_some_and(|source| knows_source(principal, source))
+        || principal.may_engineer() && run.requested_by == principal.name
+}
+
+fn is_of_source(schema: &str, source: &str) -> bool {
+    schema.strip_prefix(source).is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
+}
+
+/// Says of rows that were set aside whether their content may be shown; each table and run is looked up once.
+///
+/// The content is the row as it was *before* the step that refused it, columns that never reach the next zone included.
+/// So it takes leave to read the table that the row was on its way to and the raw zone that it came from.
+#[derive(Debug, Default)]
+pub struct Payloads(HashMap<(TableId, RunId), bool>);
+
+impl Payloads {
+    /// `table`: the name of the table that the row was on its way to.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
+    pub async fn are_shown(
+        &mut self,
+        catalog: &Catalog,
+        principal: &Principal,
+        row: &Quarantined,
+        table: &TableName,
+    ) -> Result<bool, Error> {
+        if principal.scope == Scope::All {
+            return Ok(true);
+        }
+        if !principal.may_read(table) {
+            return Ok(false);
+        }
+        match table.zone {
+            Zone::Raw => return Ok(true),
+            Zone::Processed => return Ok(principal.may_read_schema(Zone::Raw, &table.schema)),
+            _ => {}
+        }
+        if let Some(known) = self.0.get(&(row.table, row.run)) {
+            return Ok(*known);
+        }
+        let shown = reads_raw(catalog, principal, row.run).await?;
+        self.0.insert((row.table, row.run), shown);
+        Ok(shown)
+    }
+}
+
+/// Whether everything that the run's source brought into the raw and the processed zone may be read.
+async fn reads_raw(catalog: &Catalog, principal: &Principal, run: RunId) -> Result<bool, Error> {
+    let Some(source) = catalog.run(run).await?.source else { return Ok(false) };
+    let sources = catalog.sources().await?;
+    let Some(name) = sources.iter().find(|one| one.id == source).map(|one| &one.name) else { return Ok(false) };
+    let places = places(catalog, name).await?;
+    Ok(!places.is_empty() && places.iter().all(|(zone, schema)| principal.may_read_schema(*zone, schema)))
+}
+
+async fn places(catalog: &Catalog, source: &SourceName) -> Result<Vec<(Zone, String)>, Error> {
+    let mut places = Vec::new();
+    for zone in [Zone::Raw, Zone::Processed] {
+        places.extend(catalog.schemas(Some(zone)).await?);
+    }
+    places.retain(|(_, schema)| is_of_source(schema, source.as_str()));
+    Ok(places)
+}
