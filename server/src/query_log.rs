@@ -99,7 +99,7 @@ impl Drop for QueryLog {
 fn word(error: &mavis_sql::Error) -> &'static str {
     use mavis_sql::Error;
     match error {
-        Error::Invalid { .. } => "invalid",
+        Error::Invalid { .. } | Error::Value { .. } => "invalid",
         Error::NoSuchTable { .. } => "no_such_table",
         Error::Refused { .. } => "refused",
         Error::Limit { .. } => "limit",

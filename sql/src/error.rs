@@ -1,3 +1,6 @@
+/// What the text of every [`Error::Refused`] begins with.
+pub const REFUSED: &str = "not allowed";
+
 /// Why a query was not answered. Messages may repeat the caller's own SQL identifiers, never a value of a row.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -7,7 +10,7 @@ pub enum Error {
     #[error("there is no table `{table}`{hint}")]
     NoSuchTable { table: String, hint: String },
     /// The statement writes, or asks for something that no principal may do here.
-    #[error("not allowed: {reason}")]
+    #[error("{}: {reason}", REFUSED)]
     Refused { reason: String },
     #[error("{limit} reached: {detail}")]
     Limit { limit: &'static str, detail: String },
@@ -19,6 +22,9 @@ pub enum Error {
     Catalog(#[from] mavis_catalog::Error),
     #[error(transparent)]
     Lake(#[from] mavis_lake::Error),
+    /// The statement is good but a value that it met is not: a cast, a division by zero. The message never repeats it.
+    #[error("the query failed on a value: {message}")]
+    Value { message: String },
     /// Failed while running; the detail is for the log only.
     #[error("the query failed while running: {message}")]
     Execution { message: String },

@@ -63,6 +63,7 @@ pub(crate) fn execution(error: &DataFusionError) -> Error {
         DataFusionError::ResourcesExhausted(_) => memory(),
         DataFusionError::External(source) => external(source.as_ref()),
         DataFusionError::NotImplemented(message) => unsupported(message),
+        root if is_of_a_value(root) => Error::Value { message: told(root) },
         root => Error::Execution { message: told(root) },
     }
 }
@@ -79,6 +80,7 @@ fn external(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
         Some(Error::Cancelled) => Error::Cancelled,
         Some(Error::Limit { limit, detail }) => Error::Limit { limit, detail: detail.clone() },
         Some(Error::Execution { message }) => Error::Execution { message: message.clone() },
+        Some(Error::Value { message }) => Error::Value { message: message.clone() },
         // of a view, which says where in the view
         Some(Error::Invalid { message, .. }) => invalid(message.clone()),
         _ => Error::Execution { message: "the lake's store could not be read".to_owned() },
@@ -95,6 +97,23 @@ fn memory() -> Error {
 /// Whether more memory, or a plan that needs less, would help.
 pub(crate) fn is_exhausted(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
+}
+
+/// Whether the statement met a value that it cannot work with, rather than the server failing.
+fn is_of_a_value(error: &DataFusionError) -> bool {
+    match error {
+        DataFusionError::ArrowError(error, _) => matches!(
+            error.as_ref(),
+            ArrowError::CastError(_)
+                | ArrowError::ParseError(_)
+                | ArrowError::DivideByZero
+                | ArrowError::ArithmeticOverflow(_)
+                | ArrowError::ComputeError(_)
+                | ArrowError::InvalidArgumentError(_)
+        ),
+        DataFusionError::Execution(_) => true,
+        _ => false,
+    }
 }
 
 fn told(error: &DataFusionError) -> String {
@@ -162,6 +181,16 @@ mod tests {
         assert!(!text.contains("Durand") && !text.contains("1950") && !text.contains("2147483647"), "{text}");
         let text = execution(&DataFusionError::Execution("Durand 1950".to_owned())).to_string();
         assert!(!text.contains("Durand") && !text.contains("1950"), "{text}");
+    }
+
+    #[rstest]
+    #[case(ArrowError::CastError("Cannot cast string 'x' to value of Int32 type".to_owned()), true)]
+    #[case(ArrowError::DivideByZero, true)]
+    #[case(ArrowError::IoError("disk".to_owned(), std::io::Error::other("disk")), false)]
+    #[case(ArrowError::MemoryError("x".to_owned()), false)]
+    fn what_a_value_did_is_told_from_what_the_server_did(#[case] error: ArrowError, #[case] value: bool) {
+        let told = execution(&DataFusionError::from(error));
+        assert_eq!(matches!(told, Error::Value { .. }), value, "{told}");
     }
 
     #[test]

@@ -31,7 +31,7 @@ mod time_travel;
 mod views;
 
 pub use engine::{Engine, EngineOptions};
-pub use error::Error;
+pub use error::{Error, REFUSED};
 pub use limits::Limits;
 pub use listing::TableListing;
 pub use session::{Prepared, QueryStream, Session};

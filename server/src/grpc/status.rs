@@ -110,6 +110,7 @@ impl From<mavis_sql::Error> for Failure {
                 };
                 Self { code: Code::InvalidArgument, message: format!("{message}{place}") }
             }
+            Error::Value { .. } => Self::new(Code::InvalidArgument, &error),
             Error::NoSuchTable { .. } => Self::new(Code::NotFound, &error),
             Error::Refused { .. } => Self::new(Code::PermissionDenied, &error),
             Error::Limit { .. } => Self::new(Code::ResourceExhausted, &error),

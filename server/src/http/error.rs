@@ -190,6 +190,7 @@ impl From<mavis_sql::Error> for ApiError {
             Error::Invalid { message, line, column } => {
                 Self { position: line.zip(column), ..Self::new(StatusCode::BAD_REQUEST, "invalid_sql", message) }
             }
+            Error::Value { .. } => Self::new(StatusCode::BAD_REQUEST, "invalid_value", error.to_string()),
             Error::NoSuchTable { .. } => Self::new(StatusCode::NOT_FOUND, "no_such_table", error.to_string()),
             Error::Refused { .. } => Self::new(StatusCode::FORBIDDEN, "refused", error.to_string()),
             // A full queue empties by itself; a query that is too large is so again.

@@ -208,7 +208,25 @@ async fn a_failure_after_the_first_rows_is_seen() {
     assert!(lines.lines().count() > 1_000);
     // One that fails at once has the status of its error.
     let once = ask(&test, None, json!({"sql": "SELECT 1 / (n - n) FROM (SELECT unnest(range(0, 3)) AS n)"})).await;
-    assert!(once.status().as_u16() >= 400, "{}", once.status());
+    assert_eq!(once.status(), 400);
+    test.stop().await;
+}
+
+#[rstest]
+#[case("SELECT CAST('Durand' AS INT)")]
+#[case("SELECT 1/0")]
+#[case("SELECT CAST(name AS INT) FROM (SELECT 'Durand' || n AS name FROM (SELECT unnest(range(0, 3)) AS n))")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_does_not_fit_is_the_callers_to_mend(#[case] sql: &str) {
+    let test = TestServer::start().await;
+    let answer = ask(&test, None, json!({"sql": sql})).await;
+    assert_eq!(answer.status(), 400);
+    let body = answer.text().await.unwrap();
+    assert!(!body.contains("Durand") && !body.contains("the server failed"), "{body}");
+    let told = test.mavis(&["sql", sql]).await;
+    assert_eq!(told.status.code(), Some(1));
+    let told = String::from_utf8(told.stderr).unwrap();
+    assert!(!told.contains("Durand") && !told.contains("the server failed"), "{told}");
     test.stop().await;
 }
 

@@ -91,6 +91,10 @@ impl Request {
     pub(super) fn knows_source(&self, source: &str) -> bool {
         knows_source(&self.principal, source)
     }
+
+    pub(super) fn reads_all(&self) -> bool {
+        self.principal.scope == Scope::All
+    }
 }
 
 /// Names of tables by id, looked up once; a table that may not be read, or is gone, has none.
