@@ -11,6 +11,7 @@ use mavis_sql::{Engine, EngineOptions, Limits};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
+use url::Url;
 
 use crate::{
     App,
@@ -63,7 +64,9 @@ impl Server {
         let (http_address, grpc_address) = (http_listener.local_addr()?, grpc_listener.local_addr()?);
 
         let catalog = Catalog::open(data.catalog().expose()).await?;
-        let lake = Lake::open(lake_options(&config, &data)?, catalog.clone()).await?;
+        let lake = Lake::open(lake_options(&config, &data)?, catalog.clone()).await;
+        let lake = lake.map_err(|error| unopened(error, data.lake()))?;
+        data.keep_lake()?;
         let pipeline = Pipeline::start(
             catalog.clone(),
             lake.clone(),
@@ -201,6 +204,22 @@ fn lake_options(config: &Config, data: &DataDir) -> anyhow::Result<LakeOptions> 
     })
 }
 
+/// A store's refusal in a sentence; what it answers is often a page of XML.
+fn unopened(error: mavis_lake::Error, lake: &Url) -> anyhow::Error {
+    let mavis_lake::Error::Store { reason, .. } = &error else { return error.into() };
+    let code = reason.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
+    match code {
+        Some("NoSuchBucket" | "ContainerNotFound") => anyhow::anyhow!(
+            "bucket `{}` does not exist: make it, or correct the lake's URL `{lake}`",
+            lake.host_str().unwrap_or_default()
+        ),
+        Some(code) => anyhow::anyhow!(
+            "the object store refuses the lake `{lake}` ({code}): check the URL and the options of [lake.storage]"
+        ),
+        None => error.into(),
+    }
+}
+
 fn engine_options(config: &Config) -> EngineOptions {
     EngineOptions {
         concurrent: config.query.concurrent,
@@ -267,4 +286,21 @@ pub async fn stop_signal() -> anyhow::Result<()> {
     #[cfg(not(unix))]
     tokio::signal::ctrl_c().await.context("cannot listen for an interrupt")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("404: <?xml?><Error><Code>NoSuchBucket</Code><RequestId>7</RequestId></Error>", "bucket `b` does not exist")]
+    #[case("403: <Error><Code>SignatureDoesNotMatch</Code></Error>", "(SignatureDoesNotMatch)")]
+    #[case("connection refused", "connection refused")]
+    fn a_store_that_refuses_is_told_in_a_sentence(#[case] reason: &str, #[case] says: &str) {
+        let error = mavis_lake::Error::Store { doing: "checking".to_owned(), reason: reason.to_owned() };
+        let told = unopened(error, &"s3://b/lake".parse().unwrap()).to_string();
+        assert!(told.contains(says) && !told.contains('<'), "{told}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The data folder: what is in it, and that only one server uses it.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
     io::Write,
     path::{Path, PathBuf},
@@ -18,6 +19,8 @@ pub struct DataDir {
     root: PathBuf,
     lake: Url,
     catalog: Secret,
+    /// What the catalog is called where lakes are kept apart by it, without a password.
+    catalog_name: String,
     _lock: File,
 }
 
@@ -30,6 +33,12 @@ pub fn default_root() -> PathBuf {
         .unwrap_or_else(std::env::temp_dir)
         .join("mavis")
 }
+
+/// The catalog database in the data folder.
+const CATALOG: &str = "catalog.sqlite";
+
+/// File in the data folder that says which lake each catalog is of.
+const LAKES: &str = "lakes.json";
 
 /// File in the data folder that holds the first admin token.
 pub const TOKEN_FILE: &str = "admin.token";
@@ -55,12 +64,15 @@ impl DataDir {
             None => Url::from_directory_path(root.join("lake"))
                 .map_err(|()| anyhow::anyhow!("the data folder {} cannot be written as a URL", root.display()))?,
         };
+        let catalog_name = config.catalog.url.as_ref().map_or_else(|| CATALOG.to_owned(), nameable);
         let catalog = config
             .catalog
             .url
             .clone()
-            .unwrap_or_else(|| Secret::new(format!("sqlite://{}", root.join("catalog.sqlite").display())));
-        Ok(Self { root, lake, catalog, _lock: lock })
+            .unwrap_or_else(|| Secret::new(format!("sqlite://{}", root.join(CATALOG).display())));
+        let data = Self { root, lake, catalog, catalog_name, _lock: lock };
+        data.refuse_another_lake()?;
+        Ok(data)
     }
 
     #[must_use]
@@ -76,6 +88,54 @@ impl DataDir {
     #[must_use]
     pub fn catalog(&self) -> &Secret {
         &self.catalog
+    }
+
+    /// A catalog knows one lake: its tables' versions and cursors mean nothing in another one.
+    fn refuse_another_lake(&self) -> anyhow::Result<()> {
+        let Some(known) = self.lakes()?.remove(&self.catalog_name) else { return Ok(()) };
+        if known == self.lake_name() {
+            return Ok(());
+        }
+        bail!(
+            "the catalog `{}` of {} belongs to the lake `{known}`, not to `{}`: give this lake a state_dir (MAVIS_STATE_DIR) \
+             and a catalog of its own; if it is the same lake at another place, correct {}",
+            self.catalog_name,
+            self.root.display(),
+            self.lake_name(),
+            self.root.join(LAKES).display(),
+        )
+    }
+
+    /// Remembers which lake the catalog is of; called when the lake could be opened.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn keep_lake(&self) -> anyhow::Result<()> {
+        let mut lakes = self.lakes()?;
+        let name = self.lake_name();
+        if lakes.insert(self.catalog_name.clone(), name.clone()).is_some_and(|known| known == name) {
+            return Ok(());
+        }
+        write_private(&self.root.join(LAKES), &serde_json::to_string_pretty(&lakes)?)
+    }
+
+    fn lakes(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let path = self.root.join(LAKES);
+        match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// The lake's URL; `lake` for the one in this folder, so that the folder can be moved.
+    fn lake_name(&self) -> String {
+        match Url::from_directory_path(self.root.join("lake")) {
+            Ok(own) if own.as_str().trim_end_matches('/') == self.lake.as_str().trim_end_matches('/') => {
+                "lake".to_owned()
+            }
+            _ => self.lake.as_str().trim_end_matches('/').to_owned(),
+        }
     }
 
     /// Uploaded files wait here.
@@ -133,6 +193,17 @@ impl DataDir {
         write_private(&file, &hex::encode(key))?;
         Ok(key)
     }
+}
+
+/// A catalog's URL without user, password and options.
+fn nameable(url: &Secret) -> String {
+    let Ok(mut url) = Url::parse(url.expose()) else { return "configured".to_owned() };
+    url.set_query(None);
+    // A URL without a host has no place for them.
+    if url.set_password(None).is_err() || url.set_username("").is_err() {
+        return format!("{}:{}", url.scheme(), url.path());
+    }
+    url.to_string()
 }
 
 /// The local folder and, where it is not inside that folder, the lake's root.
@@ -244,5 +315,37 @@ mod tests {
         assert_eq!(data.lake().as_str(), "s3://bucket/lake");
         assert!(data.catalog().expose().ends_with("/catalog.sqlite"));
         assert!(data.spool().starts_with(folder.path().canonicalize().unwrap()));
+    }
+
+    #[test]
+    fn a_catalog_is_of_one_lake() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |data: &str, catalog: Option<&str>| Config {
+            state_dir: Some(folder.path().to_owned()),
+            catalog: crate::config::CatalogConfig { url: catalog.map(Secret::new) },
+            ..at(data)
+        };
+        let open = |data: &str, catalog: Option<&str>| DataDir::open(&of(data, catalog));
+        // What was never opened does not stay: a wrong bucket can be corrected.
+        drop(open("s3://wrong/lake", None).unwrap());
+        open("s3://bucket/one", None).unwrap().keep_lake().unwrap();
+        drop(open("s3://bucket/one/", None).unwrap());
+        let error = open("s3://bucket/two", None).unwrap_err().to_string();
+        assert!(error.contains("s3://bucket/one") && error.contains("state_dir"), "{error}");
+        let postgres = "postgres://mavis:tiger@db:5432/two";
+        open("s3://bucket/two", Some(postgres)).unwrap().keep_lake().unwrap();
+        let error = open("s3://bucket/one", Some(postgres)).unwrap_err().to_string();
+        assert!(error.contains("db:5432/two") && !error.contains("tiger"), "{error}");
+        assert!(!fs::read_to_string(folder.path().join(LAKES)).unwrap().contains("tiger"));
+        open("s3://bucket/one", None).unwrap();
+    }
+
+    #[test]
+    fn a_data_folder_can_be_moved() {
+        let folder = tempfile::tempdir().unwrap();
+        let (before, after) = (folder.path().join("a"), folder.path().join("b"));
+        DataDir::open(&at(before.to_str().unwrap())).unwrap().keep_lake().unwrap();
+        fs::rename(before, &after).unwrap();
+        DataDir::open(&at(after.to_str().unwrap())).unwrap();
     }
 }

@@ -37,8 +37,12 @@ impl ServerArgs {
     /// The whole configuration: file, environment, command line.
     pub(super) fn config(self) -> anyhow::Result<Config> {
         // Variables that are no text are none of ours.
-        let variables =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let variables: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        for name in config::unknown(variables.iter().map(|(name, _)| name.as_str())) {
+            eprintln!("warning: {name} is no setting of Mavis and is not used: see config.example.toml");
+        }
         let mut config = config::load(self.config.as_deref(), variables)?;
         if let Some(data) = self.data {
             config.data = Some(data);
@@ -67,15 +71,23 @@ impl Serve {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let config = self.server.config()?;
         telemetry::start_tracing(&config.log)?;
-        runtime()?.block_on(async {
+        let runtime = runtime()?;
+        let outcome = runtime.block_on(async {
             // Listened for from the beginning, so that a signal during the start is not lost.
             let signal = tokio::spawn(stop_signal());
             let server = Box::pin(Server::start(config)).await?;
             signal.await.context("the signal handler stopped")??;
             server.stop().await;
             Ok(())
-        })
+        });
+        end(runtime);
+        outcome
     }
+}
+
+/// Ends a runtime without waiting for its idle threads: everything that lasts is committed when a server has stopped.
+pub(super) fn end(runtime: tokio::runtime::Runtime) {
+    runtime.shutdown_background();
 }
 
 /// The runtime of the doors and of everything that waits; queries compute on the engine's own.

@@ -8,6 +8,12 @@ use super::Config;
 /// `MAVIS_QUERY__CONCURRENT=4`, `MAVIS_LAKE__STORAGE__AWS_REGION=eu-west-3`.
 const PREFIX: &str = "MAVIS_";
 
+/// Settings that stand in no section: `MAVIS_DATA`, `MAVIS_STATE_DIR`, `MAVIS_INSECURE`.
+const ALONE: [&str; 3] = ["data", "state_dir", "insecure"];
+
+/// Variables of the command line, which are no settings of the file.
+const COMMANDS: [&str; 6] = ["token", "token_file", "server", "ca_cert", "config", "catalog"];
+
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -21,7 +27,8 @@ pub enum ConfigError {
 
 /// Reads the file, where there is one, and puts the environment's variables over it.
 ///
-/// Only variables with a `__` after the prefix are settings; `MAVIS_TOKEN` and its like belong to the command line.
+/// Settings are the variables with a `__` after the prefix and those of no section; `MAVIS_TOKEN` and its like belong to
+/// the command line.
 ///
 /// # Errors
 /// The file or the variable that is wrong, and what is wrong with it; never the value.
@@ -48,7 +55,8 @@ pub fn load(
         .into_iter()
         .filter_map(|(name, value)| {
             let keys = name.strip_prefix(PREFIX)?;
-            keys.contains("__").then(|| (keys.to_ascii_lowercase(), name.clone(), value))
+            let keys = keys.to_ascii_lowercase();
+            (keys.contains("__") || ALONE.contains(&keys.as_str())).then(|| (keys, name.clone(), value))
         })
         .collect();
     variables.sort();
@@ -62,6 +70,19 @@ pub fn load(
     }
     Config::deserialize_table(table)
         .map_err(|reason| ConfigError::Variable { variable: PREFIX.to_owned() + "*", reason })
+}
+
+/// Variables that look like settings and are none, for a warning: a container platform may have made them.
+#[must_use]
+pub fn unknown<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let is_known = |keys: &str| {
+        let keys = keys.to_ascii_lowercase();
+        keys.contains("__") || ALONE.contains(&keys.as_str()) || COMMANDS.contains(&keys.as_str())
+    };
+    let mut unknown: Vec<_> =
+        names.into_iter().filter(|name| name.strip_prefix(PREFIX).is_some_and(|keys| !is_known(keys))).collect();
+    unknown.sort_unstable();
+    unknown
 }
 
 impl Config {
@@ -129,21 +150,31 @@ mod tests {
                 ("MAVIS_LAKE__STORAGE__AWS_ACCESS_KEY_ID", "12345"),
                 ("MAVIS_HTTP__LISTEN", "127.0.0.1:0"),
                 ("MAVIS_TOKEN", "not a setting"),
+                ("MAVIS_STATE_DIR", "/var/lib/mavis"),
+                ("MAVIS_INSECURE", "true"),
             ]),
         )
         .unwrap();
         assert_eq!((config.query.concurrent, config.query.queued), (5, 7));
         assert_eq!(config.lake.storage["aws_access_key_id"].expose(), "12345");
         assert_eq!(config.http.listen.port(), 0);
+        assert_eq!((config.state_dir, config.insecure), (Some("/var/lib/mavis".into()), true));
     }
 
     #[rstest]
     #[case("MAVIS_QUERY__CONCURENT", "5", "unknown field")]
     #[case("MAVIS_QUERY__CONCURRENT", "many", "whole number")]
+    #[case("MAVIS_INSECURE", "hunter2", "true or false")]
     #[case("MAVIS_HTTP__LISTEN", "hunter2", "MAVIS_HTTP__LISTEN")]
     fn a_wrong_variable_is_named_and_its_value_is_not(#[case] name: &str, #[case] value: &str, #[case] says: &str) {
         let error = load(None, environment(&[(name, value)])).unwrap_err().to_string();
         assert!(error.contains(name) && error.contains(says) && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_that_is_no_setting_is_told() {
+        let names = ["PATH", "MAVIS_STATEDIR", "MAVIS_TOKEN", "MAVIS_STATE_DIR", "MAVIS_QUERY__QUEUED", "MAVIS_HTTP"];
+        assert_eq!(unknown(names), ["MAVIS_HTTP", "MAVIS_STATEDIR"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use doors::{GrpcConfig, HttpConfig, TlsConfig};
-pub use load::{ConfigError, load};
+pub use load::{ConfigError, load, unknown};
 pub use log::{LogConfig, LogFormat};
 pub use secret::Secret;
 pub use storage::{CatalogConfig, LakeConfig};
