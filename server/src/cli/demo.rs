@@ -1,6 +1,6 @@
 use clap::Args;
 
-use super::serve::{ServerArgs, runtime};
+use super::serve::{ServerArgs, end, runtime};
 use crate::{demo, telemetry};
 
 /// Where the demo keeps its data unless told otherwise, below the working folder.
@@ -24,6 +24,9 @@ impl DemoArgs {
             config.log.filter = "error".to_owned();
         }
         telemetry::start_tracing(&config.log)?;
-        runtime()?.block_on(Box::pin(demo::run(config, self.once)))
+        let runtime = runtime()?;
+        let outcome = runtime.block_on(Box::pin(demo::run(config, self.once)));
+        end(runtime);
+        outcome
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use arrow::{array::AsArray, datatypes::Int64Type};
 use futures::TryStreamExt;
 use mavis_catalog::{QuarantineFilter, QuarantineState, Step};
-use mavis_types::{Counts, Principal, TableId, TableName, Zone};
+use mavis_types::{Principal, TableId, TableName, Zone};
 use serde_json::{Value, json};
 
 use super::fill::Filled;
@@ -29,14 +29,25 @@ pub(super) async fn versions(app: &App) -> anyhow::Result<BTreeMap<TableId, i64>
     Ok(versions)
 }
 
-/// One row per source table: what was read in this run, what each zone holds now, what was set aside.
+/// One row per source table: what was read in this run, what each zone holds now, and where the others are: set aside,
+/// kept once of several equal ones (`duplicates`), or not made a resource of by the mapping (`not_mapped`). So
+/// `raw = FHIR + quarantined + duplicates + not_mapped`, but for rows that were set aside before the raw zone.
 ///
 /// # Errors
 /// When a count cannot be read.
 pub(super) async fn table(app: &App, by: &Principal, filled: &[Filled<'_>]) -> anyhow::Result<Table> {
-    let mut table =
-        Table::new(["source_table", "read", "raw", "processed", "FHIR", "quarantined", "changed", "seconds"]);
-    let mut sum = [0_u64; 5];
+    let mut table = Table::new([
+        "source_table",
+        "read",
+        "raw",
+        "processed",
+        "FHIR",
+        "quarantined",
+        "duplicates",
+        "not_mapped",
+        "seconds",
+    ]);
+    let mut sum = [0_u64; 7];
     let mut total_seconds = 0.0;
     for one in filled {
         let source = one.source.spec.name.as_str();
@@ -44,7 +55,6 @@ pub(super) async fn table(app: &App, by: &Principal, filled: &[Filled<'_>]) -> a
             let raw = TableName::new(Zone::Raw, source, *name);
             let processed = TableName::new(Zone::Processed, source, *name);
             let fhir = TableName::new(Zone::Fhir, "r4", resource.to_ascii_lowercase());
-            let mut counts = Counts::default();
             let mut took = 0.0;
             let mut read = 0;
             for unit in &one.units {
@@ -52,7 +62,6 @@ pub(super) async fn table(app: &App, by: &Principal, filled: &[Filled<'_>]) -> a
                 let ours =
                     target == raw || target == processed || target.zone == Zone::Fhir && target.table == fhir.table;
                 if ours {
-                    counts += unit.counts;
                     took += unit.seconds;
                 }
                 if unit.step == Step::ToRaw && target == raw {
@@ -60,27 +69,34 @@ pub(super) async fn table(app: &App, by: &Principal, filled: &[Filled<'_>]) -> a
                 }
             }
             let of_source = format!(" WHERE __source IN ('{source}', '{}')", one.id);
+            let in_raw = rows(app, by, &raw, "").await?;
+            let in_processed = rows(app, by, &processed, "").await?;
+            let in_fhir = rows(app, by, &fhir, &of_source).await?;
+            let aside_raw = quarantined(app, one, &raw).await?;
+            let aside_processed = quarantined(app, one, &processed).await?;
+            let aside_fhir = quarantined(app, one, &fhir).await?;
             let rows = [
                 read,
-                rows(app, by, &raw, "").await?,
-                rows(app, by, &processed, "").await?,
-                rows(app, by, &fhir, &of_source).await?,
-                quarantined(app, one, &[raw, processed, fhir]).await?,
+                in_raw,
+                in_processed,
+                in_fhir,
+                aside_raw + aside_processed + aside_fhir,
+                in_raw.saturating_sub(in_processed + aside_processed),
+                in_processed.saturating_sub(in_fhir + aside_fhir),
             ];
             for (sum, count) in sum.iter_mut().zip(rows) {
                 *sum += count;
             }
             total_seconds += took;
-            let changed = counts.inserted + counts.updated + counts.deleted;
             let mut row = vec![json!(format!("{source}.{name}"))];
             row.extend(rows.map(Value::from));
-            row.extend([json!(changed), seconds(took)]);
+            row.push(seconds(took));
             table.push(row);
         }
     }
     let mut row = vec![json!("all")];
     row.extend(sum.map(Value::from));
-    row.extend([Value::Null, seconds(total_seconds)]);
+    row.push(seconds(total_seconds));
     table.push(row);
     Ok(table)
 }
@@ -98,28 +114,25 @@ async fn rows(app: &App, by: &Principal, name: &TableName, condition: &str) -> a
     Ok(u64::try_from(count)?)
 }
 
-/// Rows on their way from this source to one of the tables that wait in quarantine.
-async fn quarantined(app: &App, one: &Filled<'_>, tables: &[TableName]) -> anyhow::Result<u64> {
-    let mut count = 0;
-    for name in tables {
-        let Some(table) = app.catalog.find_table(name).await? else { continue };
-        let filter = QuarantineFilter {
-            table: Some(table.id),
-            state: Some(QuarantineState::Waiting),
-            ..QuarantineFilter::default()
+/// Rows on their way from this source to a table that wait in quarantine.
+async fn quarantined(app: &App, one: &Filled<'_>, name: &TableName) -> anyhow::Result<u64> {
+    let Some(table) = app.catalog.find_table(name).await? else { return Ok(0) };
+    let filter = QuarantineFilter {
+        table: Some(table.id),
+        state: Some(QuarantineState::Waiting),
+        ..QuarantineFilter::default()
+    };
+    let (mut count, mut of_runs) = (0, BTreeMap::new());
+    for row in app.catalog.quarantined(&filter).await? {
+        let ours = match of_runs.get(&row.run) {
+            Some(ours) => *ours,
+            None => {
+                let ours = app.catalog.run(row.run).await?.source == Some(one.id);
+                of_runs.insert(row.run, ours);
+                ours
+            }
         };
-        let mut of_runs = BTreeMap::new();
-        for row in app.catalog.quarantined(&filter).await? {
-            let ours = match of_runs.get(&row.run) {
-                Some(ours) => *ours,
-                None => {
-                    let ours = app.catalog.run(row.run).await?.source == Some(one.id);
-                    of_runs.insert(row.run, ours);
-                    ours
-                }
-            };
-            count += u64::from(ours);
-        }
+        count += u64::from(ours);
     }
     Ok(count)
 }

@@ -17,11 +17,8 @@ pub(super) struct DemoSource {
     pub(super) tables: &'static [(&'static str, &'static str)],
 }
 
-/// Name and CSV text of each code map.
-pub(super) const CODE_MAPS: [(&str, &str); 2] = [
-    ("administrative-gender", include_str!("../../demo/code_maps/administrative-gender.csv")),
-    ("labs-loinc", include_str!("../../demo/code_maps/labs-loinc.csv")),
-];
+/// Name and CSV text of each code map that is not shipped with every server.
+pub(super) const CODE_MAPS: [(&str, &str); 1] = [("labs-loinc", include_str!("../../demo/code_maps/labs-loinc.csv"))];
 
 macro_rules! mapping {
     ($name:literal) => {

@@ -36,7 +36,7 @@ import os
 import adbc_driver_flightsql.dbapi as flight
 from adbc_driver_flightsql import DatabaseOptions
 bearer = {{DatabaseOptions.AUTHORIZATION_HEADER.value: "Bearer " + os.environ["MAVIS_TOKEN"]}}
-with flight.connect("grpc://{grpc}", db_kwargs=bearer) as connection, connection.cursor() as cursor:
+with flight.connect("grpc://{grpc}", db_kwargs=bearer, autocommit=True) as connection, connection.cursor() as cursor:
     cursor.execute("SELECT count(*) AS observations FROM fhir.r4.observation")
     print(cursor.fetch_arrow_table())
 PYTHON

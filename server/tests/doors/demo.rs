@@ -20,7 +20,7 @@ async fn the_demo_fills_every_zone_and_a_second_one_changes_nothing() {
     let first = demo(folder.path()).await;
     assert!(first.status.success(), "{}", stderr(&first));
     let table = stdout(&first);
-    // read, raw, processed, FHIR, quarantined
+    // read, raw, processed, FHIR, quarantined, duplicates, not mapped
     let patients = row(&table, "hms.hms_patient");
     assert_eq!(patients[..2], [5000, 5000], "{table}");
     assert_eq!(patients[3] + patients[4], 5000, "every patient is a resource or set aside: {table}");
@@ -37,6 +37,11 @@ async fn the_demo_fills_every_zone_and_a_second_one_changes_nothing() {
     );
     let pressure = row(&table, "blood_pressure.observation");
     assert_eq!((pressure[0], pressure[3]), (24_000, 24_000), "{table}");
+    assert_eq!(stays[5], 60, "{table}");
+    for row in [&patients, &stays, &clinic, &labs, &pressure] {
+        assert_eq!(row[1], row[3] + row[4] + row[5] + row[6], "every row of raw is somewhere: {table}");
+    }
+    assert!(!stderr(&first).contains("not in the code map"), "{}", stderr(&first));
     assert!(!table.contains("Nothing changed"), "{table}");
 
     let second = demo(folder.path()).await;
