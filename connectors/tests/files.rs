@@ -193,7 +193,11 @@ async fn csv_lines_that_cannot_be_rows_are_rejected_with_their_lines() {
         rejects,
         [
             ("t.csv line 5", "the line has 1 fields where the header has 2", "1"),
-            ("t.csv line 6", "the line is not valid UTF-8", "Jos\\xE9,2"),
+            (
+                "t.csv line 6",
+                "the line is not valid UTF-8: set the source's `encoding`, e.g. windows-1252",
+                "Jos\\xE9,2"
+            ),
             ("t.csv line 7", "the line has 3 fields where the header has 2", "1,2,3"),
             ("t.csv line 8", "a quote opens and does not close", "\"never closed,2"),
         ]

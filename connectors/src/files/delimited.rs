@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::{
     Shared,
     sink::Sink,
-    text::{TextLines, decode, text_lines},
+    text::{TextLines, decode, not_text, text_lines},
 };
 use crate::{
     Error, SourceColumn,
@@ -91,7 +91,7 @@ pub(super) fn read(
             })
             .collect();
         let Some(texts) = texts else {
-            sink.reject(origin(), format!("the line is not valid {}", encoding.name()), printable(&found.raw))?;
+            sink.reject(origin(), not_text(encoding), printable(&found.raw))?;
             continue;
         };
         for (builder, text) in builders.iter_mut().zip(texts) {

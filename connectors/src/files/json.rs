@@ -20,7 +20,7 @@ use super::{
     FileTable, Format, Shared,
     json_type::{Builder, Fitted, Members, Shape},
     sink::Sink,
-    text::{TextLines, decode, text_lines},
+    text::{TextLines, decode, not_text, text_lines},
 };
 use crate::{
     Error, SourceColumn,
@@ -150,7 +150,7 @@ pub(super) fn read(
         if !bytes.trim_ascii().is_empty() {
             let taken = match decode(encoding, bytes) {
                 _ if line.is_cut => Err("the line is longer than 64 MiB".to_owned()),
-                None => Err(format!("the line is not valid {}", encoding.name())),
+                None => Err(not_text(encoding)),
                 Some(text) => rows.take(text.trim()),
             };
             if let Err(reason) = taken {

@@ -59,6 +59,12 @@ pub(super) fn text_lines(
     Ok(TextLines { lines: Lines::new(opened.reader, offset, record), encoding, can_grow })
 }
 
+/// Why a line is set aside whose bytes are not of the encoding.
+pub(super) fn not_text(encoding: &'static Encoding) -> String {
+    let hint = if encoding == UTF_8 { "windows-1252" } else { "utf-8" };
+    format!("the line is not valid {}: set the source's `encoding`, e.g. {hint}", encoding.name())
+}
+
 /// The text of some bytes; `None` where they are not of the encoding.
 pub(super) fn decode(encoding: &'static Encoding, bytes: &[u8]) -> Option<String> {
     if encoding == UTF_8 {
