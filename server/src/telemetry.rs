@@ -1,7 +1,7 @@
 //! Tracing to standard error and the metrics recorder. Neither ever sees a patient's value: messages and labels name
 //! runs, tables, sources and counts.
 
-use std::sync::OnceLock;
+use std::{io::IsTerminal, sync::OnceLock};
 
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -19,7 +19,8 @@ pub fn start_tracing(config: &LogConfig) -> anyhow::Result<()> {
         _ => config.filter.clone(),
     };
     let filter = EnvFilter::try_new(&filter).with_context(|| format!("log.filter `{filter}` cannot be read"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let started = match config.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -1,4 +1,4 @@
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Args;
 use mavis_proto::v1::{
@@ -12,6 +12,7 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
+use url::Url;
 
 use super::Failure;
 use crate::data_dir::{TOKEN_FILE, default_root};
@@ -23,13 +24,27 @@ const ANSWER: usize = 256 << 20;
 #[derive(Debug, Clone, Args)]
 pub(super) struct ClientArgs {
     /// The server's gRPC door
-    #[arg(long, global = true, value_name = "HOST:PORT", env = "MAVIS_SERVER", default_value = "127.0.0.1:50051")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of every command",
+        value_name = "HOST:PORT",
+        env = "MAVIS_SERVER",
+        default_value = "127.0.0.1:50051"
+    )]
     server: String,
-    /// File that holds the token; without it MAVIS_TOKEN, then admin.token of the default data folder
-    #[arg(long, global = true, value_name = "FILE", env = "MAVIS_TOKEN_FILE")]
+    /// File that holds the token; without it MAVIS_TOKEN, then admin.token of MAVIS_DATA, of ./data,
+    /// or of the default data folder
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of every command",
+        value_name = "FILE",
+        env = "MAVIS_TOKEN_FILE"
+    )]
     token_file: Option<PathBuf>,
     /// PEM file of the authority that signed the server's certificate; turns TLS on
-    #[arg(long, global = true, value_name = "FILE", env = "MAVIS_CA_CERT")]
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "FILE", env = "MAVIS_CA_CERT")]
     ca_cert: Option<PathBuf>,
 }
 
@@ -44,6 +59,26 @@ impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         request.metadata_mut().insert("authorization", self.0.clone());
         Ok(request)
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok() && (host.starts_with('[') || !host.contains([':', '/']))
+    })
+}
+
+/// Where the server's first token may be: in its data folder, which is the one named by the environment, or else `data`
+/// of the working folder or the default one. A lake on an object store has its token in the local folder beside it.
+fn token_folders(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let state = || variable("MAVIS_STATE_DIR").map_or_else(default_root, PathBuf::from);
+    let Some(data) = variable("MAVIS_DATA") else { return vec![PathBuf::from("data"), state()] };
+    match data.to_str().filter(|text| text.contains("://")).map(Url::parse) {
+        None => vec![PathBuf::from(data)],
+        Some(url) => match url.ok().filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok()) {
+            Some(folder) => vec![folder],
+            None => vec![state()],
+        },
     }
 }
 
@@ -67,11 +102,12 @@ impl ClientArgs {
         {
             return Ok(token.trim().to_owned());
         }
-        let data = std::env::var_os("MAVIS_DATA").map_or_else(default_root, PathBuf::from);
-        read(&data.join(TOKEN_FILE)).map_err(|_| {
+        let folders = token_folders(|name| std::env::var_os(name).filter(|value| !value.is_empty()));
+        folders.iter().find_map(|folder| read(&folder.join(TOKEN_FILE)).ok()).ok_or_else(|| {
+            let looked: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
             unauthorised(format!(
                 "no token: set MAVIS_TOKEN, or name a file with --token-file (there is none in {})",
-                data.display()
+                looked.join(" or ")
             ))
         })
     }
@@ -79,8 +115,12 @@ impl ClientArgs {
     /// A connection without a token.
     pub(super) async fn channel(&self) -> Result<Channel, Failure> {
         let scheme = if self.ca_cert.is_some() { "https" } else { "http" };
+        let not_a_server = || Failure::usage(format!("`{}` is not a server: write HOST:PORT", self.server));
+        if !is_host_and_port(&self.server) {
+            return Err(not_a_server());
+        }
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.server))
-            .map_err(|_| Failure::usage(format!("`{}` is not a server: write HOST:PORT", self.server)))?
+            .map_err(|_| not_a_server())?
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true);
         if let Some(path) = &self.ca_cert {
@@ -126,5 +166,36 @@ impl ClientArgs {
 
     pub(super) async fn maintenance(&self) -> Result<MaintenanceServiceClient<Door>, Failure> {
         Ok(MaintenanceServiceClient::new(self.door().await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(&[("MAVIS_DATA", "/srv/lake")], &["/srv/lake"])]
+    #[case(&[("MAVIS_DATA", "file:///srv/lake")], &["/srv/lake"])]
+    #[case(&[("MAVIS_DATA", "s3://bucket/lake"), ("MAVIS_STATE_DIR", "/var/lib/mavis")], &["/var/lib/mavis"])]
+    #[case(&[("MAVIS_STATE_DIR", "/var/lib/mavis")], &["data", "/var/lib/mavis"])]
+    fn a_token_is_looked_for_where_a_server_puts_it(#[case] set: &[(&str, &str)], #[case] folders: &[&str]) {
+        let variable = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(*value));
+        assert_eq!(token_folders(variable), folders.iter().map(PathBuf::from).collect::<Vec<_>>());
+    }
+
+    #[rstest]
+    #[case("localhost:50051", true)]
+    #[case("10.0.0.7:50051", true)]
+    #[case("[::1]:50051", true)]
+    #[case("mavis.example.org:443", true)]
+    #[case("foo", false)]
+    #[case("foo:", false)]
+    #[case("foo:port", false)]
+    #[case(":50051", false)]
+    #[case("http://foo:50051", false)]
+    fn a_server_is_a_host_and_a_port(#[case] text: &str, #[case] good: bool) {
+        assert_eq!(is_host_and_port(text), good);
     }
 }

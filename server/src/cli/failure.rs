@@ -56,7 +56,15 @@ impl From<Status> for Failure {
             let message = "the connection to the server broke: is it running, and does it speak TLS (--ca-cert)?";
             return Self { exit: Self::UNREACHABLE, message: message.to_owned() };
         }
+        if status.message().contains("compression flag") {
+            // What a reader of gRPC frames makes of an answer in HTTP/1 or HTML.
+            let message = "what answers there does not speak gRPC: is this the server's HTTP door? \
+                           --server wants the gRPC door (50051 where nothing else was said)";
+            return Self { exit: Self::UNREACHABLE, message: message.to_owned() };
+        }
         let exit = match status.code() {
+            // A statement that nobody may run is the statement's fault, not the token's.
+            Code::PermissionDenied if status.message().starts_with(mavis_sql::REFUSED) => Self::FAILED,
             Code::Unavailable => Self::UNREACHABLE,
             Code::Unauthenticated | Code::PermissionDenied => Self::UNAUTHORISED,
             _ => Self::FAILED,
@@ -81,6 +89,9 @@ mod tests {
     #[case(Status::unauthenticated("who"), 4)]
     #[case(Status::permission_denied("no"), 4)]
     #[case(Status::not_found("what"), 1)]
+    #[case(crate::grpc::status(mavis_sql::Error::Refused { reason: "one statement at a time".to_owned() }), 1)]
+    #[case(Status::from(crate::auth::Denied::Forbidden), 4)]
+    #[case(Status::internal("protocol error: received message with invalid compression flag: 72"), 3)]
     fn each_kind_of_failure_has_its_exit_code(#[case] status: Status, #[case] exit: u8) {
         assert_eq!(Failure::from(status).exit, exit);
     }

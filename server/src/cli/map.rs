@@ -14,6 +14,7 @@ use super::{
 pub(super) enum MapCommand {
     /// Mappings suggested for a discovered source; nothing is stored
     Suggest {
+        /// Name of a source that was discovered
         source: String,
         /// Write each suggestion to a file in this folder instead of to standard output
         #[arg(long, value_name = "DIR")]
@@ -21,11 +22,13 @@ pub(super) enum MapCommand {
     },
     /// What is wrong with mappings; nothing is stored
     Check {
+        /// Mappings, as TOML files
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
     /// Store mappings; the next ingest of their source runs them
     Apply {
+        /// Mappings, as TOML files
         #[arg(required = true)]
         files: Vec<PathBuf>,
         /// Name of the mapping [default: the file's name without its ending]
@@ -38,6 +41,7 @@ pub(super) enum MapCommand {
     Codes {
         /// The name that mappings use: code_map('NAME', ...)
         name: String,
+        /// CSV with source_code,target_code,target_system,target_display, or a ConceptMap as JSON
         file: PathBuf,
     },
 }

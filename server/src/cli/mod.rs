@@ -36,7 +36,7 @@ struct Cli {
     #[command(flatten)]
     client: ClientArgs,
     /// How answers are written
-    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(long, global = true, help_heading = "Options of every command", value_enum, default_value_t = Format::Table)]
     format: Format,
     #[command(subcommand)]
     command: Command,

@@ -27,13 +27,18 @@ pub(super) enum QuarantineCommand {
         /// Only ids above this one
         #[arg(long, default_value_t = 0)]
         after: i64,
+        /// Rows at most
         #[arg(long, default_value_t = 100)]
         limit: u32,
     },
     /// One row with its content
-    Show { id: i64 },
+    Show {
+        /// Id of the row, as `quarantine list` tells it
+        id: i64,
+    },
     /// Send rows again through the step that refused them, and follow it
     Replay {
+        /// Ids of the rows, as `quarantine list` tells them
         #[arg(required = true)]
         ids: Vec<i64>,
         /// File with the corrected content of the one row named

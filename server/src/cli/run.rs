@@ -16,17 +16,30 @@ pub(super) enum RunCommand {
         /// Only runs of this source
         #[arg(long)]
         source: Option<String>,
+        /// Runs at most
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
     /// What became of each table of a run, and its log
-    Show { run: String },
+    Show {
+        /// Id of the run
+        run: String,
+    },
     /// Follow a run to its end
-    Watch { run: String },
+    Watch {
+        /// Id of the run
+        run: String,
+    },
     /// Stop a run at the next place where nothing is half done
-    Cancel { run: String },
+    Cancel {
+        /// Id of the run
+        run: String,
+    },
     /// Do again what a run was asked, and follow it
-    Retry { run: String },
+    Retry {
+        /// Id of the run
+        run: String,
+    },
 }
 
 impl RunCommand {
@@ -55,7 +68,9 @@ impl RunCommand {
             Self::Watch { run } => watch::to_end(&mut ingest, &run, format).await,
             Self::Cancel { run } => {
                 let run = ingest.cancel_run(pb::CancelRunRequest { run_id: run }).await?.into_inner().run;
-                runs(run.as_slice()).print(format)
+                runs(run.as_slice()).print(format)?;
+                eprintln!("asked to stop: the run ends at the next place where nothing is half done");
+                Ok(())
             }
             Self::Retry { run } => {
                 let run = ingest.retry_run(pb::RetryRunRequest { run_id: run }).await?.into_inner().run;

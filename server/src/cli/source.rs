@@ -20,15 +20,32 @@ pub(super) enum SourceCommand {
     /// The sources there are
     List,
     /// Try the connection stage by stage
-    Test { name: String },
+    Test {
+        /// Name of the source
+        name: String,
+    },
     /// Read what tables there are and profile them
-    Discover { name: String },
+    Discover {
+        /// Name of the source
+        name: String,
+    },
     /// Show the newest discovery report
-    Report { name: String },
+    Report {
+        /// Name of the source
+        name: String,
+    },
     /// Take a discovery report made elsewhere
-    ImportReport { name: String, file: PathBuf },
+    ImportReport {
+        /// Name of the source
+        name: String,
+        /// The report, as JSON
+        file: PathBuf,
+    },
     /// Take a source out of the list; its tables and rows stay
-    Remove { name: String },
+    Remove {
+        /// Name of the source
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -49,7 +66,8 @@ pub(super) struct Declaration {
     /// Keep the ids of the source's FHIR resources
     #[arg(long)]
     authoritative: bool,
-    /// Take every source of this data_sources.json
+    /// Take every source of this data_sources.json: a list of `{"name", "type", "db": {"host", "port", "user",
+    /// "database"}, "tables_to_include": [...]}`; see README.md
     #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "kind", "params", "params_json"])]
     from: Option<PathBuf>,
 }
@@ -170,17 +188,23 @@ async fn declare(declaration: Declaration, client: &ClientArgs, format: Format, 
     let mut ingest = client.ingest().await?;
     let (mut made, mut failed) = (Vec::new(), None);
     for spec in specs {
-        let name = spec.name.clone();
+        let asked = spec.name.clone();
         let answer = if update {
             ingest.update_source(pb::UpdateSourceRequest { spec: Some(spec) }).await.map(|a| a.into_inner().source)
         } else {
             ingest.register_source(pb::RegisterSourceRequest { spec: Some(spec) }).await.map(|a| a.into_inner().source)
         };
         match answer {
-            Ok(source) => made.extend(source),
+            Ok(source) => {
+                let became = source.as_ref().and_then(|source| source.spec.as_ref()).map(|spec| spec.name.as_str());
+                if let Some(became) = became.filter(|became| *became != asked) {
+                    eprintln!("`{asked}` is called `{became}` here: names are lower case letters, digits and _");
+                }
+                made.extend(source);
+            }
             Err(status) => {
                 let failure = Failure::from(status);
-                eprintln!("error: {name}: {failure}");
+                eprintln!("error: {asked}: {failure}");
                 failed = Some(Failure { exit: failure.exit, message: String::new() });
             }
         }

@@ -19,7 +19,17 @@ async fn exit_codes_tell_failures_apart() {
     let tokenless = run(client(&server, "", &["source", "list"])).await;
     assert_eq!(tokenless.status.code(), Some(4));
     assert!(stderr(&tokenless).contains("--token-file"), "{}", stderr(&tokenless));
+    for refused in ["SELECT 1; SELECT 2", "DELETE FROM fhir.r4.patient"] {
+        let output = test.mavis(&["sql", refused]).await;
+        assert_eq!(output.status.code(), Some(1), "{refused}: {}", stderr(&output));
+        assert!(stderr(&output).contains("not allowed"), "{}", stderr(&output));
+    }
+    let http = run(client(&test.server.http_address().to_string(), &test.admin_token(), &["source", "list"])).await;
+    assert_eq!(http.status.code(), Some(3), "{}", stderr(&http));
+    assert!(stderr(&http).contains("HTTP door"), "{}", stderr(&http));
     test.stop().await;
+    let portless = run(client("foo", "x", &["source", "list"])).await;
+    assert_eq!(portless.status.code(), Some(2), "{}", stderr(&portless));
     let unreachable = run(client("127.0.0.1:1", "x", &["source", "list"])).await;
     assert_eq!(unreachable.status.code(), Some(3));
     assert!(stderr(&unreachable).contains("mavis serve"), "{}", stderr(&unreachable));
@@ -113,5 +123,15 @@ async fn a_wrong_request_is_told_what_to_do(#[case] args: &[&str], #[case] says:
     for word in says {
         assert!(stderr(&output).contains(word), "`{word}` is not in: {}", stderr(&output));
     }
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_token_is_found_beside_the_data_folder() {
+    let test = TestServer::start().await;
+    let mut command = client(&test.server.grpc_address().to_string(), "", &["source", "list"]);
+    command.current_dir(test.folder.path());
+    let output = run(command).await;
+    assert!(output.status.success(), "{}", stderr(&output));
     test.stop().await;
 }

@@ -41,7 +41,6 @@ async fn the_demo_fills_every_zone_and_a_second_one_changes_nothing() {
     for row in [&patients, &stays, &clinic, &labs, &pressure] {
         assert_eq!(row[1], row[3] + row[4] + row[5] + row[6], "every row of raw is somewhere: {table}");
     }
-    assert!(!stderr(&first).contains("not in the code map"), "{}", stderr(&first));
     assert!(!table.contains("Nothing changed"), "{table}");
 
     let second = demo(folder.path()).await;

@@ -90,6 +90,7 @@ pub(crate) fn client(server: &str, token: &str, args: &[&str]) -> Command {
         .env("MAVIS_TOKEN", token)
         .env("XDG_DATA_HOME", "/nonexistent")
         .env_remove("MAVIS_TOKEN_FILE")
+        .env_remove("MAVIS_STATE_DIR")
         .env_remove("MAVIS_DATA");
     command
 }
