@@ -132,14 +132,7 @@ impl<'a> Step2<'a> {
         let cleaner = Cleaner::new(rules, input);
         let checks = Checks::plan(session, &rules.checks, cleaner.schema())?;
         let schema = output_schema(&cleaner, rules);
-        Ok(Self {
-            running,
-            rules,
-            cleaner,
-            checks,
-            schema,
-            warnings: std::collections::BTreeMap::new(),
-        })
+        Ok(Self { running, rules, cleaner, checks, schema, warnings: std::collections::BTreeMap::new() })
     }
 
     /// Columns of what is written, with the flag of rows that are gone.

@@ -67,7 +67,7 @@ pub(crate) async fn check(context: &Context, mapping: &Mapping) -> Result<Vec<Ma
         Some(input) => source_of_table(context, input).await.map_err(refused)?,
         None => None,
     };
-    let maps = Arc::new(super::code_map::all(context).await.map_err(refused)?);
+    let maps = Arc::new(super::code_maps::all(context).await.map_err(refused)?);
     let rule = Rule {
         name: String::new(),
         mapping: mapping.clone(),

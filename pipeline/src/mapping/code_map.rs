@@ -3,24 +3,9 @@
 use std::collections::HashMap;
 
 use mavis_catalog::CodeMapRow;
-use mavis_fhir::functions::{Code, CodeMaps};
 use serde_json::Value;
 
-use crate::{Error, context::Context, failure::Failure};
-
-/// Every map: those that are shipped, and in their place or beside them those that were set.
-pub(crate) async fn all(context: &Context) -> Result<CodeMaps, Failure> {
-    let mut maps = super::shipped::maps().map_err(|error| Failure::permanent(error.to_string()))?;
-    for name in context.catalog.code_maps().await? {
-        let mut codes = HashMap::new();
-        for row in context.catalog.code_map(&name).await? {
-            let code = Code { code: row.target_code, system: row.target_system, display: row.target_display };
-            codes.insert(row.source_code, code);
-        }
-        maps.insert(name, codes);
-    }
-    Ok(maps)
-}
+use crate::Error;
 
 /// Reads a map: a ConceptMap where the text is a JSON object, else CSV with a header.
 ///

@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod code_map;
+pub(crate) mod code_maps;
 pub(crate) mod plan;
 pub(crate) mod rule;
 mod shipped;

@@ -59,7 +59,7 @@ pub(crate) async fn rules_of_source(
     source: &Source,
     report: &DiscoveryReport,
 ) -> Result<Vec<Rule>, Failure> {
-    let maps = Arc::new(super::code_map::all(&running.context).await?);
+    let maps = Arc::new(super::code_maps::all(&running.context).await?);
     let own: Vec<TableName> = report.tables.iter().map(processed_name).collect();
     let mut rules = Vec::new();
     for row in running.catalog().mappings().await? {
