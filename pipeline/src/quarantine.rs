@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use mavis_catalog::{NewQuarantined, QuarantineFilter, QuarantineState, Step};
+use mavis_catalog::{NewQuarantined, QuarantineFilter, QuarantineState, Quarantined, Step};
 use mavis_lake::Writer;
 use mavis_types::TableId;
 use xxhash_rust::xxh3::xxh3_128;
@@ -15,17 +15,31 @@ const PAGE: u32 = 5_000;
 const NAMED: usize = 8;
 
 /// Sets rows of one table and step aside. A row that waits there already, with the same origin and payload, is counted
-/// and not written again: a source that is read again as a whole brings its bad rows again.
+/// and not written again: a source that is read again as a whole brings its bad rows again. One that is not brought
+/// again, though what it came from was read, is closed (state `dropped`): what it says is not what the source says now.
 #[derive(Debug)]
 pub(crate) struct Aside {
     table: TableId,
     step: Step,
     waiting: HashSet<u128>,
+    /// The rows that waited when this began.
+    listed: Vec<Listed>,
+    /// Marks of the rows set aside, new or not.
+    again: HashSet<u128>,
     /// Rows set aside, new or not.
     pub(crate) rows: u64,
     /// Of these, rows that waited already; the writer was not told of them.
     pub(crate) known: u64,
     reasons: std::collections::BTreeMap<String, u64>,
+}
+
+/// A row that waits.
+#[derive(Debug, Clone, Copy)]
+struct Listed {
+    id: i64,
+    mark: u128,
+    /// What the row it came from is found by when that one changes.
+    subject: u128,
 }
 
 /// A row that cannot go on.
@@ -41,8 +55,21 @@ fn mark(origin: &str, payload: &str) -> u128 {
 }
 
 impl Aside {
+    /// Without a way to tell which of the waiting rows a change is about; those that a whole reading brings no more can
+    /// be closed.
     pub(crate) async fn new(running: &Running, table: TableId, step: Step) -> Result<Self, Failure> {
+        Self::by(running, table, step, |_| 0).await
+    }
+
+    /// `subject`: what of a waiting row names the row that it came from, as [`Aside::close_of`] is told it.
+    pub(crate) async fn by(
+        running: &Running,
+        table: TableId,
+        step: Step,
+        subject: impl Fn(&Quarantined) -> u128 + Send,
+    ) -> Result<Self, Failure> {
         let mut waiting = HashSet::new();
+        let mut listed = Vec::new();
         let mut after = None;
         loop {
             let filter = QuarantineFilter {
@@ -54,20 +81,61 @@ impl Aside {
             };
             let page = running.catalog().quarantined(&filter).await?;
             let Some(last) = page.last().map(|row| row.id) else { break };
-            waiting.extend(page.iter().filter(|row| row.step == step).map(|row| mark(&row.origin, &row.payload)));
+            for row in page.iter().filter(|row| row.step == step) {
+                let mark = mark(&row.origin, &row.payload);
+                waiting.insert(mark);
+                listed.push(Listed { id: row.id, mark, subject: subject(row) });
+            }
             if page.len() < PAGE as usize {
                 break;
             }
             after = Some(last);
         }
-        Ok(Self { table, step, waiting, rows: 0, known: 0, reasons: std::collections::BTreeMap::new() })
+        let reasons = std::collections::BTreeMap::new();
+        Ok(Self { table, step, waiting, listed, again: HashSet::new(), rows: 0, known: 0, reasons })
+    }
+
+    /// Whether any row waited when this began.
+    pub(crate) fn waits(&self) -> bool {
+        !self.listed.is_empty()
+    }
+
+    /// Subjects of the waiting rows that were not set aside again.
+    pub(crate) fn open_subjects(&self) -> HashSet<u128> {
+        self.listed.iter().filter(|row| !self.again.contains(&row.mark)).map(|row| row.subject).collect()
+    }
+
+    /// After everything was read: closes the waiting rows that were not set aside again.
+    pub(crate) async fn close_all(&self, running: &Running) -> Result<(), Failure> {
+        self.close(running, |_| true).await
+    }
+
+    /// After what there is of these subjects was read: closes their waiting rows that were not set aside again.
+    pub(crate) async fn close_of(&self, running: &Running, subjects: &HashSet<u128>) -> Result<(), Failure> {
+        self.close(running, |row| subjects.contains(&row.subject)).await
+    }
+
+    async fn close(&self, running: &Running, of: impl Fn(&Listed) -> bool + Send) -> Result<(), Failure> {
+        let mut closed = 0_u64;
+        for row in self.listed.iter().filter(|row| !self.again.contains(&row.mark) && of(row)) {
+            running.catalog().set_quarantine_state(row.id, QuarantineState::Dropped).await?;
+            closed += 1;
+        }
+        if closed > 0 {
+            running
+                .info(format!("{closed} rows left quarantine: they were corrected or deleted where they came from"))
+                .await;
+        }
+        Ok(())
     }
 
     /// Sets a row aside.
     pub(crate) async fn put(&mut self, running: &Running, writer: &mut Writer, row: Rejected) -> Result<(), Failure> {
         self.rows += 1;
         *self.reasons.entry(row.reason.clone()).or_insert(0) += 1;
-        if !self.waiting.insert(mark(&row.origin, &row.payload)) {
+        let mark = mark(&row.origin, &row.payload);
+        self.again.insert(mark);
+        if !self.waiting.insert(mark) {
             self.known += 1;
             return Ok(());
         }

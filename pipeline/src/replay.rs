@@ -3,13 +3,19 @@
 //! A row of the raw or processed step is a JSON object of columns (under the lake's or the source's names); of the FHIR
 //! step it is the resource with the id that it will have. It counts as replayed only after it is committed.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use arrow::{
     array::{ArrayRef, RecordBatch, StringArray},
     compute::cast,
     datatypes::{DataType, Field, Schema},
 };
+use datafusion::prelude::{Expr, ident, lit};
+use futures::TryStreamExt;
 use mavis_catalog::{QuarantineState, Quarantined, Step, Table};
 use mavis_fhir::{json, validate};
 use mavis_lake::{AppId, End, WriteMode};
@@ -23,7 +29,7 @@ use crate::{
     quarantine::Aside,
     retry,
     tables::SESSION_BYTES,
-    to_processed::Step2,
+    to_processed::{Step2, as_json},
 };
 
 /// Where a corrected payload waits; patient data, so it is not part of the run's request.
@@ -41,12 +47,9 @@ pub(crate) async fn replay(
     let path = corrected_path(&running.context, running.id);
     let text = if corrected { Some(tokio::fs::read_to_string(&path).await?) } else { None };
     let mut groups: BTreeMap<(TableId, Step), Vec<Quarantined>> = BTreeMap::new();
-    for id in ids {
-        let mut row = running.catalog().quarantined_row(*id).await?;
-        if row.state == QuarantineState::Replayed {
-            running.info(format!("row {id} was replayed before; left out")).await;
-            continue;
-        }
+    let mut refused: Vec<String> = Vec::new();
+    for row in current(running, ids, &mut refused).await? {
+        let mut row = row;
         if let Some(text) = &text {
             row.payload.clone_from(text);
         }
@@ -78,6 +81,13 @@ pub(crate) async fn replay(
                 .await;
         }
     }
+    if let [first, rest @ ..] = refused.as_slice()
+        && total.read == 0
+    {
+        let more =
+            if rest.is_empty() { String::new() } else { format!(" (and {} more; see the run's log)", rest.len()) };
+        return Err(Failure::Permanent(format!("{first}{more}")));
+    }
     if corrected {
         // What stays behind is overwritten by nothing and read by nobody; the next clean start removes it.
         let _removed = tokio::fs::remove_file(&path).await;
@@ -85,15 +95,111 @@ pub(crate) async fn replay(
     Ok(total)
 }
 
+/// The rows that may be sent again: those that say what their source says still. Of the others it is told why not.
+async fn current(running: &Running, ids: &[i64], refused: &mut Vec<String>) -> Result<Vec<Quarantined>, Failure> {
+    let (mut rows, mut cleaned): (Vec<Quarantined>, BTreeMap<TableId, Vec<Quarantined>>) = Default::default();
+    for id in ids {
+        let row = running.catalog().quarantined_row(*id).await?;
+        match row.state {
+            QuarantineState::Replayed => running.info(format!("row {id} was replayed before; left out")).await,
+            QuarantineState::Dropped => refused.push(format!(
+                "row {id} was dropped, by a person or because it was corrected or deleted at the source; it is not \
+                 replayed"
+            )),
+            QuarantineState::Waiting if row.step == Step::ToProcessed => {
+                cleaned.entry(row.table).or_default().push(row);
+            }
+            QuarantineState::Waiting => rows.push(row),
+        }
+    }
+    for (table, waiting) in cleaned {
+        let table = running.catalog().table_by_id(table).await?;
+        let there = still_there(running, &table, &waiting).await?;
+        for (row, there) in waiting.into_iter().zip(there) {
+            if there {
+                rows.push(row);
+            } else {
+                refused.push(format!(
+                    "row {} was corrected or deleted at the source since it was set aside, and would overwrite what \
+                     came after it; drop it",
+                    row.id
+                ));
+            }
+        }
+    }
+    for reason in refused.iter() {
+        running.warn(reason).await;
+    }
+    Ok(rows)
+}
+
+/// Rows that are looked for by their values; of more, the raw table is read once as a whole.
+const LOOKED_UP: usize = 32;
+
+/// Whether the raw table has each of these rows of the processed step still, as it was set aside.
+async fn still_there(running: &Running, table: &Table, rows: &[Quarantined]) -> Result<Vec<bool>, Failure> {
+    let name = mavis_types::TableName { zone: mavis_types::Zone::Raw, ..table.name.clone() };
+    let raw = running.catalog().table(&name).await?;
+    let provider = running.lake().provider(raw.id, None).await?;
+    let mut wanted: HashMap<serde_json::Value, Vec<usize>> = HashMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        if let Ok(object) = serde_json::from_str(&row.payload) {
+            wanted.entry(object).or_default().push(place);
+        }
+    }
+    let session = running.lake().sessions().session(SESSION_BYTES);
+    let mut frame = session.read_table(Arc::clone(&provider))?;
+    if rows.len() <= LOOKED_UP {
+        let any = wanted.keys().map(|object| same_texts(&provider.schema(), object)).reduce(Expr::or);
+        frame = frame.filter(any.unwrap_or_else(|| lit(false)))?;
+    }
+    let mut found = vec![false; rows.len()];
+    let mut stream = frame.execute_stream().await?;
+    while let Some(batch) = stream.try_next().await? {
+        running.check()?;
+        for text in as_json(&batch)? {
+            let Ok(row) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
+            for place in wanted.get(&row).into_iter().flatten() {
+                found[*place] = true;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Rows whose texts and whole numbers are the object's; a wider net than equality, that the store can apply.
+fn same_texts(schema: &Schema, object: &serde_json::Value) -> Expr {
+    let same = |field: &Arc<Field>| {
+        let column = ident(field.name());
+        match (field.data_type(), object.get(field.name())?) {
+            (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, serde_json::Value::String(text)) => {
+                Some(column.eq(lit(text.as_str())))
+            }
+            (DataType::Int64 | DataType::Int32 | DataType::Int16, serde_json::Value::Number(number)) => {
+                Some(column.eq(lit(number.as_i64()?)))
+            }
+            _ => None,
+        }
+    };
+    let own = schema.fields().iter().filter(|field| !field.name().starts_with("__"));
+    own.filter_map(same).reduce(Expr::and).unwrap_or_else(|| lit(true))
+}
+
 /// JSON objects as a batch of the table's columns; every value becomes text and is cast to the column's type.
 fn as_batch(rows: &[Quarantined], columns: &[(String, Option<String>, DataType)]) -> Result<RecordBatch, Failure> {
     let refuse = |row: &Quarantined, what: &str| {
         Failure::Permanent(format!("row {}: {what}; give the corrected row as a JSON object of its columns", row.id))
     };
+    let not_json = |row: &Quarantined| {
+        Failure::Permanent(format!(
+            "row {}: what was set aside is a piece of a file, not a row; repair the file and import it again, or give \
+             the corrected row as a JSON object of its columns",
+            row.id
+        ))
+    };
     let mut objects = Vec::with_capacity(rows.len());
     for row in rows {
-        let value: serde_json::Value =
-            serde_json::from_str(&row.payload).map_err(|_| refuse(row, "the payload is not JSON"))?;
+        let value: serde_json::Value = serde_json::from_str(&row.payload).map_err(|_| not_json(row))?;
         let serde_json::Value::Object(object) = value else { return Err(refuse(row, "the payload is not an object")) };
         if let Some(unknown) = object.keys().find(|key| {
             !columns.iter().any(|(name, source, _)| name == *key || source.as_deref() == Some(key.as_str()))

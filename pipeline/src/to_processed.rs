@@ -4,7 +4,10 @@
 //! cannot clean is set aside whole, and its former version leaves the processed table with it: what stands there is
 //! always what the source says now.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array},
@@ -255,7 +258,9 @@ async fn pour(
     output: &Table,
     line: &mut UnitLine,
 ) -> Result<Aside, Failure> {
-    let mut aside = Aside::new(running, output.id, Step::ToProcessed).await?;
+    let key = step.rules.key.clone();
+    let mut aside = Aside::by(running, output.id, Step::ToProcessed, |row| subject(&row.payload, &key)).await?;
+    let mut changed: HashSet<u128> = HashSet::new();
     let mut stream = session.read_table(rows)?.execute_stream().await?;
     let mut read = 0;
     let mut gone_rows: Vec<RecordBatch> = Vec::new();
@@ -264,6 +269,12 @@ async fn pour(
         let (live, gone) = split(&batch, changes)?;
         read += live.num_rows() as u64;
         step.push(&live, writer, &mut aside).await?;
+        if changes && aside.waits() {
+            changed.extend(subjects(&gone, &key)?);
+            if !key.is_empty() {
+                changed.extend(subjects(&live, &key)?);
+            }
+        }
         if gone.num_rows() > 0 {
             if step.rules.key.is_empty() {
                 gone_rows.push(gone);
@@ -274,13 +285,40 @@ async fn pour(
         }
         line.progress(Counts { read, ..Counts::default() }).await;
     }
+    // Before the commit: should it not come about, what is closed here is gone from the raw table all the same.
     if !gone_rows.is_empty() {
-        forget(running, session, step, &gone_rows, raw, writer).await?;
+        let open = aside.open_subjects();
+        changed.retain(|subject| open.contains(subject));
+        forget(running, session, step, &gone_rows, raw, writer, &mut changed).await?;
+    }
+    if changes {
+        aside.close_of(running, &changed).await?;
+    } else {
+        aside.close_all(running).await?;
     }
     Ok(aside)
 }
 
-/// Of rows without a key, those leave the processed table that no raw row cleans to any more.
+/// What a row in quarantine is found by when its raw row changes: its key as JSON, or without one all of it.
+fn subject(payload: &str, key: &[String]) -> u128 {
+    let of_key = || {
+        let value: serde_json::Value = serde_json::from_str(payload).ok()?;
+        let parts: Vec<&serde_json::Value> = key.iter().map(|name| &value[name.as_str()]).collect();
+        serde_json::to_vec(&parts).ok()
+    };
+    let of_key = if key.is_empty() { None } else { of_key() };
+    xxhash_rust::xxh3::xxh3_128(of_key.as_deref().unwrap_or(payload.as_bytes()))
+}
+
+/// The [`subject`] of each raw row.
+fn subjects(rows: &RecordBatch, key: &[String]) -> Result<Vec<u128>, Failure> {
+    let columns: Vec<usize> = key.iter().filter_map(|name| rows.schema().index_of(name).ok()).collect();
+    let rows = if key.is_empty() { rows.clone() } else { rows.project(&columns)? };
+    Ok(as_json(&rows)?.iter().map(|row| subject(row, key)).collect())
+}
+
+/// Of rows without a key, those leave the processed table that no raw row cleans to any more. Of the subjects in
+/// `changed`, those stay whose last equal raw row is gone.
 async fn forget(
     running: &Running,
     session: &SessionContext,
@@ -288,6 +326,7 @@ async fn forget(
     gone: &[RecordBatch],
     raw: &Table,
     writer: &mut Writer,
+    changed: &mut HashSet<u128>,
 ) -> Result<(), Failure> {
     let mut cleaned = Vec::with_capacity(gone.len());
     let mut lost = HashSet::new();
@@ -297,10 +336,25 @@ async fn forget(
         lost.extend(hashes.iter().copied());
         cleaned.push((batch, hashes));
     }
+    // Raw rows are told apart by their hash; only those that may be in quarantine are written out.
+    let mut waiting: HashMap<u128, u128> = HashMap::new();
+    if !changed.is_empty() {
+        for batch in gone {
+            let found = row_hashes(batch)?.into_iter().zip(subjects(batch, &[])?);
+            waiting.extend(found.filter(|(_, subject)| changed.contains(subject)));
+        }
+    }
     let provider = running.lake().provider(raw.id, None).await?;
     let mut stream = session.read_table(provider)?.execute_stream().await?;
     while let Some(batch) = stream.try_next().await? {
         running.check()?;
+        if !waiting.is_empty() {
+            for hash in row_hashes(&batch)? {
+                if let Some(subject) = waiting.get(&hash) {
+                    changed.remove(subject);
+                }
+            }
+        }
         for hash in row_hashes(&step.cleaner.clean(&batch)?.batch)? {
             lost.remove(&hash);
         }

@@ -251,6 +251,9 @@ async fn bring(
                     }
                 }
                 ReadItem::End { cursor, whole } => {
+                    if whole && mode == WriteMode::Snapshot {
+                        aside.close_all(running).await?;
+                    }
                     let end = End { cursor: cursor.or(before), whole: whole && mode == WriteMode::Snapshot };
                     *total += finish(running, job, writer, end, &aside).await?;
                     return Ok(());
