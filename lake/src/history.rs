@@ -37,6 +37,20 @@ pub(crate) async fn actions(table: &DeltaTable, version: i64) -> Result<Option<V
     }
 }
 
+/// Whether a commit in `(from, to]` touched a file or the columns, and did not only note a transaction. A commit whose
+/// entry is gone counts as one that did.
+pub(crate) async fn touched(table: &DeltaTable, from: i64, to: i64) -> Result<bool, Error> {
+    let touches =
+        |action: &Action| matches!(action, Action::Add(_) | Action::Remove(_) | Action::Cdc(_) | Action::Metadata(_));
+    for version in from + 1..=to {
+        match actions(table, version).await? {
+            Some(actions) if !actions.iter().any(touches) => {}
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
 async fn committed_at(table: &DeltaTable, version: i64) -> Result<Option<i64>, Error> {
     let Some(actions) = actions(table, version).await? else { return Ok(None) };
     let said = actions.iter().find_map(|action| match action {

@@ -274,6 +274,15 @@ impl Lake {
         history::version_at(&open, &open.newest().await?, at).await
     }
 
+    /// Whether a commit in `(from, to]` changed what the table holds or how it is stored; one that only notes a transaction
+    /// does not.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::Store`].
+    pub async fn changed_between(&self, table: TableId, from: i64, to: i64) -> Result<bool, Error> {
+        history::touched(&self.opened(table).await?.newest().await?, from, to).await
+    }
+
     /// Rows of a version from the log's statistics, without reading data.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! What a run does: a list of independent units, one per table and step. A table that fails does not stop the others.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use mavis_catalog::{RunState, Source, Table};
-use mavis_connectors::SourceSpec;
+use mavis_connectors::{Selection, SourceSpec, TableRef};
 use mavis_types::Counts;
 use serde::{Deserialize, Serialize};
 
@@ -185,18 +185,24 @@ async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Re
     Ok(())
 }
 
-/// The stored report, or a new one where there is none, or where a table is asked for that it does not have.
+/// Kinds whose tables are files that come and go; listing them is cheap beside reading them.
+const FOLDERS: [&str; 2] = ["files", "fhir_files"];
+
+/// The stored report, or a new one where there is none, where the source was declared anew since, where a table is asked
+/// for that it does not have, or where the files of a folder make other tables by now.
 async fn report(
     running: &Running,
     source: &Source,
     connected: &Arc<dyn mavis_connectors::Source>,
     request: &IngestRequest,
 ) -> Result<DiscoveryReport, Failure> {
-    if let Some(report) = discover::latest(&running.context, source).await?
-        && chosen(&report, request).is_ok()
+    let before = discover::latest_of(&running.context, source).await?;
+    if let Some((report, true)) = &before
+        && chosen(report, request).is_ok()
         && !report.tables.is_empty()
+        && (!FOLDERS.contains(&source.kind.as_str()) || same_tables(running, connected, report).await?)
     {
-        return Ok(report);
+        return Ok(report.clone());
     }
     running.info(format!("discovering `{}`", source.name)).await;
     let (report, notes) = discover::discover(&running.context, source, connected).await?;
@@ -206,7 +212,39 @@ async fn report(
     for (table, reason) in &report.failures {
         running.warn(format!("`{table}` could not be described: {reason}")).await;
     }
+    for table in before.iter().flat_map(|(before, _)| &before.tables) {
+        let name = table.table.to_string();
+        let still = |found: &ReportTable| found.table == table.table;
+        if !report.tables.iter().any(still) && !report.failures.iter().any(|(failed, _)| *failed == name) {
+            running
+                .warn(format!(
+                    "`{name}` is no longer in source `{}`; its rows stay in the lake as they are",
+                    source.name
+                ))
+                .await;
+        }
+    }
     Ok(report)
+}
+
+/// Whether a folder has the tables of its report. Warns of files that are none, which a report does not have.
+async fn same_tables(
+    running: &Running,
+    connected: &Arc<dyn mavis_connectors::Source>,
+    report: &DiscoveryReport,
+) -> Result<bool, Failure> {
+    let found = connected.discover(&Selection::default()).await?;
+    let known: HashSet<&TableRef> = report.tables.iter().map(|table| &table.table).collect();
+    // A table that broke is read all the same, and its unit says what is wrong with it.
+    let broken = found.failures.iter().map(|(table, _)| table).filter(|table| known.contains(table));
+    let listed: HashSet<&TableRef> = found.tables.iter().map(|table| &table.table).chain(broken).collect();
+    if listed != known {
+        return Ok(false);
+    }
+    for (table, reason) in found.failures.iter().filter(|(table, _)| !known.contains(table)) {
+        running.warn(format!("`{table}` could not be described: {reason}")).await;
+    }
+    Ok(true)
 }
 
 fn chosen<'a>(report: &'a DiscoveryReport, request: &IngestRequest) -> Result<Vec<&'a ReportTable>, Failure> {

@@ -90,9 +90,12 @@ impl Checks {
                         bad.push(Bad { row, reason: check.name.clone() });
                     }
                 }
-                Action::Warn => *warnings.entry(check.name.clone()).or_insert(0) += rows.len() as u64,
+                Action::Warn => {
+                    *warnings.entry(format!("fail the rule `{}` (kept)", check.name)).or_insert(0) += rows.len() as u64;
+                }
                 Action::Null => {
-                    *warnings.entry(format!("{} (emptied)", check.name)).or_insert(0) += rows.len() as u64;
+                    *warnings.entry(format!("fail the rule `{}` (emptied)", check.name)).or_insert(0) +=
+                        rows.len() as u64;
                     batch = emptied(&batch, &check.columns, holds)?;
                 }
             }

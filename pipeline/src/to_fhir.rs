@@ -86,9 +86,17 @@ struct Rows {
     live: Mapping,
     /// Ids of which each is one of these rows' or was; `None`: all that the mapping ever made.
     touched: Option<HashSet<u128>>,
-    /// Ids by [`id_hash`], to the ordinal of the last row of each.
-    last: HashMap<u128, u64>,
+    last: Last,
     touched_ids: Vec<String>,
+}
+
+/// Which row of an id counts; ids by [`id_hash`].
+#[derive(Debug, Default)]
+struct Last {
+    /// The ordinal of the last row of each.
+    of: HashMap<u128, u64>,
+    /// Those that several rows have.
+    several: HashSet<u128>,
 }
 
 impl Unit<'_> {
@@ -229,14 +237,17 @@ impl Unit<'_> {
     /// Which row is the last one of each id.
     async fn last_rows(&self, planned: Planned) -> Result<Rows, Failure> {
         let keys = plan::keys_only(&self.rule.mapping, true);
-        let mut last = HashMap::new();
+        let mut last = Last::default();
         let mut ordinal = 0_u64;
         let mut stream = planned.frame(&keys).await?.execute_stream().await?;
         while let Some(batch) = stream.try_next().await? {
             self.running.check()?;
             for row in keys.resources(&batch) {
                 if let Ok(row) = row {
-                    last.insert(id_hash(&self.id(&row.key)), ordinal);
+                    let id = id_hash(&self.id(&row.key));
+                    if last.of.insert(id, ordinal).is_some() {
+                        last.several.insert(id);
+                    }
                 }
                 ordinal += 1;
             }
@@ -311,10 +322,20 @@ impl Unit<'_> {
         gone.sort();
         gone.iter().for_each(|id| encoder.delete(id));
         landing.put(running, writer, encoder.finish()?).await?;
+        if !landing.differing.is_empty() {
+            running
+                .warn(format!(
+                    "mapping `{}`: {} keys name rows that differ; the last of each was kept",
+                    self.rule.name,
+                    landing.differing.len()
+                ))
+                .await;
+        }
         for (map, count) in rows.planned.unknown.counts() {
             running
                 .warn(format!(
-                    "mapping `{}`: {count} codes are not in the code map `{map}`; their elements were left out",
+                    "mapping `{}`: {count} codes are not in the code map `{map}`; their elements were left out (give \
+                     the map with those codes again, and they are filled in)",
                     self.rule.name
                 ))
                 .await;
@@ -338,7 +359,7 @@ pub(crate) fn id_of(rule: &Rule, key: &[String]) -> String {
 fn encode_all(
     rule: Arc<Rule>,
     shared: Arc<Shared>,
-    last: Arc<HashMap<u128, u64>>,
+    last: Arc<Last>,
     batches: impl Stream<Item = Result<RecordBatch, Failure>>,
 ) -> impl Stream<Item = Result<Encoded, Failure>> {
     let mut ordinal = 0_u64;
@@ -366,20 +387,18 @@ fn encode_all(
         .buffered(cores)
 }
 
-fn encode(
-    rule: &Rule,
-    shared: &Shared,
-    last: &HashMap<u128, u64>,
-    first: u64,
-    batch: &RecordBatch,
-) -> Result<Encoded, Failure> {
+fn encode(rule: &Rule, shared: &Shared, last: &Last, first: u64, batch: &RecordBatch) -> Result<Encoded, Failure> {
     let mut encoder = Encoder::new(shared);
     for (offset, row) in rule.mapping.resources(batch).into_iter().enumerate() {
         let ordinal = first + offset as u64;
         match row {
             Ok(row) => {
                 let id = id_of(rule, &row.key);
-                if last.get(&id_hash(&id)).is_some_and(|last| *last != ordinal) {
+                let hash = id_hash(&id);
+                if last.several.contains(&hash) {
+                    encoder.note_content(hash, &row.json);
+                }
+                if last.of.get(&hash).is_some_and(|last| *last != ordinal) {
                     encoder.note_deduplicated();
                     continue;
                 }

@@ -155,7 +155,7 @@ impl<'a> Step2<'a> {
         let cleaned = self.cleaner.clean(batch)?;
         let mut bad = cleaned.bad;
         for (reason, count) in cleaned.warnings {
-            *self.warnings.entry(reason).or_insert(0) += count;
+            *self.warnings.entry(format!("have {reason} (kept)")).or_insert(0) += count;
         }
         let rows = self.checks.apply(cleaned.batch, &mut bad, &mut self.warnings)?;
         let mut keep = vec![true; rows.num_rows()];
@@ -205,7 +205,7 @@ impl<'a> Step2<'a> {
 
     async fn report(&self, table: &str) {
         for (reason, count) in &self.warnings {
-            self.running.warn(format!("`{table}`: {count} x {reason} (kept)")).await;
+            self.running.warn(format!("`{table}`: {count} rows {reason}")).await;
         }
     }
 }

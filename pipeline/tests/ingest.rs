@@ -4,6 +4,7 @@
 mod support;
 
 use mavis_catalog::{QuarantineState, RunState, Step};
+use mavis_connectors::SourceSpec;
 use mavis_types::{Counts, RunId};
 use support::*;
 
@@ -281,4 +282,86 @@ async fn mappings_are_suggested_from_a_discovery_alone() {
     let best = suggestions.first().unwrap();
     assert_eq!(best.mapping.resource.name(), "Patient");
     assert_eq!(life.pipeline.check_mapping(&best.mapping.to_toml()).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_come_and_go_are_noticed_by_the_next_ingest() {
+    let house = House::new();
+    for folder in ["labs", "other"] {
+        std::fs::create_dir_all(house.path(folder)).unwrap();
+    }
+    let file = |folder: &str, name: &str| house.path(folder).join(name);
+    std::fs::write(file("labs", "a.csv"), "id,name\n1,x\n2,y\n").unwrap();
+    std::fs::write(file("labs", "broken.parquet"), "no parquet").unwrap();
+    std::fs::write(file("other", "c.csv"), "id,name\n1,x\n").unwrap();
+    let life = house.start().await;
+    let params = |folder: &str| serde_json::json!({"path": house.path(folder)});
+    life.add("labs", "files", params("labs")).await;
+    for _ in 0..2 {
+        let run = life.ingest("labs").await;
+        assert_eq!(run.state, RunState::CompletedWithWarnings, "a broken file is told every time");
+        assert!(life.log(run.id).await.join("\n").contains("broken"));
+    }
+    std::fs::remove_file(file("labs", "broken.parquet")).unwrap();
+    let run = life.ingest("labs").await;
+    assert_eq!((run.state, run.counts.changed()), (RunState::Completed, false));
+
+    std::fs::write(file("labs", "b.csv"), "id,name\n1,x\n2,y\n3,z\n").unwrap();
+    assert_eq!(life.ingest("labs").await.state, RunState::Completed);
+    assert_eq!(life.count("raw.labs.b").await, 3, "a new file is read");
+
+    std::fs::remove_file(file("labs", "a.csv")).unwrap();
+    let run = life.ingest("labs").await;
+    assert_eq!(run.state, RunState::CompletedWithWarnings, "{:?}", run.error);
+    assert!(life.log(run.id).await.join("\n").contains("`a` is no longer in source `labs`"));
+    assert_eq!(life.count("raw.labs.a").await, 2);
+    assert_eq!(life.ingest("labs").await.state, RunState::Completed, "it is told once");
+
+    let spec = SourceSpec { name: name("labs"), kind: "files".into(), params: params("other"), authoritative: false };
+    life.pipeline.update_source(&me(), spec).await.unwrap();
+    let run = life.ingest("labs").await;
+    assert_eq!(run.state, RunState::CompletedWithWarnings, "{:?}", run.error);
+    assert_eq!(life.count("raw.labs.c").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_one_key_that_differ_are_told_and_equal_ones_are_not() {
+    let house = House::new();
+    let rows = "(1, 'P1', 'Durand'), (2, 'P1', 'Martin'), (3, 'P2', 'Petit'), (4, 'P2', 'Petit')";
+    let insert = format!("INSERT INTO p VALUES {rows}");
+    let table = "CREATE TABLE p (row_id INTEGER PRIMARY KEY, ipp TEXT, nom TEXT)";
+    house.sqlite("hms.sqlite", &[table, insert.as_str()]).await;
+    let life = house.start().await;
+    life.add("hms", "sqlite", serde_json::json!({"path": house.path("hms.sqlite")})).await;
+    life.pipeline.discover(&me(), &name("hms")).await.unwrap();
+    let mapping = "version = 1\nresource = \"Patient\"\nfrom = \"processed.hms.p p\"\nkey = \"p.ipp\"\n[set]\n\"name[0].family\" = \"p.nom\"\n";
+    life.pipeline.apply_mapping(&me(), "hms.p", mapping).await.unwrap();
+    let run = life.ingest("hms").await;
+    let fhir = life.counts(run.id, Step::ToFhir, "fhir.r4.patient").await;
+    assert_eq!((fhir.read, fhir.inserted, fhir.deduplicated), (4, 2, 2));
+    assert_eq!(run.state, RunState::CompletedWithWarnings);
+    let log = life.log(run.id).await.join("\n");
+    assert!(log.contains("1 keys name rows that differ; the last of each was kept"), "{log}");
+
+    house.sqlite("hms.sqlite", &["UPDATE p SET nom = 'Martin' WHERE row_id = 1"]).await;
+    let run = life.ingest("hms").await;
+    assert_eq!(run.state, RunState::Completed, "{:?}", life.log(run.id).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_changes_no_resource_publishes_no_snapshot() {
+    let house = House::new();
+    let life = hospital(&house).await;
+    life.ingest("hms").await;
+    let before = life.catalog.latest_snapshot().await.unwrap().unwrap();
+    house.sqlite("hms.sqlite", &["UPDATE hms_patient SET poids = '62' WHERE patient_id = 1"]).await;
+    let run = life.ingest("hms").await;
+    assert_eq!(life.counts(run.id, Step::ToProcessed, "processed.hms.hms_patient").await.updated, 1);
+    assert_eq!(life.catalog.latest_snapshot().await.unwrap().unwrap().id, before.id);
+    house.sqlite("hms.sqlite", &["UPDATE hms_patient SET nom = 'Durant' WHERE patient_id = 1"]).await;
+    life.ingest("hms").await;
+    let after = life.catalog.latest_snapshot().await.unwrap().unwrap();
+    let current = life.catalog.table(&"fhir.r4.patient".parse().unwrap()).await.unwrap();
+    assert!(after.id > before.id);
+    assert_eq!(after.versions[&current.id], life.version("fhir.r4.patient").await);
 }

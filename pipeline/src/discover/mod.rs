@@ -8,4 +8,4 @@ mod run;
 pub(crate) use legacy::read as read_report;
 #[cfg(test)]
 pub(crate) use profile::text_profile;
-pub(crate) use run::{discover, latest, raw_table, register, rules_of};
+pub(crate) use run::{discover, latest, latest_of, raw_table, register, rules_of};

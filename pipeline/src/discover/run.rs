@@ -71,10 +71,16 @@ pub(crate) async fn discover(
 
 /// The newest stored report of a source.
 pub(crate) async fn latest(context: &Context, source: &Source) -> Result<Option<DiscoveryReport>, Failure> {
+    Ok(latest_of(context, source).await?.map(|(report, _)| report))
+}
+
+/// As [`latest`], and whether the source is declared as it was when the report was made.
+pub(crate) async fn latest_of(context: &Context, source: &Source) -> Result<Option<(DiscoveryReport, bool)>, Failure> {
     let Some(row) = context.catalog.latest_discovery(source.id).await? else { return Ok(None) };
-    serde_json::from_value(row.report).map(Some).map_err(|error| {
+    let report = serde_json::from_value(row.report).map_err(|error| {
         Failure::Permanent(format!("the stored discovery report cannot be read ({error}); discover the source again"))
-    })
+    })?;
+    Ok(Some((report, row.made_at >= source.updated_at)))
 }
 
 /// Stores a report and makes the raw tables' entries.

@@ -93,6 +93,8 @@ pub(crate) struct Encoded {
     pub(crate) rejected: Vec<Rejected>,
     /// Warnings of validation, counted.
     pub(crate) warnings: BTreeMap<String, u64>,
+    /// Hashes of what the rows say whose id several rows have.
+    pub(crate) contents: Vec<(u128, [u8; 16])>,
 }
 
 /// Turns a chunk of resources of one type into versions. Ids must not come twice in a unit.
@@ -127,6 +129,15 @@ impl<'s> Encoder<'s> {
     pub(crate) fn note_deduplicated(&mut self) {
         self.out.counts.read += 1;
         self.out.counts.deduplicated += 1;
+    }
+
+    /// What a row says whose id ([`super::state::id_hash`]) several rows have, to tell copies from rows that differ.
+    pub(crate) fn note_content(&mut self, id: u128, text: &str) {
+        let hash = match json::parse(text.as_bytes()) {
+            Ok(value) => shape::content_hash(&value),
+            Err(_) => xxhash_rust::xxh3::xxh3_128(text.as_bytes()).to_le_bytes(),
+        };
+        self.out.contents.push((id, hash));
     }
 
     /// A row that cannot be a resource.
@@ -169,7 +180,10 @@ impl<'s> Encoder<'s> {
         if let Some(known) = &known {
             let owner = self.shared.state.source(known);
             if !known.deleted && owner != self.shared.source {
-                let reason = format!("{}.id: belongs to a resource of source `{owner}`", self.shared.resource);
+                let reason = format!(
+                    "{}.id: belongs to a resource of source `{owner}`; import it with `--source {owner}` to update it",
+                    self.shared.resource
+                );
                 return self.reject(reject(reason));
             }
         }

@@ -1,6 +1,6 @@
 //! Encoded chunks into history, and what waits for the current table.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use arrow::datatypes::SchemaRef;
 use futures::{Stream, TryStreamExt};
@@ -29,6 +29,10 @@ pub(crate) struct Landing {
     pub(crate) counts: Counts,
     pub(crate) seen: HashSet<u128>,
     warnings: BTreeMap<String, u64>,
+    /// Of ids that several rows have, what the first of them said.
+    contents: HashMap<u128, [u8; 16]>,
+    /// Ids whose rows do not say the same.
+    pub(crate) differing: HashSet<u128>,
     aside: Aside,
     /// History's version that the unit stands on.
     before: i64,
@@ -46,6 +50,8 @@ impl Landing {
             counts: Counts::default(),
             seen: HashSet::new(),
             warnings: BTreeMap::new(),
+            contents: HashMap::new(),
+            differing: HashSet::new(),
             aside: Aside::new(running, target.current.id, Step::ToFhir).await?,
             before: running.lake().version(target.history.id).await?,
             first: shared.state.is_empty(),
@@ -64,6 +70,11 @@ impl Landing {
         self.seen.extend(encoded.seen);
         for (warning, count) in encoded.warnings {
             *self.warnings.entry(warning).or_insert(0) += count;
+        }
+        for (id, content) in encoded.contents {
+            if *self.contents.entry(id).or_insert(content) != content {
+                self.differing.insert(id);
+            }
         }
         for rejected in encoded.rejected {
             self.aside.put(running, writer, rejected).await?;

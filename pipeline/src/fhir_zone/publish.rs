@@ -7,6 +7,9 @@ use mavis_types::TableId;
 use super::current::Together;
 use crate::{context::Running, failure::Failure};
 
+/// Commits that are looked through for one that changed something; after more of them a version is published anyway.
+const LOOKED_THROUGH: i64 = 32;
+
 /// The versions that a run has brought the FHIR zone to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Touched(BTreeMap<TableId, i64>);
@@ -23,7 +26,7 @@ impl Touched {
         self.0.keys().copied()
     }
 
-    /// Publishes the versions that are newer than the newest snapshot's; nothing where there are none.
+    /// Publishes the versions that hold something else than the newest snapshot's; nothing where there are none.
     pub(crate) async fn publish(&self, running: &Running) -> Result<(), Failure> {
         if self.0.is_empty() {
             return Ok(());
@@ -32,12 +35,20 @@ impl Touched {
         let _one_at_a_time = running.context.publishing.lock().await;
         let latest = running.catalog().latest_snapshot().await?;
         let published = |table: &TableId| latest.as_ref().and_then(|snapshot| snapshot.versions.get(table)).copied();
-        let newer: BTreeMap<TableId, i64> = self
-            .0
-            .iter()
-            .filter(|(table, version)| published(table).is_none_or(|published| published < **version))
-            .map(|(table, version)| (*table, *version))
-            .collect();
+        let mut newer: BTreeMap<TableId, i64> = BTreeMap::new();
+        for (table, version) in &self.0 {
+            let is_new = match published(table) {
+                None => true,
+                Some(published) if version - published > LOOKED_THROUGH => true,
+                Some(published) if published < *version => {
+                    running.lake().changed_between(*table, published, *version).await?
+                }
+                Some(_) => false,
+            };
+            if is_new {
+                newer.insert(*table, *version);
+            }
+        }
         if newer.is_empty() {
             return Ok(());
         }
