@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use mavis_catalog::{Run, RunState, Step};
+use mavis_catalog::{QuarantineState, Run, RunState, Step};
 use mavis_pipeline::ImportOptions;
 use mavis_types::RunId;
 use support::*;
@@ -242,4 +242,24 @@ async fn all_synthetic_patients_give_92114_resources_of_24_types() {
     }
     assert_eq!(total, 92_114);
     assert_eq!(life.count("fhir.r4.observation").await, 42_929);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_file_that_comes_again_whole_waits_no_longer() {
+    let house = House::new();
+    let life = house.start().await;
+    let options = options("cut", true);
+    let whole = bundle(&[practitioner("p1", "1", false)]);
+    upload(&life, &options, "half.json", whole[..60].to_vec()).await;
+    upload(&life, &options, "other.json", whole[..60].to_vec()).await;
+    land(&life, &options).await;
+    assert_eq!(life.quarantine().await.len(), 2);
+    upload(&life, &options, "half.json", whole).await;
+    let run = land(&life, &options).await;
+    assert!(completed(&run), "{:?}", run.error);
+    for row in life.quarantine().await {
+        let expected = if row.origin.starts_with("half") { QuarantineState::Dropped } else { QuarantineState::Waiting };
+        assert_eq!(row.state, expected, "{}", row.origin);
+    }
+    assert_eq!(life.count("fhir.r4.practitioner").await, 1);
 }

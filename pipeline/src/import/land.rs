@@ -1,6 +1,10 @@
 //! An import from its files to the FHIR zone: both passes, and the commits.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use arrow::{
     array::{ArrayRef, Int64Array, RecordBatch, StringArray},
@@ -294,7 +298,7 @@ impl<'a> Set<'a> {
         let cursor = unit.cursor().cloned();
         let mut writer = unit.write(WriteMode::Upsert, Arc::clone(&schema)).await?;
         let filled = async {
-            let mut aside = Aside::new(running, table.id, Step::ToRaw).await?;
+            let mut aside = Aside::by(running, table.id, Step::ToRaw, |row| file_hash(file_of(&row.origin))).await?;
             let columns: Vec<ArrayRef> = vec![
                 Arc::new(self.files.iter().map(|file| Some(file.name.as_str())).collect::<StringArray>()),
                 Arc::new(self.files.iter().map(|file| i64::try_from(file.bytes).ok()).collect::<Int64Array>()),
@@ -304,6 +308,9 @@ impl<'a> Set<'a> {
             for rejected in broken {
                 aside.put(running, &mut writer, rejected).await?;
             }
+            // A file that came again was read as a whole.
+            let read: HashSet<u128> = self.files.iter().map(|file| file_hash(&file.name)).collect();
+            aside.close_of(running, &read).await?;
             Ok::<_, Failure>(aside)
         };
         let outcome = match filled.await {
@@ -323,6 +330,15 @@ impl<'a> Set<'a> {
         line.finish(&outcome.as_ref().map(|(counts, _)| *counts).map_err(Clone::clone)).await;
         outcome.map(|(_, rows)| Counts { read: rows, quarantined: rows, ..Counts::default() })
     }
+}
+
+fn file_hash(name: &str) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(name.as_bytes())
+}
+
+/// The file of an origin: what stands before `line 12` or `entry 12`.
+fn file_of(origin: &str) -> &str {
+    origin.rsplitn(3, ' ').nth(2).unwrap_or(origin)
 }
 
 async fn abandon(open: BTreeMap<ResourceType, Open>) {
