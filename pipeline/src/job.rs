@@ -87,7 +87,7 @@ pub(crate) fn execute<'a>(running: &'a Running, job: &'a Job) -> BoxFuture<'a, O
 async fn run(running: &Running, job: &Job) -> Outcome {
     let mut sum = Sum::default();
     match job {
-        Job::Ingest(request) => match ingest(running, request, &mut sum).await {
+        Job::Ingest(request) => match Box::pin(ingest(running, request, &mut sum)).await {
             Ok(()) => {}
             Err(failure) => fail(running, &mut sum, failure).await,
         },
