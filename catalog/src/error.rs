@@ -14,6 +14,9 @@ pub enum Error {
     /// The lease was lost to somebody else, or ran out, before it was renewed.
     #[error("the lease on `{target}` was lost")]
     LeaseLost { target: String },
+    /// A write to several tables is on its way and names this one; it is published first.
+    #[error("a write to table `{table}` is not published yet; try again")]
+    Promised { table: String },
     #[error("cannot open the catalog at {url}: {reason}")]
     Open { url: String, reason: String },
     #[error("the catalog holds a value that cannot be read in {place}")]

@@ -2,7 +2,8 @@
 //!
 //! SQLite by default, PostgreSQL by URL; the same statements and the same test suite on both. Plain functions, one file
 //! per table family, all methods of [`Catalog`]. The catalog never holds a source's rows, except the payloads of
-//! quarantined ones, and never a secret: tokens are kept as hashes, passwords are not kept at all.
+//! quarantined ones and, until they are published, of writes that were promised ([`Intent`]); and never a secret: tokens are
+//! kept as hashes, passwords are not kept at all.
 //!
 //! # One text, two backends
 //!
@@ -18,6 +19,7 @@ mod cursor;
 mod database;
 mod engine;
 mod error;
+mod intent;
 mod lease;
 mod listing;
 mod mapping;
@@ -36,6 +38,7 @@ pub use audit::{AuditEntry, NewAudit};
 pub use cursor::{CursorRow, NewCursor};
 pub use database::Catalog;
 pub use error::Error;
+pub use intent::Intent;
 pub use lease::Lease;
 pub use mapping::{CodeMapRow, MappingRow, NewMapping};
 pub use quarantine::{NewQuarantined, QuarantineFilter, QuarantineState, Quarantined};

@@ -16,6 +16,7 @@ struct Migration {
 /// In order; a migration that was released is never changed, only followed by another one.
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("../migrations/0001_catalog.sql") },
+    Migration { version: 2, sql: include_str!("../migrations/0002_intents.sql") },
     Migration { version: 3, sql: include_str!("../migrations/0003_views.sql") },
 ];
 

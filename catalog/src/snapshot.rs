@@ -5,7 +5,8 @@ use mavis_types::{RunId, SnapshotId, TableId};
 
 use crate::{
     Catalog, Error,
-    engine::Durability,
+    engine::{Durability, Tx},
+    intent,
     lease::micros,
     value::{Row, json, values},
 };
@@ -25,32 +26,17 @@ impl Catalog {
     /// A version never goes back: where two publications overtake one another, the higher version of a table stays.
     ///
     /// # Errors
-    /// [`Error::Database`].
+    /// [`Error::Promised`] while an open intent names one of the tables: publish again when it is closed.
     pub async fn publish_snapshot(
         &self,
         run: Option<RunId>,
         changed: &BTreeMap<TableId, i64>,
     ) -> Result<LakeSnapshot, Error> {
         let mut tx = self.engine.begin(Durability::Disk).await?;
-        // The counter is locked until the commit, so the newest snapshot read below stays the newest.
-        let id = tx.count("snapshot", 1).await?;
-        let mut versions = match tx.one("SELECT * FROM lake_snapshots ORDER BY id DESC LIMIT 1", values![]).await? {
-            Some(row) => read_snapshot(&row)?.versions,
-            None => BTreeMap::new(),
-        };
-        for (table, version) in changed {
-            let newest = versions.entry(*table).or_insert(*version);
-            *newest = (*newest).max(*version);
+        if let Some(table) = intent::promised(&mut tx, changed).await? {
+            return Err(Error::Promised { table: table.to_string() });
         }
-        let row = tx
-            .one(
-                "INSERT INTO lake_snapshots (id, run_id, published_at, versions) VALUES ($1, $2, NOW_MICROS, $3)
-                 RETURNING *",
-                values![id, run.map(|run| run.to_string()), json(&versions, "lake_snapshots.versions")?],
-            )
-            .await?
-            .ok_or(Error::Corrupt { place: "lake_snapshots.id" })?;
-        let snapshot = read_snapshot(&row)?;
+        let snapshot = publish(&mut tx, run, changed).await?;
         tx.commit().await?;
         Ok(snapshot)
     }
@@ -99,6 +85,33 @@ impl Catalog {
         let rows = self.engine.all("SELECT * FROM lake_snapshots ORDER BY id DESC LIMIT $1", values![limit]).await?;
         rows.iter().map(read_snapshot).collect()
     }
+}
+
+/// Within a transaction that writes.
+pub(crate) async fn publish(
+    tx: &mut Tx<'_>,
+    run: Option<RunId>,
+    changed: &BTreeMap<TableId, i64>,
+) -> Result<LakeSnapshot, Error> {
+    // The counter is locked until the commit, so the newest snapshot read below stays the newest.
+    let id = tx.count("snapshot", 1).await?;
+    let mut versions = match tx.one("SELECT * FROM lake_snapshots ORDER BY id DESC LIMIT 1", values![]).await? {
+        Some(row) => read_snapshot(&row)?.versions,
+        None => BTreeMap::new(),
+    };
+    for (table, version) in changed {
+        let newest = versions.entry(*table).or_insert(*version);
+        *newest = (*newest).max(*version);
+    }
+    let row = tx
+        .one(
+            "INSERT INTO lake_snapshots (id, run_id, published_at, versions) VALUES ($1, $2, NOW_MICROS, $3)
+             RETURNING *",
+            values![id, run.map(|run| run.to_string()), json(&versions, "lake_snapshots.versions")?],
+        )
+        .await?
+        .ok_or(Error::Corrupt { place: "lake_snapshots.id" })?;
+    read_snapshot(&row)
 }
 
 fn read_snapshot(row: &Row) -> Result<LakeSnapshot, Error> {

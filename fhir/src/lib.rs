@@ -10,6 +10,7 @@
 //! - [`search`]: search requests compiled to DataFusion expressions;
 //! - [`view`]: SQL on FHIR's ViewDefinitions compiled and evaluated over columns;
 //! - [`mapping`]: the pivot schema: FHIR elements as SQL expressions over processed tables;
+//! - [`terminology`]: code systems, value sets and concept maps;
 //! - [`functions`]: SQL functions that mappings, search and queries share.
 //!
 //! It may use arrow and datafusion's expression crates; it never reads a table or a file.
@@ -23,6 +24,7 @@ pub mod path;
 pub mod search;
 pub mod shape;
 pub mod temporal;
+pub mod terminology;
 pub mod validate;
 pub mod view;
 

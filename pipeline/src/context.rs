@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mavis_catalog::{Catalog, LogLevel, NewAudit, RunState, RunUnit, Step, Table, UnitState};
+use mavis_catalog::{Catalog, LogLevel, NewAudit, RunState, RunUnit, Source, Step, Table, UnitState};
 use mavis_connectors::{Registry, Secrets};
 use mavis_lake::Lake;
 use mavis_types::{Counts, Principal, RunId};
@@ -33,6 +33,10 @@ pub(crate) struct Context {
     pub(crate) options: PipelineOptions,
     /// Held while a snapshot of the FHIR zone is published: versions only ever grow.
     pub(crate) publishing: tokio::sync::Mutex<()>,
+    /// Direct writes of one resource type take turns, in the order in which they came.
+    pub(crate) turns: crate::write::Turns,
+    /// The source that direct writes belong to.
+    pub(crate) written_by: tokio::sync::OnceCell<Source>,
     live: Mutex<HashMap<RunId, Live>>,
 }
 
@@ -51,7 +55,17 @@ impl Context {
         options: PipelineOptions,
     ) -> Self {
         let live = Mutex::new(HashMap::new());
-        Self { catalog, lake, registry, secrets, options, publishing: tokio::sync::Mutex::new(()), live }
+        Self {
+            catalog,
+            lake,
+            registry,
+            secrets,
+            options,
+            publishing: tokio::sync::Mutex::new(()),
+            turns: crate::write::Turns::default(),
+            written_by: tokio::sync::OnceCell::new(),
+            live,
+        }
     }
 
     fn live(&self, run: RunId) -> Live {
@@ -105,11 +119,18 @@ pub(crate) struct Running {
     /// Ends the run at the next place where nothing is half done: cancelled by a person, or the server is stopping.
     pub(crate) cancel: CancellationToken,
     warnings: Arc<AtomicU64>,
+    /// Whether the catalog lists it as a run; a direct write is not listed, and its log is the server's.
+    listed: bool,
 }
 
 impl Running {
     pub(crate) fn new(context: Arc<Context>, id: RunId, cancel: CancellationToken) -> Self {
-        Self { context, id, cancel, warnings: Arc::new(AtomicU64::new(0)) }
+        Self { context, id, cancel, warnings: Arc::new(AtomicU64::new(0)), listed: true }
+    }
+
+    /// A direct write: nobody cancels it, and the catalog has no run for it.
+    pub(crate) fn unlisted(context: Arc<Context>, id: RunId) -> Self {
+        Self { listed: false, ..Self::new(context, id, CancellationToken::new()) }
     }
 
     pub(crate) fn catalog(&self) -> &Catalog {
@@ -150,6 +171,9 @@ impl Running {
             LogLevel::Info => tracing::info!(run.id = %self.id, "{message}"),
             LogLevel::Warn => tracing::warn!(run.id = %self.id, "{message}"),
             LogLevel::Error => tracing::error!(run.id = %self.id, "{message}"),
+        }
+        if !self.listed {
+            return;
         }
         match self.catalog().log(self.id, level, message).await {
             Ok(line) => self.context.tell(self.id, RunEvent::Log(line)),

@@ -60,7 +60,9 @@ impl From<mavis_catalog::Error> for Failure {
     fn from(error: mavis_catalog::Error) -> Self {
         use mavis_catalog::Error;
         match &error {
-            Error::Leased { .. } | Error::LeaseLost { .. } => Self::Transient(error.to_string()),
+            Error::Leased { .. } | Error::LeaseLost { .. } | Error::Promised { .. } => {
+                Self::Transient(error.to_string())
+            }
             Error::Database(cause) => Self::Transient(format!("{error}: {cause}")),
             _ => Self::Permanent(error.to_string()),
         }

@@ -9,7 +9,7 @@ use mavis_types::Counts;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DiscoveryReport, ImportOptions, IngestRequest, ReportTable,
+    DiscoveryReport, FetchedFile, ImportOptions, IngestRequest, ReportTable,
     clean::CleanConfig,
     context::{Context, Running},
     discover,
@@ -28,6 +28,11 @@ use crate::{
 pub(crate) enum Job {
     Ingest(IngestRequest),
     Import(ImportOptions),
+    /// An import whose files are fetched first.
+    Fetch {
+        options: ImportOptions,
+        files: Vec<FetchedFile>,
+    },
     Replay {
         ids: Vec<i64>,
         /// A corrected payload waits in the spool.
@@ -91,11 +96,14 @@ async fn run(running: &Running, job: &Job) -> Outcome {
             Ok(()) => {}
             Err(failure) => fail(running, &mut sum, failure).await,
         },
-        Job::Import(options) => {
+        Job::Import(options) | Job::Fetch { options, .. } => {
             let mut touched = Touched::default();
             let outcome = async {
                 let source = source(&running.context, &options.source).await?;
                 let spool = Spool::of(&running.context.options.spool, &source.name);
+                if let Job::Fetch { files, .. } = job {
+                    import::fetch(running, &spool, files).await?;
+                }
                 import::import(running, &source, &spool, &mut touched).await
             };
             let outcome = outcome.await;

@@ -25,8 +25,10 @@ mod to_fhir;
 mod to_processed;
 mod to_raw;
 mod worker;
+mod write;
 
 pub use error::Error;
 pub use pipeline::{Pipeline, PipelineOptions};
 pub use report::{ColumnProfile, DiscoveryReport, ReportColumn, ReportTable};
-pub use request::{ImportOptions, IngestRequest, RunEvent, SourceSummary, UnitProgress};
+pub use request::{FetchedFile, ImportOptions, IngestRequest, RunEvent, SourceSummary, UnitProgress};
+pub use write::{Effect, Operation, Reason, Refusal, Together, Which, Write, WriteError, Written};

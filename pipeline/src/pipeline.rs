@@ -8,17 +8,20 @@ use mavis_connectors::{Registry, Secrets, SourceSpec, StageReport};
 use mavis_lake::Lake;
 use mavis_types::{Principal, RunId, SourceName};
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::task::TaskTracker;
 
 use crate::{
-    DiscoveryReport, Error, ImportOptions, IngestRequest, RunEvent, SourceSummary, UnitProgress,
+    DiscoveryReport, Effect, Error, FetchedFile, ImportOptions, IngestRequest, Refusal, RunEvent, SourceSummary,
+    Together, UnitProgress, Write, WriteError, Written,
     clean::CleanConfig,
     context::Context,
     discover,
     failure::Failure,
-    import::Spool,
+    import::{self, Spool},
     job::{self, IMPORT_KIND, Job},
     replay,
     worker::{Workers, is_final},
+    write,
 };
 
 mod curation;
@@ -47,6 +50,8 @@ pub struct Pipeline {
 struct Inner {
     context: Arc<Context>,
     workers: Arc<Workers>,
+    /// Direct writes under way.
+    writes: TaskTracker,
 }
 
 /// The last handle gone without [`Pipeline::stop`] ends everything as a crash would: nothing half done is committed.
@@ -73,14 +78,57 @@ impl Pipeline {
         options: PipelineOptions,
     ) -> Result<Self, Error> {
         let context = Arc::new(Context::new(catalog, lake, registry, secrets, options));
+        if let Err(failure) = Box::pin(write::settle(&context)).await {
+            // Whoever writes the FHIR zone next tries again; until then nobody publishes its tables.
+            tracing::error!(%failure, "a write that an earlier process recorded could not be completed");
+        }
         let workers = Workers::new(Arc::clone(&context));
         workers.resume().await?;
-        Ok(Self { inner: Arc::new(Inner { context, workers }) })
+        Ok(Self { inner: Arc::new(Inner { context, workers, writes: TaskTracker::new() }) })
     }
 
-    /// Takes no new runs, lets each unit reach a commit or give up its stage, and waits for them.
+    /// Takes no new runs and writes, lets each unit reach a commit or give up its stage, and waits for them.
     pub async fn stop(&self) {
+        self.inner.writes.close();
         self.inner.workers.stop().await;
+        self.inner.writes.wait().await;
+    }
+
+    /// Writes resources into the FHIR zone and answers when everybody can see them; one answer per interaction, in their
+    /// order. The work goes on where the caller goes away.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was written, but for [`WriteError::Recorded`].
+    pub async fn write(
+        &self,
+        by: &Principal,
+        writes: Vec<Write>,
+        together: Together,
+    ) -> Result<Vec<Result<Written, Refusal>>, WriteError> {
+        if self.inner.workers.is_stopping() || self.inner.writes.is_closed() {
+            return Err(WriteError::Busy { reason: "the server is stopping".to_owned() });
+        }
+        let (context, by) = (Arc::clone(&self.inner.context), by.clone());
+        let work = async move {
+            let answers = Box::pin(write::write(&context, writes, together)).await?;
+            for written in answers.iter().flatten() {
+                let action = match written.effect {
+                    Effect::Created => "fhir.create",
+                    Effect::Updated => "fhir.update",
+                    Effect::Deleted => "fhir.delete",
+                    Effect::Unchanged | Effect::Existing | Effect::Nothing => continue,
+                };
+                let object = format!("{}/{}/_history/{}", written.resource, written.id, written.version);
+                context.audit(&by, action, &object).await;
+            }
+            Ok(answers)
+        };
+        match self.inner.writes.spawn(work).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                Err(WriteError::Failed { reason: "a task of the pipeline broke; see the server's log".to_owned() })
+            }
+        }
     }
 
     fn context(&self) -> &Context {
@@ -384,6 +432,56 @@ impl Pipeline {
         Ok(self.spool(options).files().await?.into_iter().map(|file| (file.name, file.bytes)).collect())
     }
 
+    /// The source that an import becomes, made where it is not there.
+    async fn import_source(&self, by: &Principal, options: &ImportOptions) -> Result<Source, Error> {
+        let new = NewSource {
+            name: options.source.clone(),
+            kind: IMPORT_KIND.to_owned(),
+            params: serde_json::json!({}),
+            authoritative: options.authoritative,
+        };
+        match self.catalog().source(&options.source).await {
+            Ok(source) if source.kind != IMPORT_KIND => Err(Error::Invalid {
+                reason: format!(
+                    "source `{}` is of kind `{}`: give the import a name of its own",
+                    source.name, source.kind
+                ),
+            }),
+            Ok(source) if source.authoritative != options.authoritative => Err(Error::Invalid {
+                reason: format!(
+                    "source `{}` was imported with authoritative = {}: its ids cannot change; give the import another name",
+                    source.name, source.authoritative
+                ),
+            }),
+            Ok(source) => Ok(source),
+            Err(mavis_catalog::Error::NotFound { .. }) => {
+                let source = self.catalog().add_source(new).await.map_err(Error::Catalog)?;
+                self.context().audit(by, "source.add", source.name.as_str()).await;
+                Ok(source)
+            }
+            Err(error) => Err(Error::Catalog(error)),
+        }
+    }
+
+    /// Queues a run that fetches files from web servers and lands them in the FHIR zone, as an import does.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a URL that is not fetched.
+    pub async fn start_fetch(
+        &self,
+        by: &Principal,
+        id: RunId,
+        options: ImportOptions,
+        files: Vec<FetchedFile>,
+    ) -> Result<Run, Error> {
+        if files.is_empty() {
+            return Err(Error::Invalid { reason: "name the files to import".to_owned() });
+        }
+        files.iter().try_for_each(import::check_fetched)?;
+        let source = self.import_source(by, &options).await?;
+        self.enqueue(by, id, RunKind::ImportFiles, &source, &Job::Fetch { options, files }).await
+    }
+
     /// Queues the run that lands the uploaded files in the FHIR zone.
     pub async fn start_import(&self, by: &Principal, id: RunId, options: ImportOptions) -> Result<Run, Error> {
         if let Ok(run) = self.catalog().run(id).await {
@@ -394,37 +492,7 @@ impl Pipeline {
         if files.is_empty() {
             return Err(Error::Invalid { reason: format!("no file of `{}` was uploaded yet", options.source) });
         }
-        let new = NewSource {
-            name: options.source.clone(),
-            kind: IMPORT_KIND.to_owned(),
-            params: serde_json::json!({}),
-            authoritative: options.authoritative,
-        };
-        let source = match self.catalog().source(&options.source).await {
-            Ok(source) if source.kind != IMPORT_KIND => {
-                return Err(Error::Invalid {
-                    reason: format!(
-                        "source `{}` is of kind `{}`: give the import a name of its own",
-                        source.name, source.kind
-                    ),
-                });
-            }
-            Ok(source) if source.authoritative != options.authoritative => {
-                return Err(Error::Invalid {
-                    reason: format!(
-                        "source `{}` was imported with authoritative = {}: its ids cannot change; give the import another name",
-                        source.name, source.authoritative
-                    ),
-                });
-            }
-            Ok(source) => source,
-            Err(mavis_catalog::Error::NotFound { .. }) => {
-                let source = self.catalog().add_source(new).await.map_err(Error::Catalog)?;
-                self.context().audit(by, "source.add", source.name.as_str()).await;
-                source
-            }
-            Err(error) => return Err(Error::Catalog(error)),
-        };
+        let source = self.import_source(by, &options).await?;
         spool.keep_set(id, &files).await?;
         self.enqueue(by, id, RunKind::ImportFiles, &source, &Job::Import(options)).await
     }

@@ -4,7 +4,7 @@
 //! step it is the resource with the id that it will have. It counts as replayed only after it is committed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     sync::Arc,
 };
@@ -30,6 +30,7 @@ use crate::{
     retry,
     tables::SESSION_BYTES,
     to_processed::{Step2, as_json},
+    write::{settle, unpromised},
 };
 
 /// Where a corrected payload waits; patient data, so it is not part of the run's request.
@@ -304,6 +305,7 @@ async fn to_fhir(
         .find(|resource| resource.table() == table.name.table)
         .ok_or_else(|| Failure::permanent("the table is not one of the FHIR zone"))?;
     let target = Target::ensure(running, resource).await?;
+    Box::pin(settle(&running.context)).await?;
     let mut total = Counts::default();
     for row in rows {
         let value = json::parse(row.payload.as_bytes())
@@ -326,6 +328,7 @@ async fn to_fhir(
         let made_by = row.origin.split(' ').next().unwrap_or("replay").to_owned();
         let unit = retry::begin(running, target.history.id, &AppId::ingest(source.id, target.history.id)).await?;
         let cursor = unit.cursor().cloned();
+        unpromised(&running.context, &BTreeSet::from([target.history.id])).await?;
         let state = State::read(running, &target).await?;
         let columns = own_columns(resource, running.lake().schema(target.current.id).await?.as_ref());
         let shared = Shared::new(resource, state, columns, source.name.as_str(), &made_by, &running.id.to_string());

@@ -23,6 +23,15 @@ pub struct ImportOptions {
     pub authoritative: bool,
 }
 
+/// A file of an import that the server fetches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchedFile {
+    /// What it is called in the list of files.
+    pub name: String,
+    /// `http://` or `https://`.
+    pub url: String,
+}
+
 /// A source with what is known of its last run.
 #[derive(Debug, Clone)]
 pub struct SourceSummary {

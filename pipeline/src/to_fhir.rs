@@ -5,7 +5,7 @@
 //! known makes no new version, and what the mapping no longer makes is deleted.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -33,6 +33,7 @@ use crate::{
     quarantine::Rejected,
     retry,
     to_processed::ROW,
+    write::{settle, unpromised},
 };
 
 /// Rows that are encoded at once on one core.
@@ -62,6 +63,7 @@ pub(crate) async fn to_fhir(running: &Running, rule: &Rule, touched: &mut Touche
             let mut progress = progress.lock().await;
             let (line, touched) = &mut *progress;
             let unit = Unit { running, rule, target: &target, inputs: &inputs };
+            Box::pin(settle(&running.context)).await?;
             Box::pin(unit.run(line, touched)).await
         })
         .await
@@ -133,6 +135,7 @@ impl Unit<'_> {
         let app = AppId::hop(self.inputs[0].id, &self.rule.hash());
         let unit = retry::begin(self.running, self.target.history.id, &app).await?;
         let prepared = async {
+            self.unpromised().await?;
             let mut versions: BTreeMap<TableId, i64> = BTreeMap::new();
             for input in self.inputs {
                 versions.insert(input.id, self.running.lake().version(input.id).await?);
@@ -168,6 +171,11 @@ impl Unit<'_> {
         }
     }
 
+    /// What was promised to be written comes first.
+    async fn unpromised(&self) -> Result<(), Failure> {
+        unpromised(&self.running.context, &BTreeSet::from([self.target.history.id])).await
+    }
+
     /// Nothing new; the current table may still lag behind after a crash.
     async fn catch_up(&self, touched: &mut Touched) -> Result<Counts, Failure> {
         touched.add(Box::pin(current::advance(self.running, self.target, None)).await?);
@@ -176,6 +184,7 @@ impl Unit<'_> {
 
     /// What a hop's input makes the mapping read.
     async fn rows_of(&self, input: &Table, found: HopInput) -> Result<Rows, Failure> {
+        self.unpromised().await?;
         let planned = Planned::new(&self.running.context, self.rule);
         let (rows, to) = match found {
             HopInput::Changes { rows, to, .. } => (Some(rows), to),

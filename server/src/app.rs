@@ -7,7 +7,7 @@ use mavis_sql::Engine;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::{auth::Auth, config::Config};
+use crate::{auth::Auth, config::Config, fhir::Exports};
 
 /// What every door is given: cheap to clone, one per server.
 ///
@@ -24,6 +24,8 @@ pub struct App {
     pub readiness: Readiness,
     /// Renders what `/metrics` answers.
     pub metrics: PrometheusHandle,
+    /// Bulk exports that go on or wait to be fetched.
+    pub exports: Exports,
     /// Signs what clients carry back to us, such as `next` links; made anew at each start of a new data folder and kept.
     pub signing_key: Arc<[u8; 32]>,
 }

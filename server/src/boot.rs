@@ -19,6 +19,7 @@ use crate::{
     auth::Auth,
     config::Config,
     data_dir::DataDir,
+    fhir::Exports,
     first_token, grpc, http,
     listen::{Peer, PlainListener, TlsListener},
     telemetry, tls,
@@ -92,6 +93,7 @@ impl Server {
             config: Arc::new(config),
             readiness: Readiness::starting(),
             metrics,
+            exports: Exports::new(data.root().join("exports")),
             signing_key: Arc::new(data.signing_key()?),
         };
 

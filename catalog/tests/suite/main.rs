@@ -11,6 +11,7 @@
 
 mod backend;
 mod cursors;
+mod intents;
 mod leases;
 mod mappings;
 mod opening;

@@ -5,13 +5,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use arrow::{
-    array::{
-        ArrayRef, BinaryBuilder, BooleanBuilder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
-    },
-    compute::cast,
-    datatypes::SchemaRef,
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use chrono::{DateTime, Utc};
 use mavis_fhir::{
     ResourceType, json,
@@ -20,7 +14,10 @@ use mavis_fhir::{
 };
 use mavis_types::Counts;
 
-use super::{State, target::history_schema};
+use super::{
+    State,
+    versions::{Version, Versions},
+};
 use crate::{failure::Failure, quarantine::Rejected};
 
 /// A resource as it comes: JSON text and the id that it will have.
@@ -101,12 +98,7 @@ pub(crate) struct Encoded {
 pub(crate) struct Encoder<'s> {
     shared: &'s Shared,
     current: shape::Encoder,
-    ids: StringBuilder,
-    versions: Int64Builder,
-    updated: TimestampMicrosecondBuilder,
-    deleted: BooleanBuilder,
-    hashes: BinaryBuilder,
-    texts: StringBuilder,
+    history: Versions,
     out: Encoded,
 }
 
@@ -115,12 +107,7 @@ impl<'s> Encoder<'s> {
         Self {
             current: shape::Encoder::new(shared.resource, Some(shared.columns())),
             shared,
-            ids: StringBuilder::new(),
-            versions: Int64Builder::new(),
-            updated: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
-            deleted: BooleanBuilder::new(),
-            hashes: BinaryBuilder::new(),
-            texts: StringBuilder::new(),
+            history: Versions::new(),
             out: Encoded::default(),
         }
     }
@@ -227,44 +214,20 @@ impl<'s> Encoder<'s> {
     }
 
     fn version(&mut self, id: &str, version: i64, hash: [u8; 16], text: Option<&str>) {
-        self.ids.append_value(id);
-        self.versions.append_value(version);
-        self.updated.append_value(self.shared.now.timestamp_micros());
-        self.deleted.append_value(text.is_none());
-        self.hashes.append_value(hash);
-        self.texts.append_option(text);
+        self.history.push(&Version {
+            id,
+            version,
+            last_updated: self.shared.now,
+            hash,
+            source: &self.shared.source,
+            run: &self.shared.run,
+            made_by: &self.shared.made_by,
+            text,
+        });
     }
 
     pub(crate) fn finish(mut self) -> Result<Encoded, Failure> {
-        let ids = self.ids.finish();
-        let rows = arrow::array::Array::len(&ids);
-        if rows == 0 {
-            return Ok(self.out);
-        }
-        let repeated = |text: &str| -> ArrayRef {
-            Arc::new(std::iter::repeat_n(Some(text), rows).collect::<arrow::array::StringArray>())
-        };
-        let schema = history_schema();
-        let columns: Vec<(&str, ArrayRef)> = vec![
-            ("id", Arc::new(ids)),
-            ("__version", Arc::new(self.versions.finish())),
-            ("__last_updated", Arc::new(self.updated.finish())),
-            ("__deleted", Arc::new(self.deleted.finish())),
-            ("__hash", Arc::new(self.hashes.finish())),
-            ("__source", repeated(&self.shared.source)),
-            ("__run", repeated(&self.shared.run)),
-            ("resource", Arc::new(self.texts.finish())),
-            (super::target::MADE_BY, repeated(&self.shared.made_by)),
-        ];
-        let mut arrays = Vec::with_capacity(columns.len());
-        for field in schema.fields() {
-            let found = columns.iter().find(|(name, _)| name == field.name());
-            arrays.push(match found {
-                Some((_, array)) => cast(array, field.data_type())?,
-                None => arrow::array::new_null_array(field.data_type(), rows),
-            });
-        }
-        self.out.history = Some(RecordBatch::try_new(schema, arrays)?);
+        self.out.history = self.history.finish()?;
         if !self.current.is_empty() {
             let batch = self.current.finish()?;
             self.shared.learn(&batch.schema());

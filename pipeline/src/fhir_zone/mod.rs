@@ -18,6 +18,7 @@ pub(crate) mod publish;
 pub(crate) mod staging;
 pub(crate) mod state;
 pub(crate) mod target;
+pub(crate) mod versions;
 
 pub(crate) use current::advance;
 pub(crate) use encode::{Encoded, Encoder, Incoming, Shared};

@@ -1,11 +1,14 @@
 //! What belongs together is published together, once all hops of a run are through.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use mavis_types::TableId;
 
 use super::current::Together;
-use crate::{context::Running, failure::Failure};
+use crate::{context::Running, failure::Failure, write::settle};
+
+/// How long a publication waits for recorded writes to the same tables.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Commits that are looked through for one that changed something; after more of them a version is published anyway.
 const LOOKED_THROUGH: i64 = 32;
@@ -24,6 +27,10 @@ impl Touched {
 
     pub(crate) fn tables(&self) -> impl Iterator<Item = TableId> + '_ {
         self.0.keys().copied()
+    }
+
+    pub(crate) fn versions(&self) -> &BTreeMap<TableId, i64> {
+        &self.0
     }
 
     /// Publishes the versions that hold something else than the newest snapshot's; nothing where there are none.
@@ -52,7 +59,17 @@ impl Touched {
         if newer.is_empty() {
             return Ok(());
         }
-        let snapshot = running.catalog().publish_snapshot(Some(running.id), &newer).await?;
+        let began = tokio::time::Instant::now();
+        let snapshot = loop {
+            match running.catalog().publish_snapshot(Some(running.id), &newer).await {
+                // A write to several tables is on its way: it is published first, whole.
+                Err(mavis_catalog::Error::Promised { .. }) if began.elapsed() < PATIENCE => {
+                    Box::pin(settle(&running.context)).await?;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                other => break other?,
+            }
+        };
         running
             .info(format!("published snapshot {} of the FHIR zone: {} tables are newer", snapshot.id, newer.len()))
             .await;

@@ -1,7 +1,7 @@
 //! An import from its files to the FHIR zone: both passes, and the commits.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::PathBuf,
     sync::Arc,
 };
@@ -31,6 +31,7 @@ use crate::{
     },
     quarantine::{Aside, Rejected},
     retry,
+    write::{settle, unpromised},
 };
 
 /// Pieces that wait for a free core.
@@ -53,6 +54,7 @@ pub(crate) async fn import(
     let touched = tokio::sync::Mutex::new(touched);
     retry::unit(running, "import", || async {
         let set = Set::new(source, spool, &files);
+        Box::pin(settle(&running.context)).await?;
         Box::pin(set.land(running, &mut **touched.lock().await)).await
     })
     .await
@@ -169,6 +171,7 @@ impl<'a> Set<'a> {
         let app = AppId::ingest(self.source.id, target.history.id);
         let unit = retry::begin(running, target.history.id, &app).await?;
         let prepared = async {
+            unpromised(&running.context, &BTreeSet::from([target.history.id])).await?;
             let state = State::read(running, &target).await?;
             let columns = own_columns(resource, running.lake().schema(target.current.id).await?.as_ref());
             let name = self.source.name.as_str();

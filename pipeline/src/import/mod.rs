@@ -11,10 +11,12 @@
 //! (R4, "Conditional references"): it goes to quarantine, alone, not with its whole Bundle.
 
 mod document;
+mod fetch;
 mod index;
 mod land;
 mod resolve;
 mod spool;
 
+pub(crate) use fetch::{check as check_fetched, fetch};
 pub(crate) use land::import;
 pub(crate) use spool::Spool;

@@ -36,11 +36,16 @@ fn statement(date: chrono::DateTime<chrono::Utc>) -> Value {
         "format": ["application/fhir+json", "json"],
         "rest": [{
             "mode": "server",
-            "documentation": "Read-only: data arrives through ingestion. A search and all its pages see one state of the lake.",
+            "documentation": "Data arrives through ingestion and through writes of administrators. A search and all its pages see one state of the lake.",
             "security": { "description": "Every request but this one carries a bearer token." },
             "resource": resources,
             "operation": operations(),
-            "interaction": [{ "code": "search-system" }],
+            "interaction": [
+                { "code": "transaction" },
+                { "code": "batch" },
+                { "code": "history-system" },
+                { "code": "search-system" },
+            ],
             "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
         }],
     })
@@ -50,10 +55,31 @@ fn statement(date: chrono::DateTime<chrono::Utc>) -> Value {
 fn operations() -> Value {
     let definition = |name: &str| format!("http://sql-on-fhir.org/OperationDefinition/{name}");
     json!([
+        operation("export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
         { "name": "sql-run", "definition": definition("$sql-run") },
         { "name": "viewdefinition-run", "definition": definition("$viewdefinition-run") },
         { "name": "sqlquery-run", "definition": definition("$sqlquery-run") },
     ])
+}
+
+fn operation(name: &str, definition: &str) -> Value {
+    json!({ "name": name, "definition": definition })
+}
+
+/// The operations of a type.
+fn type_operations(resource: ResourceType) -> Vec<Value> {
+    let own = |name: &str| operation(name, &format!("http://hl7.org/fhir/OperationDefinition/{resource}-{name}"));
+    let bulk = |level: &str| {
+        operation("export", &format!("http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{level}-export"))
+    };
+    match resource.name() {
+        "Patient" => vec![own("everything"), bulk("patient")],
+        "Group" => vec![bulk("group")],
+        "ValueSet" => vec![own("expand"), own("validate-code")],
+        "CodeSystem" => vec![own("lookup"), own("validate-code")],
+        "ConceptMap" => vec![own("translate")],
+        _ => Vec::new(),
+    }
 }
 
 fn resource(resource: ResourceType) -> Value {
@@ -62,16 +88,35 @@ fn resource(resource: ResourceType) -> Value {
     parameters.extend(["_has", "_list"].map(|name| json!({ "name": name, "type": "special" })));
     let mut include = includes(resource);
     include.push("*".to_owned());
-    json!({
+    let mut described = json!({
         "type": resource.name(),
-        "interaction": [{ "code": "read" }, { "code": "vread" }, { "code": "search-type" }],
-        "versioning": "versioned",
+        "interaction": [
+            { "code": "read" },
+            { "code": "vread" },
+            { "code": "update" },
+            { "code": "delete" },
+            { "code": "history-instance" },
+            { "code": "history-type" },
+            { "code": "create" },
+            { "code": "search-type" },
+        ],
+        "versioning": "versioned-update",
         "readHistory": true,
-        "conditionalRead": "not-match",
+        "updateCreate": true,
+        "conditionalCreate": true,
+        "conditionalRead": "full-support",
+        "conditionalUpdate": true,
+        "conditionalDelete": "single",
         "searchInclude": include,
         "searchRevInclude": REVERSE.get(&resource).map_or(&[][..], Vec::as_slice),
         "searchParam": parameters,
-    })
+    });
+    // An empty array is no FHIR: the element is left out.
+    let operations = type_operations(resource);
+    if !operations.is_empty() {
+        described["operation"] = Value::Array(operations);
+    }
+    described
 }
 
 /// What `_revinclude` takes, by the type of the matches.

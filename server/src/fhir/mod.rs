@@ -1,12 +1,18 @@
-//! The FHIR door, below `/fhir` of the HTTP door: FHIR R4 (4.0.1) REST, read-only.
+//! The FHIR door, below `/fhir` of the HTTP door: FHIR R4 (4.0.1) REST.
 //!
 //! A request pins one published snapshot of the lake; the pages of a search carry it, signed, so that a walk over them sees
 //! one state ([`page`]). Resources are answered as they came: their text is stored, not made again. Every error is an
 //! OperationOutcome ([`outcome`]).
 
 mod access;
+mod base;
 mod bundle;
 mod capability;
+mod conditional;
+mod everything;
+mod export;
+mod history;
+mod import;
 mod negotiate;
 mod outcome;
 mod page;
@@ -14,25 +20,88 @@ mod read;
 mod rows;
 mod search;
 mod sql_run;
+mod terminology;
 mod views;
+mod write;
 
 use axum::{
     Router, middleware,
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
+use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::App;
 
+pub use export::Exports;
+
 /// Every route of the door, relative to `/fhir`. A token is asked for before all of them but `metadata`.
 pub fn router(app: &App) -> Router {
-    let guarded = Router::new()
-        .route("/", get(search::get_system))
+    let guarded = routes().layer(middleware::from_fn_with_state(app.auth.clone(), access::require_token));
+    Router::new()
+        .route("/metadata", get(capability::metadata))
+        .merge(guarded)
+        .layer(CatchPanicLayer::custom(outcome::panicked))
+        .layer(middleware::from_fn(outcome::always))
+        .with_state(app.clone())
+}
+
+/// `/fhir/` itself, for a path that ends there.
+pub fn root(
+    app: &App,
+) -> impl tower::Service<
+    axum::extract::Request,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send,
+> + Clone
++ Send
++ Sync
++ 'static {
+    let door = router(app);
+    tower::service_fn(move |mut request: axum::extract::Request| {
+        let query = request.uri().query().map(|query| format!("/?{query}"));
+        if let Ok(uri) = query.as_deref().unwrap_or("/").parse() {
+            *request.uri_mut() = uri;
+        }
+        tower::ServiceExt::oneshot(door.clone(), request)
+    })
+}
+
+/// The routes that need a token, for whoever has shown one: entries of a batch.
+fn unguarded(app: &App) -> Router {
+    let open = Router::new().route("/metadata", get(capability::metadata));
+    open.merge(routes()).layer(middleware::from_fn(outcome::always)).with_state(app.clone())
+}
+
+fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(search::get_system).post(write::transaction::bundle))
         .route("/_search", post(search::post_system))
-        .route("/{type}", get(search::get))
+        .route("/{type}", get(search::get).post(write::create).put(write::update_where).delete(write::delete_where))
         .route("/{type}/_search", post(search::post))
+        .route("/{type}/{id}", get(read::read).put(write::update).delete(write::delete))
         .route("/{type}/{id}/{of}", get(search::get_compartment))
         .route("/{type}/{id}/{of}/_search", post(search::post_compartment))
-        .route("/{type}/{id}", get(read::read))
+        .route("/Patient/{id}/$everything", get(everything::everything))
+        .route("/$export", get(export::system).post(export::post_system))
+        .route("/Patient/$export", get(export::patients).post(export::post_patients))
+        .route("/Group/{id}/$export", get(export::group).post(export::post_group))
+        .route("/_export/{id}", get(export::status).delete(export::cancel))
+        .route("/_export/{id}/{file}", get(export::file))
+        .route("/$import", post(import::begin))
+        .route("/_import/{id}", get(import::status).delete(import::cancel))
+        .route("/ValueSet/$expand", get(terminology::expand).post(terminology::expand))
+        .route("/ValueSet/{id}/$expand", get(terminology::expand).post(terminology::expand))
+        .route("/ValueSet/$validate-code", in_value_set())
+        .route("/ValueSet/{id}/$validate-code", in_value_set())
+        .route("/CodeSystem/$lookup", get(terminology::lookup).post(terminology::lookup))
+        .route("/CodeSystem/$validate-code", in_system())
+        .route("/CodeSystem/{id}/$validate-code", in_system())
+        .route("/ConceptMap/$translate", get(terminology::translate).post(terminology::translate))
+        .route("/ConceptMap/{id}/$translate", get(terminology::translate).post(terminology::translate))
+        .route("/_history", get(history::of_system))
+        .route("/{type}/_history", get(history::of_type))
+        .route("/{type}/{id}/_history", get(history::of_instance))
         .route("/{type}/{id}/_history/{version}", get(read::vread))
         .route("/$sql-run", get(sql_run::get).post(sql_run::post))
         .route("/$viewdefinition-run", get(sql_run::get).post(sql_run::post))
@@ -45,6 +114,12 @@ pub fn router(app: &App) -> Router {
         .route("/ViewDefinition/{id}/$run", get(sql_run::get_stored).post(sql_run::post_stored))
         .fallback(outcome::not_found)
         .method_not_allowed_fallback(outcome::not_allowed)
-        .layer(middleware::from_fn_with_state(app.auth.clone(), access::require_token));
-    Router::new().route("/metadata", get(capability::metadata)).merge(guarded).with_state(app.clone())
+}
+
+fn in_value_set() -> MethodRouter<App> {
+    get(terminology::validate_in_value_set).post(terminology::validate_in_value_set)
+}
+
+fn in_system() -> MethodRouter<App> {
+    get(terminology::validate_in_system).post(terminology::validate_in_system)
 }

@@ -2,7 +2,9 @@
 
 use axum::{
     body::Body,
+    extract::Request,
     http::{HeaderValue, Method, StatusCode, Uri, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use mavis_fhir::search::SearchError;
@@ -11,17 +13,58 @@ use serde_json::{Value, json};
 use super::negotiate::FHIR_JSON;
 use crate::{auth::Denied, http::ApiError};
 
-/// An error as FHIR tells it: one issue, with a code of the value set `issue-type`.
+/// An error as FHIR tells it: issues with codes of the value set `issue-type`.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
     status: StatusCode,
-    code: &'static str,
-    message: String,
+    issues: Vec<Issue>,
+    /// Seconds after which the same request may be answered.
+    retry_after: Option<u32>,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone)]
+pub(super) struct Issue {
+    pub(super) code: &'static str,
+    pub(super) message: String,
+    /// Path of the element that it is about.
+    pub(super) expression: Option<String>,
 }
 
 impl Outcome {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self::of_issues(status, vec![Issue { code, message: message.into(), expression: None }])
+    }
+
+    pub(super) fn of_issues(status: StatusCode, issues: Vec<Issue>) -> Self {
+        Self { status, issues, retry_after: None }
+    }
+
+    pub(super) fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// Says where it is, where that was not said.
+    pub(super) fn at(mut self, expression: &str) -> Self {
+        for issue in &mut self.issues {
+            issue.expression.get_or_insert_with(|| expression.to_owned());
+        }
+        self
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        let issues = self.issues.iter().map(|issue| {
+            let mut json = json!({ "severity": "error", "code": issue.code, "diagnostics": issue.message });
+            if let Some(expression) = &issue.expression {
+                json["expression"] = json!([expression]);
+            }
+            json
+        });
+        json!({ "resourceType": "OperationOutcome", "issue": issues.collect::<Vec<_>>() })
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -46,15 +89,15 @@ pub(super) fn issue(severity: &str, code: &str, message: &str) -> Value {
 
 impl IntoResponse for Outcome {
     fn into_response(self) -> Response {
-        let body = issue("error", self.code, &self.message).to_string();
+        let body = self.to_json().to_string();
         let mut response = (self.status, Body::from(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(FHIR_JSON));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"mavis\""));
         }
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
@@ -80,10 +123,11 @@ impl From<mavis_sql::Error> for Outcome {
             _ => "exception",
         };
         let error = ApiError::from(error);
+        let retry_after = error.retry_after;
         // A plan that the door itself made wrong is not the caller's mistake.
         let status =
             if error.status == StatusCode::BAD_REQUEST { StatusCode::INTERNAL_SERVER_ERROR } else { error.status };
-        Self::new(status, code, error.message)
+        Self { retry_after, ..Self::new(status, code, error.message) }
     }
 }
 
@@ -103,9 +147,46 @@ pub(super) async fn not_found(uri: Uri) -> Outcome {
     Outcome::new(StatusCode::NOT_FOUND, "not-found", format!("there is nothing at `{path}`"))
 }
 
-pub(super) async fn not_allowed(method: Method) -> Outcome {
-    let message = format!(
-        "{method} is not supported here: this door reads; data arrives through `mavis ingest` and `mavis fhir import`"
-    );
+pub(super) async fn not_allowed(method: Method, uri: Uri) -> Outcome {
+    let path: String = uri.path().chars().take(128).collect();
+    let message = format!("{method} is not supported at `{path}`; the header `Allow` says what is");
     Outcome::new(StatusCode::METHOD_NOT_ALLOWED, "not-supported", message)
+}
+
+/// Errors that others make on the way (a body that is too large, a path that is no UTF-8, a defect) as OperationOutcomes.
+pub(super) async fn always(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_fhir = |value: &HeaderValue| value.as_bytes().starts_with(b"application/fhir");
+    if !(status.is_client_error() || status.is_server_error())
+        || response.headers().get(header::CONTENT_TYPE).is_some_and(is_fhir)
+    {
+        return response;
+    }
+    let (code, message) = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => ("too-long", "the request is larger than this server takes"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("not-supported", "the content type is not supported here"),
+        StatusCode::NOT_FOUND => ("not-found", "there is nothing here"),
+        status if status.is_client_error() => ("invalid", "the request cannot be read"),
+        _ => ("exception", "the server failed; its log has the details"),
+    };
+    let (mut parts, _) = response.into_parts();
+    for name in [header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING] {
+        parts.headers.remove(name);
+    }
+    let mut made = Outcome::new(status, code, message).into_response();
+    for (name, value) in parts.headers {
+        if let Some(name) = name
+            && !made.headers().contains_key(&name)
+        {
+            made.headers_mut().insert(name, value);
+        }
+    }
+    made
+}
+
+/// A panic is a defect of ours; what it says may hold a value and stays in the process.
+pub(super) fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    tracing::error!("a FHIR request panicked");
+    Outcome::new(StatusCode::INTERNAL_SERVER_ERROR, "exception", "the server failed").into_response()
 }

@@ -3,17 +3,19 @@
 use axum::{
     Extension,
     extract::{Path, Query, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
 use datafusion::{logical_expr::lit, prelude::ident};
 use mavis_fhir::ResourceType;
+use mavis_sql::Session;
 use mavis_types::Principal;
 
 use super::{
+    conditional,
     negotiate::Format,
     outcome::Outcome,
-    rows::{self, Stored, columns, fetch, frame},
+    rows::{self, Stored, columns, fetch, frame, is_id},
 };
 use crate::App;
 
@@ -26,9 +28,8 @@ pub(super) async fn read(
 ) -> Result<Response, Outcome> {
     let format = format(&headers, &parameters)?;
     let resource: ResourceType = resource.parse().map_err(|_| Outcome::unknown_type(&resource))?;
-    let missing = || Outcome::new(StatusCode::NOT_FOUND, "not-found", format!("there is no such {resource}"));
     if !is_id(&id) {
-        return Err(missing());
+        return Err(missing(resource));
     }
     let session = app.engine.session(&principal, None).await?;
     if let Some(frame) = frame(&session, &rows::current(resource)).await? {
@@ -44,11 +45,38 @@ pub(super) async fn read(
     if let Some(history) = frame(&session, &rows::history(resource)).await? {
         let was = ident("id").eq(lit(id.as_str())).and(ident("__deleted").eq(lit(true)));
         let found = history.filter(was).and_then(|frame| frame.select(columns())).map_err(unplanned)?;
-        if !fetch(&session, found).await?.is_empty() {
-            return Err(Outcome::new(StatusCode::GONE, "deleted", format!("this {resource} was deleted")));
+        let deletions = fetch(&session, found).await?;
+        if let Some(last) = deletions.iter().max_by_key(|stored| stored.version) {
+            return Ok(gone(resource, last));
         }
     }
-    Err(missing())
+    Err(missing(resource))
+}
+
+/// A resource as it is now, for whoever has just written it.
+pub(super) async fn current_text(
+    app: &App,
+    principal: &Principal,
+    resource: ResourceType,
+    id: &str,
+) -> Result<Option<String>, mavis_sql::Error> {
+    let session = app.engine.session(principal, None).await?;
+    let Some(frame) = frame(&session, &rows::current(resource)).await? else { return Ok(None) };
+    let found = frame.filter(ident("id").eq(lit(id))).and_then(|frame| frame.select(columns())).map_err(unplanned)?;
+    Ok(fetch(&session, found).await?.pop().and_then(|stored| stored.json))
+}
+
+/// R4, "read": a deleted resource is gone, and the version that says so is told.
+fn gone(resource: ResourceType, deletion: &Stored) -> Response {
+    let mut response =
+        Outcome::new(StatusCode::GONE, "deleted", format!("this {resource} was deleted")).into_response();
+    conditional::stamp(response.headers_mut(), deletion.version, deletion.last_updated);
+    response
+}
+
+/// Of an id that no resource of this type has or had.
+pub(super) fn missing(resource: ResourceType) -> Outcome {
+    Outcome::new(StatusCode::NOT_FOUND, "not-found", format!("there is no such {resource}"))
 }
 
 pub(super) async fn vread(
@@ -92,28 +120,25 @@ fn format(headers: &HeaderMap, parameters: &[(String, String)]) -> Result<Format
     Format::of(headers, parameters)
 }
 
-/// Whether a text can be an id (R4, "datatypes.html#id").
-fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
-}
-
 fn answer(format: Format, headers: &HeaderMap, stored: Stored) -> Response {
-    let etag = format!("W/\"{}\"", stored.version);
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let unchanged = known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == etag || tag.trim() == "*"));
-    let mut response = if unchanged {
+    let (version, last_updated) = (stored.version, stored.last_updated);
+    let mut response = if conditional::is_known(headers, version, last_updated) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         format.answer(StatusCode::OK, stored.json.unwrap_or_default())
     };
-    if let Ok(etag) = HeaderValue::from_str(&etag) {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
-    let modified = stored.last_updated.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    if let Ok(modified) = HeaderValue::from_str(&modified) {
-        response.headers_mut().insert(header::LAST_MODIFIED, modified);
-    }
+    conditional::stamp(response.headers_mut(), version, last_updated);
     response
+}
+
+/// What to say of an id that is not there: that it never was, or not any more.
+pub(super) async fn absent(session: &Session, resource: ResourceType, id: &str) -> Result<Outcome, mavis_sql::Error> {
+    let Some(history) = frame(session, &rows::history(resource)).await? else { return Ok(missing(resource)) };
+    let was = history.filter(ident("id").eq(lit(id))).and_then(|frame| frame.select(columns())).map_err(unplanned)?;
+    if fetch(session, was).await?.is_empty() {
+        return Ok(missing(resource));
+    }
+    Ok(Outcome::new(StatusCode::GONE, "deleted", format!("this {resource} was deleted")))
 }
 
 /// A plan that this door made and that does not hold together: a defect of ours, told as one.

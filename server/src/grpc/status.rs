@@ -43,7 +43,7 @@ impl From<mavis_catalog::Error> for Failure {
         match error {
             Error::NotFound { .. } => Self::new(Code::NotFound, &error),
             Error::Exists { .. } => Self::new(Code::AlreadyExists, &error),
-            Error::Leased { .. } | Error::LeaseLost { .. } => Self::new(Code::Aborted, &error),
+            Error::Leased { .. } | Error::LeaseLost { .. } | Error::Promised { .. } => Self::new(Code::Aborted, &error),
             Error::Refused { .. } => Self::new(Code::FailedPrecondition, &error),
             Error::Open { .. } | Error::Corrupt { .. } | Error::Database(_) => Self::internal(&error),
         }

@@ -139,7 +139,7 @@ impl From<mavis_catalog::Error> for ApiError {
         match &error {
             Error::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string()),
             Error::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", error.to_string()),
-            Error::Leased { .. } | Error::LeaseLost { .. } => {
+            Error::Leased { .. } | Error::LeaseLost { .. } | Error::Promised { .. } => {
                 Self::new(StatusCode::CONFLICT, "busy", error.to_string())
             }
             Error::Refused { .. } => Self::new(StatusCode::CONFLICT, "refused", error.to_string()),

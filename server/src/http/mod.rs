@@ -49,6 +49,8 @@ pub fn router(app: &App) -> Router {
         .with_state(app.clone())
         .route("/", get(index::index))
         .nest("/fhir", fhir::router(app))
+        // The same door, called with a slash at the end of its URL.
+        .route_service("/fhir/", fhir::root(app))
         .fallback(error::not_found)
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(middleware::from_fn(request::trace))

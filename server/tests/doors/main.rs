@@ -4,6 +4,9 @@
 mod boot;
 mod command_line;
 mod demo;
+mod fhir_operations;
+mod fhir_read;
+mod fhir_write;
 mod flight;
 mod harness;
 mod http_lists;

@@ -7,7 +7,7 @@ mod asked;
 mod explain;
 mod included;
 mod matches;
-mod tables;
+pub(super) mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -17,18 +17,18 @@ use crate::fhir::{
 
 /// Tables by type, opened when they are first asked for.
 #[derive(Debug)]
-pub(super) struct Tables<'s> {
+pub(in crate::fhir) struct Tables<'s> {
     pub(super) session: &'s Session,
     /// `None`: there is no such table, or the caller may not see it.
     frames: BTreeMap<ResourceType, Option<DataFrame>>,
 }
 
 impl<'s> Tables<'s> {
-    pub(super) fn new(session: &'s Session) -> Self {
+    pub(in crate::fhir) fn new(session: &'s Session) -> Self {
         Self { session, frames: BTreeMap::new() }
     }
 
-    pub(super) async fn open(&mut self, types: impl IntoIterator<Item = ResourceType>) -> Result<(), Error> {
+    pub(in crate::fhir) async fn open(&mut self, types: impl IntoIterator<Item = ResourceType>) -> Result<(), Error> {
         for resource in types {
             if !self.frames.contains_key(&resource) {
                 let opened = frame(self.session, &current(resource)).await?;
@@ -38,16 +38,20 @@ impl<'s> Tables<'s> {
         Ok(())
     }
 
-    pub(super) fn frame(&self, resource: ResourceType) -> Option<&DataFrame> {
+    pub(in crate::fhir) fn frame(&self, resource: ResourceType) -> Option<&DataFrame> {
         self.frames.get(&resource)?.as_ref()
     }
 
-    pub(super) fn schemas(&self) -> Schemas {
+    pub(in crate::fhir) fn schemas(&self) -> Schemas {
         self.there().map(|(resource, frame)| (resource, frame.schema().inner().clone())).collect()
     }
 
     /// The rows that the criteria mean; `None` where there is no such table.
-    pub(super) fn narrow(&self, resource: ResourceType, criteria: &Criteria) -> Result<Option<DataFrame>, Error> {
+    pub(in crate::fhir) fn narrow(
+        &self,
+        resource: ResourceType,
+        criteria: &Criteria,
+    ) -> Result<Option<DataFrame>, Error> {
         let Some(frame) = self.frame(resource) else { return Ok(None) };
         let plans: Plans = self.there().map(|(resource, frame)| (resource, frame.logical_plan().clone())).collect();
         let plan: Option<LogicalPlan> = narrow(resource, criteria, &plans).map_err(unplanned)?;
@@ -61,7 +65,7 @@ impl<'s> Tables<'s> {
 }
 
 /// The types that the caller can see current tables of.
-pub(super) async fn all(engine: &mavis_sql::Engine, session: &Session) -> Result<Vec<ResourceType>, Error> {
+pub(in crate::fhir) async fn all(engine: &mavis_sql::Engine, session: &Session) -> Result<Vec<ResourceType>, Error> {
     let zone = Zone::Fhir.as_str();
     let listed = engine.list_tables(session.principal(), Some(zone), Some("r4"), None).await?;
     Ok(ResourceType::all().filter(|resource| listed.iter().any(|line| line.table == resource.table())).collect())

@@ -1,0 +1,20 @@
+//! Bulk Data `$export` of the system, of all patients, and of a Group (Bulk Data Access 2.0.0, section "Export").
+//!
+//! An export reads the current tables of one published snapshot, type by type, and streams them to files below the data
+//! folder: NDJSON, one resource to a line as a read would answer it, or Parquet, the columns of `fhir.r4.<type>`. It goes on
+//! while nobody asks, ends when it is deleted, and its files live a day. What a restart interrupts is reported as failed.
+//!
+//! Whose a resource is (for all patients, and for a Group) says the column `__patient`: the first patient that the
+//! parameters of the patient compartment find in it.
+
+mod asked;
+mod door;
+mod files;
+mod job;
+mod work;
+
+pub(super) use door::{cancel, file, group, patients, post_group, post_patients, post_system, status, system};
+pub use job::Exports;
+
+/// How long the files of an export live.
+const LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
