@@ -138,8 +138,12 @@ async fn every_error_is_an_operation_outcome() {
     let link =
         lenient["link"].as_array().unwrap().iter().find(|l| l["relation"] == "self").unwrap()["url"].as_str().unwrap();
     assert!(link.contains("gender=male") && !link.contains("no-such-parameter"), "{link}");
+    let patched =
+        server.request("PATCH", "/fhir/Patient/p1", &[], Some(json!({ "resourceType": "Patient" }))).await.unwrap();
+    assert_eq!(patched.status, 405);
+    assert_eq!(patched.json().unwrap()["resourceType"], "OperationOutcome");
     let posted =
-        server.request("POST", "/fhir/Patient", &[], Some(json!({ "resourceType": "Patient" }))).await.unwrap();
-    assert_eq!(posted.status, 405);
+        server.request("POST", "/fhir/Patient", &[], Some(json!({ "resourceType": "Observation" }))).await.unwrap();
+    assert_eq!(posted.status, 400, "{}", posted.text());
     assert_eq!(posted.json().unwrap()["resourceType"], "OperationOutcome");
 }
