@@ -1,4 +1,4 @@
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use mavis_proto::v1::{
@@ -34,7 +34,7 @@ pub(super) struct ClientArgs {
     )]
     server: String,
     /// File that holds the token; without it MAVIS_TOKEN, then admin.token of MAVIS_DATA, of ./data,
-    /// or of the default data folder
+    /// or of the default data folder; the last three only for a server on this machine
     #[arg(
         long,
         global = true,
@@ -86,10 +86,11 @@ impl ClientArgs {
     /// Whether the server is on this machine, so that it sees the same files.
     pub(super) fn is_local(&self) -> bool {
         let host = self.server.rsplit_once(':').map_or(self.server.as_str(), |(host, _)| host);
-        host == "localhost" || host.starts_with("127.") || host == "[::1]"
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
-    /// The token, from where it is found first.
+    /// The token, from where it is found first. One that is only lying on this machine is not sent to another one.
     pub(super) fn token(&self) -> Result<String, Failure> {
         let unauthorised = |message: String| Failure { exit: Failure::UNAUTHORISED, message };
         let read = |path: &PathBuf| std::fs::read_to_string(path).map(|text| text.trim().to_owned());
@@ -101,6 +102,12 @@ impl ClientArgs {
             && !token.trim().is_empty()
         {
             return Ok(token.trim().to_owned());
+        }
+        if !self.is_local() {
+            return Err(unauthorised(format!(
+                "no token for {}: set MAVIS_TOKEN, or name a file with --token-file",
+                self.server
+            )));
         }
         let folders = token_folders(|name| std::env::var_os(name).filter(|value| !value.is_empty()));
         folders.iter().find_map(|folder| read(&folder.join(TOKEN_FILE)).ok()).ok_or_else(|| {
@@ -183,6 +190,20 @@ mod tests {
     fn a_token_is_looked_for_where_a_server_puts_it(#[case] set: &[(&str, &str)], #[case] folders: &[&str]) {
         let variable = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(*value));
         assert_eq!(token_folders(variable), folders.iter().map(PathBuf::from).collect::<Vec<_>>());
+    }
+
+    #[rstest]
+    #[case("localhost:50051", true)]
+    #[case("127.0.0.1:50051", true)]
+    #[case("[::1]:50051", true)]
+    #[case("10.0.0.7:50051", false)]
+    #[case("127.example.org:50051", false)]
+    #[case("mavis.example.org:443", false)]
+    fn a_token_that_lies_here_is_only_for_a_server_on_this_machine(#[case] server: &str, #[case] local: bool) {
+        let args = ClientArgs { server: server.to_owned(), token_file: None, ca_cert: None };
+        assert_eq!(args.is_local(), local);
+        let refused = args.token().err().is_some_and(|failure| failure.message.contains("no token for"));
+        assert_eq!(refused, !local);
     }
 
     #[rstest]
