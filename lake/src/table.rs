@@ -47,6 +47,7 @@ pub struct TableSpec {
 /// One version of a table, to be scanned in either of two ways that give the same rows.
 #[derive(Debug, Clone)]
 pub struct Providers {
+    pub version: i64,
     /// Skips files and row groups, then reads whole: for queries that want most rows.
     pub whole: Arc<dyn TableProvider>,
     /// Applies filters while it decodes, and decodes other columns only where they hold: several times faster for queries
@@ -234,7 +235,7 @@ impl Lake {
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::NoSuchVersion`], [`Error::Store`].
     pub async fn provider(&self, table: TableId, version: Option<i64>) -> Result<Arc<dyn TableProvider>, Error> {
-        self.scan(table, version, Scan::Whole).await
+        Ok(self.scan(table, version, Scan::Whole).await?.1)
     }
 
     /// Both ways to scan one version: [`Lake::provider`]'s, and one that applies filters while it decodes.
@@ -242,19 +243,28 @@ impl Lake {
     /// # Errors
     /// As [`Lake::provider`].
     pub async fn providers(&self, table: TableId, version: Option<i64>) -> Result<Providers, Error> {
-        let whole = self.scan(table, version, Scan::Whole).await?;
-        Ok(Providers { whole, look_up: self.scan(table, version, Scan::LookUp).await? })
+        let (version, whole) = self.scan(table, version, Scan::Whole).await?;
+        // of the same version, also where a commit came in between
+        let (_, look_up) = self.scan(table, Some(version), Scan::LookUp).await?;
+        Ok(Providers { version, whole, look_up })
     }
 
-    async fn scan(&self, table: TableId, version: Option<i64>, scan: Scan) -> Result<Arc<dyn TableProvider>, Error> {
+    async fn scan(
+        &self,
+        table: TableId,
+        version: Option<i64>,
+        scan: Scan,
+    ) -> Result<(i64, Arc<dyn TableProvider>), Error> {
         let open = self.opened(table).await?;
-        if let Some(known) = version.and_then(|version| open.providers.get(&(version, scan))) {
-            return Ok(known);
+        if let Some(version) = version
+            && let Some(known) = open.providers.get(&(version, scan))
+        {
+            return Ok((version, known));
         }
         let delta = self.at(&open, version).await?;
         let version = version_of(&delta)?;
         if let Some(known) = open.providers.get(&(version, scan)) {
-            return Ok(known);
+            return Ok((version, known));
         }
         let state = match scan {
             Scan::Whole => self.sessions().state(),
@@ -262,7 +272,7 @@ impl Lake {
         };
         let provider = delta.table_provider().with_session(state).await?;
         open.providers.insert((version, scan), Arc::clone(&provider));
-        Ok(provider)
+        Ok((version, provider))
     }
 
     /// The version that was newest at a time.

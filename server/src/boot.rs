@@ -231,6 +231,7 @@ fn engine_options(config: &Config) -> EngineOptions {
             memory_bytes: config.query.memory_bytes,
             rows: None,
         },
+        answers_bytes: config.query.answers_bytes,
     }
 }
 

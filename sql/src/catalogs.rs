@@ -21,7 +21,7 @@ use mavis_types::{Principal, SnapshotId, TableName, Zone};
 use crate::{
     Error,
     guard::{GuardedTable, Policy, Seen},
-    names::{Bindings, BoundName, TableKey},
+    names::{Bindings, BoundName, Stamp, TableKey},
     planner::{Sources, plain},
     system,
     time_travel::AsOf,
@@ -59,6 +59,19 @@ pub(crate) struct Opened {
     pub(crate) sources: Sources,
 }
 
+impl Opened {
+    /// What each name means, where all of it lasts: see [`Stamp`].
+    pub(crate) fn stamps(&self) -> Option<Vec<(TableKey, Option<Stamp>)>> {
+        let stamp = |(key, bound): (&TableKey, &Result<Arc<BoundName>, Error>)| match bound {
+            Ok(bound) => bound.stamp.clone().map(|stamp| (key.clone(), Some(stamp))),
+            Err(_) => Some((key.clone(), None)),
+        };
+        let mut stamps: Vec<_> = self.bindings.iter().map(stamp).collect::<Option<_>>()?;
+        stamps.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Some(stamps)
+    }
+}
+
 impl<'a> View<'a> {
     pub(crate) fn new(lake: &'a Lake, principal: &'a Arc<Principal>, pinned: Option<SnapshotId>) -> Self {
         Self { lake, principal, pinned, snapshot: tokio::sync::OnceCell::new() }
@@ -91,7 +104,7 @@ impl<'a> View<'a> {
                 return Err(crate::fault::invalid(format!("`{key}` keeps no versions")));
             }
             let columns = provider.schema();
-            return Ok((BoundName { relation: name.clone(), name, columns }, provider));
+            return Ok((BoundName { relation: name.clone(), name, columns, stamp: None }, provider));
         }
         match self.find(&key.parts).await? {
             Some((table, policy)) => {
@@ -130,12 +143,17 @@ impl<'a> View<'a> {
             },
             None => State::At(None),
         };
+        let mut stamp = None;
         let providers = match version {
-            State::At(version) => self.lake.providers(table.id, version).await?,
+            State::At(version) => {
+                let providers = self.lake.providers(table.id, version).await?;
+                stamp = Some(Stamp { table: table.id, version: providers.version, policy: policy.told() });
+                providers
+            }
             State::Unpublished => {
                 let columns = schema_of(&self.lake.catalog().columns(table.id).await?)?;
                 let empty: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
-                Providers { whole: Arc::clone(&empty), look_up: empty }
+                Providers { version: 0, whole: Arc::clone(&empty), look_up: empty }
             }
         };
         let guarded = GuardedTable::new(providers, table, policy, self.principal.token);
@@ -144,7 +162,7 @@ impl<'a> View<'a> {
         if let (Some(as_of), [_, _, last]) = (as_of, &mut relation) {
             last.push_str(&as_of.mark());
         }
-        Ok((BoundName { relation, name, columns: guarded.schema() }, Arc::new(guarded)))
+        Ok((BoundName { relation, name, columns: guarded.schema(), stamp }, Arc::new(guarded)))
     }
 
     /// A view that the statement was given under this name.
@@ -154,7 +172,7 @@ impl<'a> View<'a> {
         let provider = self.view(plan, given.only.to_vec(), None).await?;
         // no schema of the lake is called so
         let relation = ["fhir".to_owned(), "given views".to_owned(), name.to_owned()];
-        Ok((BoundName { name: relation.clone(), relation, columns: provider.schema() }, provider))
+        Ok((BoundName { name: relation.clone(), relation, columns: provider.schema(), stamp: None }, provider))
     }
 
     /// A view of the FHIR zone, over the resources as the principal sees them.
@@ -171,7 +189,7 @@ impl<'a> View<'a> {
         if let (Some(as_of), [_, _, last]) = (key.as_of, &mut relation) {
             last.push_str(&as_of.mark());
         }
-        Ok((BoundName { relation, name, columns: provider.schema() }, provider))
+        Ok((BoundName { relation, name, columns: provider.schema(), stamp: None }, provider))
     }
 
     /// A planned view over the resources as the principal sees them. `only`: conditions on their flat columns. A type of

@@ -7,6 +7,7 @@ use mavis_types::{Principal, SnapshotId};
 use crate::{
     Error, Limits, Session,
     admission::Admission,
+    answers::Answers,
     catalogs::pin,
     cpu::Cpu,
     functions::template,
@@ -22,6 +23,8 @@ pub struct EngineOptions {
     /// Queries that may wait; one more is refused.
     pub queued: usize,
     pub limits: Limits,
+    /// Room for answers that are kept in memory, in bytes; 0 keeps none. One takes a quarter at most.
+    pub answers_bytes: usize,
 }
 
 /// The one door for queries. Cheap to clone.
@@ -37,6 +40,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) admission: Admission,
     pub(crate) running: Running,
+    pub(crate) answers: Answers,
     /// Functions and rules, registered once; every query starts from a copy.
     pub(crate) template: Result<Template, String>,
     /// `None` when the system gave no threads: nothing runs then.
@@ -52,7 +56,8 @@ impl Engine {
         let cpu = Cpu::new(threads).inspect_err(|error| tracing::error!(%error, "no threads for queries")).ok();
         let admission = Admission::new(options.concurrent, options.queued);
         let running = Running::default();
-        Self { inner: Arc::new(Inner { lake, limits: options.limits, admission, running, template, cpu }) }
+        let answers = Answers::new(options.answers_bytes);
+        Self { inner: Arc::new(Inner { lake, limits: options.limits, admission, running, answers, template, cpu }) }
     }
 
     /// A session of one principal. `snapshot`: the FHIR state to see; `None` pins the newest at each statement.
@@ -103,6 +108,12 @@ impl Engine {
         table: &str,
     ) -> Result<SchemaRef, Error> {
         listing::table_schema(self.inner.lake.catalog(), principal, catalog, schema, table).await
+    }
+
+    /// Forgets every answer that is kept in memory. Answers never go out of date; this is for rows that were erased from
+    /// the past of a table.
+    pub fn forget_answers(&self) {
+        self.inner.answers.forget();
     }
 
     /// Stops a running query by the id that [`crate::QueryStream::id`] told.

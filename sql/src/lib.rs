@@ -4,12 +4,13 @@
 //! resolved against the catalog database and opened, each behind a guarded provider for the principal who asks
 //! ([`catalogs`], [`guard`], [`time_travel`]); [`names`] spells its identifiers as the tables do; [`planner`] plans it; the
 //! plan is walked once more and denied by default; and it runs within the limits of [`admission`] on threads of its own
-//! ([`run`], [`stream`]). [`system`] has the tables about the lake itself, [`views`] those that SQL on FHIR
+//! ([`run`], [`stream`]); what was answered before is answered from memory ([`answers`]). [`system`] has the tables about the lake itself, [`views`] those that SQL on FHIR
 //! defines.
 //!
 //! It writes nothing and never imports `pipeline`.
 
 mod admission;
+mod answers;
 mod catalogs;
 mod cpu;
 mod dialect;

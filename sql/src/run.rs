@@ -19,10 +19,11 @@ use tokio::{
 
 use crate::{
     Error, Limits, QueryStream,
+    answers::Answer,
     engine::Inner,
     fault, guard,
     session::as_promised,
-    stream::{self, Sender, Stopped, out_of_time, pump},
+    stream::{self, Keeper, Sender, Stopped, out_of_time, pump},
 };
 
 /// Rows of a batch in the second try of a query that ran out of memory.
@@ -37,6 +38,7 @@ pub(crate) async fn start(
     state: Box<SessionState>,
     plan: LogicalPlan,
     schema: SchemaRef,
+    keeper: Option<Keeper>,
     limits: Limits,
     deadline: Instant,
 ) -> Result<QueryStream, Error> {
@@ -53,7 +55,37 @@ pub(crate) async fn start(
         deadline,
         limits.rows,
         |work| cpu.spawn(work).map(|task| task.abort_handle()),
-        |sender| job.work(sender, permit),
+        |mut sender| {
+            sender.keep(keeper);
+            job.work(sender, permit)
+        },
+    )
+}
+
+/// Gives an answer that was kept, under the same limits of time and rows, but for the wait for a place.
+///
+/// # Errors
+/// None that a caller can do something about: there are no threads.
+pub(crate) fn again(
+    inner: &Inner,
+    answer: Answer,
+    limits: Limits,
+    deadline: Instant,
+) -> Result<QueryStream, Error> {
+    let handle = tokio::runtime::Handle::current();
+    stream::open(
+        &inner.running,
+        answer.schema,
+        deadline,
+        limits.rows,
+        |work| Some(handle.spawn(work).abort_handle()),
+        |mut sender| async move {
+            for batch in answer.batches.iter() {
+                if !sender.send(batch.clone()).await {
+                    break;
+                }
+            }
+        },
     )
 }
 
@@ -82,7 +114,10 @@ impl Job {
             outcome => outcome,
         };
         let label = match outcome {
-            Ok(()) => "ok",
+            Ok(()) => {
+                sender.finish();
+                "ok"
+            }
             Err(Stopped::OutOfTime) => {
                 sender.fail(out_of_time()).await;
                 "out_of_time"

@@ -26,7 +26,8 @@ use tokio::time::Instant;
 
 use crate::{
     Error, Limits,
-    catalogs::{Given, View},
+    answers::{Meaning, Question, is_lasting},
+    catalogs::{Given, Opened, View},
     dialect::{Admitted, admit, parse, parse_named},
     engine::Inner,
     fault, guard,
@@ -71,6 +72,14 @@ impl fmt::Debug for QueryStream {
     }
 }
 
+/// A statement that only reads, and its tables.
+struct Put {
+    statement: Admitted,
+    opened: Opened,
+    /// Set where the same text over the same tables may be answered from memory.
+    question: Option<Question>,
+}
+
 /// A statement that was planned and passed the guard.
 #[derive(Debug)]
 struct Planned {
@@ -97,10 +106,10 @@ impl Session {
     /// [`Error::Invalid`] with line and column, [`Error::NoSuchTable`], [`Error::Refused`].
     pub fn prepare<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Prepared, Error>> {
         async move {
-            let planned = self.in_time(self.inner.limits, Box::pin(self.planned(sql))).await?;
-            let fields = (1..).zip(&planned.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
+            let meaning = self.in_time(self.inner.limits, Box::pin(self.meant(sql))).await?;
+            let fields = (1..).zip(&meaning.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
             let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-            Ok(Prepared { schema: planned.schema, parameters })
+            Ok(Prepared { schema: meaning.schema, parameters })
         }
         .boxed()
     }
@@ -118,9 +127,19 @@ impl Session {
         async move {
             let limits = limits.unwrap_or(self.inner.limits);
             let deadline = Instant::now() + limits.time;
-            let planned = self.in_time(limits, Box::pin(self.planned(sql))).await?;
+            let put = self.in_time(limits, self.put(sql)).await?;
+            if let Some(question) = &put.question
+                && let Some(answer) = self.inner.answers.answer(question, params)
+            {
+                return run::again(&self.inner, answer, limits, deadline);
+            }
+            let question = put.question.clone();
+            let planned = self.in_time(limits, Box::pin(self.planned(put))).await?;
+            let keeper = question.filter(|_| is_lasting(&planned.plan)).map(|question| {
+                self.inner.answers.keeper(question, params, &planned.schema)
+            });
             let plan = planner::bind(planned.plan, &planned.parameters, params)?;
-            run::start(&self.inner, planned.state, plan, planned.schema, limits, deadline).await
+            run::start(&self.inner, planned.state, plan, planned.schema, keeper, limits, deadline).await
         }
         .boxed()
     }
@@ -177,7 +196,7 @@ impl Session {
             guard::check(&plan, self.principal.token)?;
             let state = self.state()?;
             let schema = planner::answer(&state, &plan, &[])?;
-            run::start(&self.inner, state, plan, schema, limits, deadline).await
+            run::start(&self.inner, state, plan, schema, None, limits, deadline).await
         }
         .boxed()
     }
@@ -213,28 +232,59 @@ impl Session {
             let deadline = Instant::now() + limits.time;
             let names: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
             let (statement, used) = parse_named(sql, &names)?;
-            let planned = self.in_time(limits, Box::pin(self.planned_over(statement, Given { views, only }))).await?;
+            let put = self.in_time(limits, self.put_over(statement, Given { views, only })).await?;
+            let planned = self.in_time(limits, Box::pin(self.planned(put))).await?;
             let values: Vec<ScalarValue> =
                 used.iter().filter_map(|place| params.get(*place)).map(|(_, value)| value.clone()).collect();
             let plan = planner::bind(planned.plan, &planned.parameters, &values)?;
-            run::start(&self.inner, planned.state, plan, planned.schema, limits, deadline).await
+            run::start(&self.inner, planned.state, plan, planned.schema, None, limits, deadline).await
         }
         .boxed()
     }
 
-    async fn planned(&self, sql: &str) -> Result<Planned, Error> {
-        self.planned_over(parse(sql)?, Given { views: &HashMap::new(), only: &[] }).await
+    /// The columns and parameters of a statement; planned only if that was not done before.
+    async fn meant(&self, sql: &str) -> Result<Meaning, Error> {
+        let put = self.put(sql).await?;
+        let known = put.question.as_ref().and_then(|question| self.inner.answers.meaning(question));
+        if let Some(meaning) = known {
+            return Ok(meaning);
+        }
+        let question = put.question.clone();
+        let Planned { schema, parameters, .. } = self.planned(put).await?;
+        let meaning = Meaning { schema, parameters };
+        if let Some(question) = question {
+            self.inner.answers.note_meaning(&question, &meaning);
+        }
+        Ok(meaning)
     }
 
-    async fn planned_over(&self, statement: Statement, given: Given<'_>) -> Result<Planned, Error> {
-        let mut statement = match admit(statement)? {
+    async fn put(&self, sql: &str) -> Result<Put, Error> {
+        let mut put = self.put_over(parse(sql)?, Given { views: &HashMap::new(), only: &[] }).await?;
+        if let Admitted::Query(_) = put.statement {
+            put.question = put.opened.stamps().map(|tables| Question::new(sql, tables));
+        }
+        Ok(put)
+    }
+
+    /// Lets a statement through and opens its tables as the principal sees them.
+    async fn put_over(&self, statement: Statement, given: Given<'_>) -> Result<Put, Error> {
+        let statement = admit(statement)?;
+        let mut opened = Opened::default();
+        if let Admitted::Query(query) = &statement {
+            let view = View::new(&self.inner.lake, &self.principal, self.pinned);
+            opened = view.open(&tables(query)?, given).await;
+            self.note(&view);
+        }
+        Ok(Put { statement, opened, question: None })
+    }
+
+    async fn planned(&self, put: Put) -> Result<Planned, Error> {
+        let Put { statement, mut opened, .. } = put;
+        let mut statement = match statement {
             Admitted::Query(statement) => statement,
             Admitted::Describe(name) => return self.describe(&name).await,
             Admitted::Nothing => return self.passed(LogicalPlan::default(), self.state()?),
         };
-        let view = View::new(&self.inner.lake, &self.principal, self.pinned);
-        let mut opened = view.open(&tables(&statement)?, given).await;
-        self.note(&view);
         resolve(&mut statement, &mut opened.bindings)?;
         let state = self.state()?;
         let plan = planner::plan(&state, &opened.sources, *statement)?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -21,6 +22,8 @@ use crate::{Error, QueryStream};
 
 /// Batches that wait for a slow reader.
 const AHEAD: usize = 2;
+/// What a kept batch costs beside its values, in bytes.
+const BATCH: usize = 1 << 10;
 
 /// Queries that run, by id.
 #[derive(Debug, Clone, Default)]
@@ -80,12 +83,53 @@ pub(crate) struct Sender {
     deadline: Instant,
     rows_left: Option<u64>,
     sent: bool,
+    /// The reader is gone, or was told of a limit: what was sent is not all.
+    cut: bool,
+    keeper: Option<Keeper>,
+}
+
+/// Takes what was kept: the batches and the bytes that they hold on to.
+type Kept = Box<dyn FnOnce(Vec<RecordBatch>, usize) + Send>;
+
+/// Collects what is sent, for as long as it is not too much.
+pub(crate) struct Keeper {
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+    largest: usize,
+    kept: Kept,
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Keeper {
+    /// `largest`: bytes from which on nothing is kept; `kept` is called with what was sent when that was everything.
+    pub(crate) fn new(largest: usize, kept: Kept) -> Self {
+        Self { batches: Vec::new(), bytes: 0, largest, kept }
+    }
 }
 
 impl Sender {
     /// Whether a batch has gone out: from then on the work cannot be begun again.
     pub(crate) fn has_sent(&self) -> bool {
         self.sent
+    }
+
+    /// Has what is sent from here on kept.
+    pub(crate) fn keep(&mut self, keeper: Option<Keeper>) {
+        self.keeper = keeper;
+    }
+
+    /// Everything has been sent: what was kept is handed over.
+    pub(crate) fn finish(&mut self) {
+        if let Some(Keeper { batches, bytes, kept, .. }) = self.keeper.take()
+            && !self.cut
+        {
+            kept(batches, bytes);
+        }
     }
 
     /// Passes a batch on. `false`: stop, the reader is gone, or was told of a limit.
@@ -100,14 +144,25 @@ impl Sender {
         };
         self.rows_left = self.rows_left.map(|left| left.saturating_sub(rows));
         self.sent = true;
+        self.collect(&batch);
         if batch.num_rows() > 0 && !self.put(Ok(batch)).await {
+            self.cut = true;
             return false;
         }
+        self.cut |= over;
         if over {
             let detail = "the answer has more rows than may be sent; ask for fewer with LIMIT or WHERE".to_owned();
             self.put(Err(Error::Limit { limit: "row limit", detail })).await;
         }
         !over
+    }
+
+    fn collect(&mut self, batch: &RecordBatch) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.bytes += batch.get_array_memory_size() + BATCH;
+            keeper.batches.push(batch.clone());
+        }
+        self.keeper.take_if(|keeper| keeper.bytes > keeper.largest);
     }
 
     pub(crate) async fn fail(&mut self, error: Error) {
@@ -133,7 +188,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let (channel, receiver) = mpsc::channel(AHEAD);
-    let sender = Sender { channel, deadline, rows_left: rows, sent: false };
+    let sender = Sender { channel, deadline, rows_left: rows, sent: false, cut: false, keeper: None };
     let abort = start(work(sender)).ok_or(Error::Cancelled)?;
     let id = Uuid::now_v7();
     let stop = Stop { cancelled: Arc::new(AtomicBool::new(false)), told: Arc::new(Notify::new()), abort };

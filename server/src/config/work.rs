@@ -16,6 +16,9 @@ pub struct QueryConfig {
     pub memory_bytes: usize,
     /// Memory that all queries and merges together may use, in bytes. Default: 2147483648 (2 GiB).
     pub total_memory_bytes: usize,
+    /// Memory for answers that are given again while their tables stay as they are, in bytes; 0 keeps none. Default:
+    /// 268435456 (256 MiB).
+    pub answers_bytes: usize,
     /// Parts that one plan is cut into. Default: the number of cores.
     pub partitions: usize,
 }
@@ -29,6 +32,7 @@ impl Default for QueryConfig {
             time_seconds: 300,
             memory_bytes: 1 << 30,
             total_memory_bytes: 2 << 30,
+            answers_bytes: 256 << 20,
             partitions: cores,
         }
     }

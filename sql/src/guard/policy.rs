@@ -31,6 +31,11 @@ impl Policy {
         !self.masks.contains_key(column)
     }
 
+    /// What is hidden or changed, as text: the same for two policies that show the same; empty for an open one.
+    pub(crate) fn told(&self) -> String {
+        if self.is_open() { String::new() } else { format!("{:?} {:?}", self.masks, self.rows) }
+    }
+
     /// Whether nothing of the table is hidden or changed.
     pub(crate) fn is_open(&self) -> bool {
         self.masks.is_empty() && self.rows.is_none()

@@ -39,7 +39,7 @@ impl GuardedTable {
     /// A table that was never made: it has these columns and no rows.
     pub(crate) fn of_nothing(columns: SchemaRef, name: &TableName, policy: Policy, principal: TokenId) -> Self {
         let empty: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
-        let providers = Providers { whole: Arc::clone(&empty), look_up: empty };
+        let providers = Providers { version: 0, whole: Arc::clone(&empty), look_up: empty };
         Self { providers, name: name.to_string().into(), keys: Vec::new(), policy: Arc::new(policy), principal }
     }
 

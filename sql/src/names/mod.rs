@@ -19,6 +19,7 @@ pub(crate) use tables::{TableKey, tables};
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
+use mavis_types::TableId;
 
 use crate::Error;
 
@@ -30,6 +31,18 @@ pub(crate) struct BoundName {
     /// `[catalog, schema, table]` by which columns may be qualified.
     pub(crate) name: [String; 3],
     pub(crate) columns: SchemaRef,
+    /// Which state of which table it is; `None` for what may change under the same name: system tables, views.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+/// One state of a table as somebody sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Stamp {
+    pub(crate) table: TableId,
+    /// Version of the Delta table.
+    pub(crate) version: i64,
+    /// What the policy hides or changes; empty for nothing.
+    pub(crate) policy: String,
 }
 
 /// What was found for each table that a statement names. A name that turns out to be a CTE needs none.

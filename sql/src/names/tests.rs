@@ -52,7 +52,7 @@ fn bindings(sql: &str) -> Bindings {
                     let name = name.map(str::to_owned);
                     let mut relation = name.clone();
                     relation[2].push_str(&key.as_of.map(AsOf::mark).unwrap_or_default());
-                    Ok(Arc::new(BoundName { relation, name, columns: Arc::clone(columns) }))
+                    Ok(Arc::new(BoundName { relation, name, columns: Arc::clone(columns), stamp: None }))
                 }
             };
             (key, bound)

@@ -26,7 +26,7 @@ pub(crate) struct Fixture {
     pub(crate) reader: Principal,
     pub(crate) source: SourceId,
     pub(crate) run: RunId,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 pub(crate) fn principal(role: Role, scope: Scope) -> Principal {
@@ -39,7 +39,7 @@ pub(crate) fn grant(zone: Zone, schema: &str) -> SchemaGrant {
 
 pub(crate) fn options() -> EngineOptions {
     let limits = Limits { time: Duration::from_secs(60), memory_bytes: 256 << 20, rows: None };
-    EngineOptions { concurrent: 4, queued: 8, limits }
+    EngineOptions { concurrent: 4, queued: 8, limits, answers_bytes: 64 << 20 }
 }
 
 impl Fixture {
@@ -90,7 +90,7 @@ impl Fixture {
         let grants = vec![grant(Zone::Processed, "hms"), grant(Zone::Fhir, "r4")];
         let reader = principal(Role::Reader, Scope::Schemas(grants));
         let engine = Engine::new(lake.clone(), options);
-        let fixture = Self { lake, engine, admin, reader, source, run, _dir: dir };
+        let fixture = Self { lake, engine, admin, reader, source, run, dir };
         fixture.fill().await;
         fixture
     }
@@ -173,6 +173,24 @@ impl Fixture {
 
     pub(crate) async fn find(&self, name: &str) -> Table {
         self.lake.catalog().table(&name.parse().unwrap()).await.unwrap()
+    }
+
+    /// Takes all data files away; logs stay.
+    pub(crate) fn lose_files(&self) {
+        let mut folders = vec![self.dir.path().join("lake")];
+        let mut lost = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                let path = entry.path();
+                if entry.file_type().unwrap().is_dir() && entry.file_name() != "_delta_log" {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|kind| kind == "parquet") {
+                    std::fs::remove_file(path).unwrap();
+                    lost += 1;
+                }
+            }
+        }
+        assert!(lost > 0, "there were no files");
     }
 
     pub(crate) async fn ask(&self, who: &Principal, sql: &str) -> Result<Vec<String>, Error> {

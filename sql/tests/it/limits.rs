@@ -42,7 +42,7 @@ async fn a_cancelled_query_stops_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_dropped_gives_its_place_back() {
-    let lake = Fixture::with(EngineOptions { concurrent: 1, queued: 1, limits: limits() }).await;
+    let lake = Fixture::with(EngineOptions { concurrent: 1, queued: 1, limits: limits(), ..options() }).await;
     let session = lake.engine.session(&lake.admin, None).await.unwrap();
     let running = session.query(ENDLESS, &[], None).await.unwrap();
     let waiting = {

@@ -1,6 +1,7 @@
 //! The SQL door over a real lake: Delta tables written through the lake's own units, a catalog in SQLite.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::large_futures, reason = "tests")]
 
+mod answers;
 mod fixture;
 mod guard;
 mod limits;

@@ -1,0 +1,148 @@
+//! Answers that were computed once, kept in memory and given again.
+//!
+//! A [`Question`] is the text of a statement and, for each table that it names, which version of which table that means and
+//! what the principal sees of it. Names are resolved, and rights asked for, each time anew; only then is a question put. A
+//! version of a table never changes, so an answer is never out of date: the next commit makes another question of the same
+//! text. Two principals share an answer where they see the same of every table.
+//!
+//! What may answer differently without a table having changed is not kept: statements on system tables and views, and those
+//! with a function like `now()` or `random()`.
+
+use std::{sync::Arc, time::Duration};
+
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, SchemaRef},
+};
+use datafusion::{
+    common::tree_node::{TreeNode, TreeNodeRecursion},
+    logical_expr::{Expr, LogicalPlan, Volatility},
+    scalar::ScalarValue,
+};
+use moka::sync::Cache;
+
+use crate::{
+    names::{Stamp, TableKey},
+    stream::Keeper,
+};
+
+/// An answer that nobody asked for again is forgotten after this.
+const IDLE: Duration = Duration::from_secs(600);
+/// Statements whose columns are remembered.
+const MEANINGS: u64 = 10_000;
+/// Of all the room for answers, what one may take: a quarter.
+const SHARE: usize = 4;
+/// Unit of weights, in bytes.
+const UNIT: usize = 1 << 10;
+
+/// A statement over states of tables; parameters are still open.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Question(Arc<Inner>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Inner {
+    sql: String,
+    /// `None`: the name means no table, but a CTE of the statement.
+    tables: Vec<(TableKey, Option<Stamp>)>,
+}
+
+impl Question {
+    /// `tables` in a fixed order.
+    pub(crate) fn new(sql: &str, tables: Vec<(TableKey, Option<Stamp>)>) -> Self {
+        Self(Arc::new(Inner { sql: sql.to_owned(), tables }))
+    }
+}
+
+/// What a statement answers with, before any row of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Meaning {
+    pub(crate) schema: SchemaRef,
+    pub(crate) parameters: Vec<DataType>,
+}
+
+/// A question with the values of its parameters as they were given.
+type Asked = (Question, Vec<ScalarValue>);
+
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) schema: SchemaRef,
+    pub(crate) batches: Arc<Vec<RecordBatch>>,
+    bytes: usize,
+}
+
+/// The answers of an engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Answers {
+    meanings: Cache<Question, Meaning>,
+    answers: Cache<Asked, Answer>,
+    /// Bytes that one answer may take.
+    largest: usize,
+}
+
+impl Answers {
+    /// `bytes`: room for all answers; 0 keeps none.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let weight = |_: &Asked, answer: &Answer| u32::try_from(answer.bytes / UNIT + 1).unwrap_or(u32::MAX);
+        let answers = Cache::builder().weigher(weight).max_capacity((bytes / UNIT) as u64).time_to_idle(IDLE).build();
+        let meanings = Cache::builder().max_capacity(MEANINGS).time_to_idle(IDLE).build();
+        Self { meanings, answers, largest: bytes / SHARE }
+    }
+
+    pub(crate) fn meaning(&self, question: &Question) -> Option<Meaning> {
+        self.meanings.get(question)
+    }
+
+    pub(crate) fn note_meaning(&self, question: &Question, meaning: &Meaning) {
+        self.meanings.insert(question.clone(), meaning.clone());
+    }
+
+    pub(crate) fn answer(&self, question: &Question, params: &[ScalarValue]) -> Option<Answer> {
+        let answer = self.answers.get(&(question.clone(), params.to_vec()));
+        let outcome = if answer.is_some() { "kept" } else { "computed" };
+        metrics::counter!("mavis_sql_answers_total", "outcome" => outcome).increment(1);
+        answer
+    }
+
+    /// What collects the batches of a running statement and keeps them when it has come to its end.
+    pub(crate) fn keeper(&self, question: Question, params: &[ScalarValue], schema: &SchemaRef) -> Keeper {
+        let (answers, asked, schema) = (self.answers.clone(), (question, params.to_vec()), Arc::clone(schema));
+        Keeper::new(
+            self.largest,
+            Box::new(move |batches, bytes| answers.insert(asked, Answer { schema, batches: Arc::new(batches), bytes })),
+        )
+    }
+
+    /// Forgets every answer: what was erased from the lake's past must not be told from memory.
+    pub(crate) fn forget(&self) {
+        self.answers.invalidate_all();
+        self.meanings.invalidate_all();
+    }
+}
+
+/// Whether a plan answers the same as long as its tables stay what they are.
+pub(crate) fn is_lasting(plan: &LogicalPlan) -> bool {
+    let mut lasting = true;
+    let walked = plan.apply_with_subqueries(|node| {
+        if matches!(node, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_)) {
+            lasting = false;
+        }
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                lasting &= is_steady(expr);
+                Ok(if lasting { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+            })
+        })?;
+        Ok(if lasting { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    });
+    lasting && walked.is_ok()
+}
+
+fn is_steady(expr: &Expr) -> bool {
+    match expr {
+        Expr::ScalarFunction(call) => call.func.signature().volatility == Volatility::Immutable,
+        Expr::HigherOrderFunction(_) => !expr.is_volatile_node(),
+        Expr::AggregateFunction(call) => call.func.signature().volatility == Volatility::Immutable,
+        Expr::ScalarVariable(..) => false,
+        other => !other.is_volatile_node(),
+    }
+}
