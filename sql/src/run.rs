@@ -66,12 +66,7 @@ pub(crate) async fn start(
 ///
 /// # Errors
 /// None that a caller can do something about: there are no threads.
-pub(crate) fn again(
-    inner: &Inner,
-    answer: Answer,
-    limits: Limits,
-    deadline: Instant,
-) -> Result<QueryStream, Error> {
+pub(crate) fn again(inner: &Inner, answer: Answer, limits: Limits, deadline: Instant) -> Result<QueryStream, Error> {
     let handle = tokio::runtime::Handle::current();
     stream::open(
         &inner.running,

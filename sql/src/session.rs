@@ -127,7 +127,7 @@ impl Session {
         async move {
             let limits = limits.unwrap_or(self.inner.limits);
             let deadline = Instant::now() + limits.time;
-            let put = self.in_time(limits, self.put(sql)).await?;
+            let put = self.in_time(limits, Box::pin(self.put(sql))).await?;
             if let Some(question) = &put.question
                 && let Some(answer) = self.inner.answers.answer(question, params)
             {
@@ -135,9 +135,9 @@ impl Session {
             }
             let question = put.question.clone();
             let planned = self.in_time(limits, Box::pin(self.planned(put))).await?;
-            let keeper = question.filter(|_| is_lasting(&planned.plan)).map(|question| {
-                self.inner.answers.keeper(question, params, &planned.schema)
-            });
+            let keeper = question
+                .filter(|_| is_lasting(&planned.plan))
+                .map(|question| self.inner.answers.keeper(question, params, &planned.schema));
             let plan = planner::bind(planned.plan, &planned.parameters, params)?;
             run::start(&self.inner, planned.state, plan, planned.schema, keeper, limits, deadline).await
         }
@@ -232,7 +232,7 @@ impl Session {
             let deadline = Instant::now() + limits.time;
             let names: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
             let (statement, used) = parse_named(sql, &names)?;
-            let put = self.in_time(limits, self.put_over(statement, Given { views, only })).await?;
+            let put = self.in_time(limits, Box::pin(self.put_over(statement, Given { views, only }))).await?;
             let planned = self.in_time(limits, Box::pin(self.planned(put))).await?;
             let values: Vec<ScalarValue> =
                 used.iter().filter_map(|place| params.get(*place)).map(|(_, value)| value.clone()).collect();

@@ -89,7 +89,7 @@ pub(crate) struct Sender {
 }
 
 /// Takes what was kept: the batches and the bytes that they hold on to.
-type Kept = Box<dyn FnOnce(Vec<RecordBatch>, usize) + Send>;
+type Kept = Box<dyn FnOnce(Vec<RecordBatch>, usize) + Send + Sync>;
 
 /// Collects what is sent, for as long as it is not too much.
 pub(crate) struct Keeper {

@@ -59,8 +59,8 @@ async fn main() -> Result<()> {
     let address = serve_memory(batches).await?;
     let mut memory = client(&address, "").await?;
 
-    let (mut floors, mut ours) = (Vec::new(), Vec::new());
-    for _ in 0..7 {
+    let (mut floors, mut ours, mut computed) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..7 {
         let start = Instant::now();
         let rows: usize = fetch(&mut memory, Ticket::default()).await?.iter().map(RecordBatch::num_rows).sum();
         ensure!(rows == ROWS, "the floor lost rows");
@@ -68,12 +68,21 @@ async fn main() -> Result<()> {
         let start = Instant::now();
         query(&mut flight, sql).await?;
         ours.push(start.elapsed());
+        // another text is another question: read, decompressed and decoded anew
+        let start = Instant::now();
+        query(&mut flight, &format!("{sql} -- {round}")).await?;
+        computed.push(start.elapsed());
     }
-    let (floor, ours) = (median(&mut floors), median(&mut ours));
+    let (floor, ours, computed) = (median(&mut floors), median(&mut ours), median(&mut computed));
     let rate = |time: Duration| format!("{:.1} M rows/s", 1e-6 * 1e6 / time.as_secs_f64());
     println!("{}", Figure { what: "floor: arrow-flight from memory".into(), value: rate(floor), ratio: None });
-    let ratio = Some(("the floor's rate".to_owned(), floor.as_secs_f64() / ours.as_secs_f64()));
-    println!("{}", Figure { what: "mavis, a Delta table over Flight SQL".into(), value: rate(ours), ratio });
+    for (what, time) in [("asked again", ours), ("asked for the first time", computed)] {
+        let ratio = Some(("the floor's rate".to_owned(), floor.as_secs_f64() / time.as_secs_f64()));
+        println!(
+            "{}",
+            Figure { what: format!("mavis, a Delta table over Flight SQL, {what}"), value: rate(time), ratio }
+        );
+    }
     Ok(())
 }
 
