@@ -58,6 +58,34 @@ impl Catalog {
         tx.commit().await
     }
 
+    /// Several entries in one transaction, in their order; otherwise as [`Catalog::audit`].
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn audit_many(&self, entries: &[NewAudit]) -> Result<(), Error> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.engine.begin(Durability::System).await?;
+        let now = tx.now().await?;
+        let last = tx.count("audit", i64::try_from(entries.len()).unwrap_or(i64::MAX)).await?;
+        let rows = entries.iter().rev().zip((0..=last).rev()).map(|(entry, id)| {
+            values![
+                id,
+                now,
+                &entry.actor,
+                &entry.action,
+                &entry.object,
+                entry.allowed,
+                &entry.door,
+                entry.rows.map(signed),
+            ]
+        });
+        let head = "INSERT INTO audit (id, at, actor, action, object, allowed, door, row_count)";
+        tx.insert_many(head, "", rows.collect()).await?;
+        tx.commit().await
+    }
+
     /// Newest first.
     ///
     /// # Errors

@@ -10,7 +10,9 @@ use url::Url;
 use crate::{
     Error,
     engine::{BUSY_TIMEOUT, Engine, SqliteEngine},
+    kept::Kept,
     migrate::{MigrateError, migrate},
+    stamp::LogIndex,
 };
 
 /// Connections that read at once; writes have their own.
@@ -23,6 +25,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Catalog {
     pub(crate) engine: Engine,
+    /// Of a SQLite catalog.
+    pub(crate) index: Option<Arc<LogIndex>>,
+    pub(crate) kept: Arc<Kept>,
 }
 
 impl Catalog {
@@ -36,13 +41,13 @@ impl Catalog {
     pub async fn open(url: &str) -> Result<Self, Error> {
         let failed = |reason: String| Error::Open { url: without_password(url), reason: redact(url, reason) };
         let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-        let engine = match scheme {
+        let (engine, index) = match scheme {
             "sqlite" => open_sqlite(url).await,
-            "postgres" | "postgresql" => open_postgres(url).await,
+            "postgres" | "postgresql" => open_postgres(url).await.map(|engine| (engine, None)),
             _ => Err("write sqlite:///path/to/file or postgres://user:password@host:port/database".to_owned()),
         }
         .map_err(failed)?;
-        Ok(Self { engine })
+        Ok(Self { engine, index: index.map(Arc::new), kept: Arc::default() })
     }
 
     /// Whether the database answers: one read that touches no table.
@@ -59,7 +64,7 @@ impl Catalog {
     }
 }
 
-async fn open_sqlite(url: &str) -> Result<Engine, String> {
+async fn open_sqlite(url: &str) -> Result<(Engine, Option<LogIndex>), String> {
     let options = SqliteConnectOptions::from_str(url).map_err(|error| error.to_string())?;
     let path = options.get_filename().to_path_buf();
     if path.as_os_str().is_empty() || url.contains(":memory:") || url.contains("mode=memory") {
@@ -92,7 +97,7 @@ async fn open_sqlite(url: &str) -> Result<Engine, String> {
     let mut tries = 0;
     loop {
         match migrate(&engine).await {
-            Ok(()) => return Ok(engine),
+            Ok(()) => return Ok((engine, Some(LogIndex::of(&path)))),
             Err(error) if tries < 50 && is_busy(&error) => {
                 tries += 1;
                 tokio::time::sleep(Duration::from_millis(20 * tries)).await;

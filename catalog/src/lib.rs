@@ -12,6 +12,9 @@
 //! write-ahead log, one writer at a time inside the process, readers beside it; what a Delta commit relies on (cursor
 //! rows, quarantine) is on disk when the call returns.
 //!
+//! What every request asks (who a token is, what a name means, the newest snapshot) is kept in memory while a [`Stamp`] says
+//! that nothing was committed, by any process: a revoked token is refused at once.
+//!
 //! It does not open Delta tables and knows no connector.
 
 mod audit;
@@ -20,6 +23,7 @@ mod database;
 mod engine;
 mod error;
 mod intent;
+mod kept;
 mod lease;
 mod listing;
 mod mapping;
@@ -29,6 +33,7 @@ mod quarantine;
 mod run;
 mod snapshot;
 mod source;
+mod stamp;
 mod table;
 mod token;
 mod value;
@@ -45,6 +50,7 @@ pub use quarantine::{NewQuarantined, QuarantineFilter, QuarantineState, Quaranti
 pub use run::{LogLevel, LogLine, NewRun, Run, RunKind, RunState, RunUnit, Step, UnitState};
 pub use snapshot::LakeSnapshot;
 pub use source::{DiscoveryRow, NewSource, Source};
+pub use stamp::Stamp;
 pub use table::{Column, NewColumn, NewTable, Table};
 pub use token::{NewToken, Token};
 pub use view::{NewView, ViewRow};

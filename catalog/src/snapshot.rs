@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use mavis_types::{RunId, SnapshotId, TableId};
@@ -7,6 +7,7 @@ use crate::{
     Catalog, Error,
     engine::{Durability, Tx},
     intent,
+    kept::State,
     lease::micros,
     value::{Row, json, values},
 };
@@ -46,8 +47,22 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn latest_snapshot(&self) -> Result<Option<LakeSnapshot>, Error> {
+        Ok(self.newest_snapshot().await?.map(Arc::unwrap_or_clone))
+    }
+
+    /// [`Catalog::latest_snapshot`], shared.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn newest_snapshot(&self) -> Result<Option<Arc<LakeSnapshot>>, Error> {
+        let (known, stamp) = self.kept(State::snapshot);
+        if let Some(known) = known {
+            return Ok(known);
+        }
         let row = self.engine.one("SELECT * FROM lake_snapshots ORDER BY id DESC LIMIT 1", values![]).await?;
-        row.as_ref().map(read_snapshot).transpose()
+        let snapshot = row.as_ref().map(read_snapshot).transpose()?.map(Arc::new);
+        self.keep(stamp, |kept| kept.keep_snapshot(snapshot.clone()));
+        Ok(snapshot)
     }
 
     /// # Errors

@@ -124,6 +124,10 @@ impl Catalog {
     /// # Errors
     /// [`Error::Database`].
     pub async fn find_table(&self, name: &TableName) -> Result<Option<Table>, Error> {
+        let (known, stamp) = self.kept(|kept| kept.table(name));
+        if known.is_some() {
+            return Ok(known);
+        }
         let row = self
             .engine
             .one(
@@ -131,14 +135,26 @@ impl Catalog {
                 values![name.zone.as_str(), &name.schema, &name.table],
             )
             .await?;
-        row.as_ref().map(read_table).transpose()
+        let table = row.as_ref().map(read_table).transpose()?;
+        if let Some(table) = &table {
+            self.keep(stamp, |kept| kept.keep_table(table));
+        }
+        Ok(table)
     }
 
     /// # Errors
     /// [`Error::NotFound`].
     pub async fn table_by_id(&self, id: TableId) -> Result<Table, Error> {
+        let (known, stamp) = self.kept(|kept| kept.table_by_id(id));
+        if let Some(known) = known {
+            return Ok(known);
+        }
         match self.engine.one("SELECT * FROM lake_tables WHERE id = $1", values![id.to_string()]).await? {
-            Some(row) => read_table(&row),
+            Some(row) => {
+                let table = read_table(&row)?;
+                self.keep(stamp, |kept| kept.keep_table(&table));
+                Ok(table)
+            }
             None => Err(not_found(id)),
         }
     }

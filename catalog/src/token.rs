@@ -71,22 +71,30 @@ impl Catalog {
         Ok((token, secret))
     }
 
-    /// Who a secret belongs to; `None` for an unknown, expired or revoked one. Looked up by hash.
+    /// Who a secret belongs to; `None` for an unknown, expired or revoked one. Looked up by hash, in memory where nothing was
+    /// committed since the last time.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn authenticate(&self, secret: &str) -> Result<Option<Principal>, Error> {
+        let hash = hash(secret);
+        let (known, stamp) = self.kept(|kept| kept.principal(&hash));
+        if known.is_some() {
+            return Ok(known);
+        }
         let row = self
             .engine
             .one(
                 "SELECT * FROM tokens
                  WHERE secret_hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > NOW_MICROS)",
-                values![hash(secret)],
+                values![&hash],
             )
             .await?;
         let Some(row) = row else { return Ok(None) };
-        let Token { id, name, role, scope, .. } = read_token(&row)?;
-        Ok(Some(Principal { token: id, name, role, scope }))
+        let Token { id, name, role, scope, expires_at, .. } = read_token(&row)?;
+        let principal = Principal { token: id, name, role, scope };
+        self.keep(stamp, |kept| kept.keep_principal(hash, principal.clone(), expires_at));
+        Ok(Some(principal))
     }
 
     /// All of them, revoked and expired ones too, by name.

@@ -51,7 +51,7 @@ pub(crate) async fn touched(table: &DeltaTable, from: i64, to: i64) -> Result<bo
     Ok(false)
 }
 
-async fn committed_at(table: &DeltaTable, version: i64) -> Result<Option<i64>, Error> {
+pub(crate) async fn committed_at(table: &DeltaTable, version: i64) -> Result<Option<i64>, Error> {
     let Some(actions) = actions(table, version).await? else { return Ok(None) };
     let said = actions.iter().find_map(|action| match action {
         Action::CommitInfo(info) => info.in_commit_timestamp.or(info.timestamp),

@@ -8,6 +8,9 @@
 //! the stage; [`Writer::push`] stamps, hashes and stages rows and notes their keys; [`Writer::finish`] compares keys and
 //! hashes with the table's, copies the files that lose rows, and commits.
 //!
+//! Queries scan a version through a provider ([`Lake::provider`]); whoever knows keys reads rows by them without a plan
+//! ([`Lake::rows_by_key`]).
+//!
 //! The lake does not know connectors, FHIR, principals or doors. What queries and mappings both need (a plain session
 //! over tables at chosen versions, one shared runtime) is [`session`].
 
@@ -22,6 +25,7 @@ mod evolve;
 pub mod hash;
 mod history;
 pub mod hop;
+mod keyed;
 mod lease;
 mod ledger;
 mod local;
@@ -41,6 +45,7 @@ mod write;
 
 pub use error::Error;
 pub use hop::{Hop, HopInput};
+pub use keyed::{Found, RowPast, RowState};
 pub use session::{Sessions, Template};
 pub use store::LakeOptions;
 pub use table::{Lake, Providers, TableSpec, Tuning};

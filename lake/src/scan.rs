@@ -85,7 +85,7 @@ pub(crate) async fn read(
     schema: &SchemaRef,
     table: &TableName,
 ) -> Result<impl Stream<Item = Result<RecordBatch, Error>> + Send + use<>, Error> {
-    let reader = FileReader { store: Arc::clone(store), path: path.clone(), bytes };
+    let reader = FileReader::new(store, path, bytes);
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|error| Error::store(DOING, &error))?;
     let roots: Vec<usize> = builder
         .parquet_schema()
@@ -109,10 +109,17 @@ pub(crate) async fn read(
     }))
 }
 
-struct FileReader {
+/// A data file of a store, for Parquet's readers.
+pub(crate) struct FileReader {
     store: Arc<dyn ObjectStore>,
     path: Path,
     bytes: u64,
+}
+
+impl FileReader {
+    pub(crate) fn new(store: &Arc<dyn ObjectStore>, path: &Path, bytes: u64) -> Self {
+        Self { store: Arc::clone(store), path: path.clone(), bytes }
+    }
 }
 
 fn external(error: object_store::Error) -> ParquetError {

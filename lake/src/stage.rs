@@ -14,7 +14,10 @@ use std::{
     },
 };
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+};
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload, path::Path};
 use parquet::{
@@ -37,6 +40,11 @@ const ROW_GROUP_ROWS: usize = 131_072;
 const ROW_GROUP_BYTES: usize = 48 << 20;
 /// Rows of a page, small so that a look-up by key decodes little.
 const PAGE_ROWS: usize = 2_048;
+/// The column of whole documents (the JSON of resources), that of their ids, and bytes of a page of documents: what a read of
+/// one of them decompresses.
+const DOCUMENT: &str = "resource";
+const DOCUMENT_ID: &str = "id";
+const DOCUMENT_PAGE_BYTES: usize = 48 << 10;
 /// An upload part; object stores take no less than 5 MB.
 const PART_BYTES: usize = 8 << 20;
 const DOING: &str = "writing data files";
@@ -81,7 +89,7 @@ impl FileKind {
         }
     }
 
-    fn properties(self) -> WriterProperties {
+    fn properties(self, schema: &Schema) -> WriterProperties {
         let hash = ColumnPath::from(columns::HASH);
         let builder = WriterProperties::builder()
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
@@ -94,10 +102,19 @@ impl FileKind {
                 .set_dictionary_enabled(false)
                 .set_statistics_enabled(EnabledStatistics::None)
                 .build(),
-            Self::Data | Self::Change => builder
-                .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                .set_data_page_row_count_limit(PAGE_ROWS)
-                .build(),
+            Self::Data | Self::Change => {
+                let mut builder = builder
+                    .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                    .set_data_page_row_count_limit(PAGE_ROWS);
+                if schema.field_with_name(DOCUMENT).is_ok() {
+                    // Each is another: a dictionary would only be read before every page.
+                    for column in [DOCUMENT, DOCUMENT_ID] {
+                        builder = builder.set_column_dictionary_enabled(ColumnPath::from(column), false);
+                    }
+                    builder = builder.set_column_data_page_size_limit(ColumnPath::from(DOCUMENT), DOCUMENT_PAGE_BYTES);
+                }
+                builder.build()
+            }
         }
     }
 }
@@ -218,7 +235,8 @@ impl Worker {
             none => {
                 let path = self.options.kind.path(self.files.len());
                 let schema = Arc::clone(&self.options.schema);
-                let writer = ArrowWriter::try_new(Vec::new(), schema, Some(self.options.kind.properties()))
+                let properties = self.options.kind.properties(&schema);
+                let writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties))
                     .map_err(|error| Error::store(DOING, &error))?;
                 none.insert(OpenFile { path, writer, upload: None, uploaded: 0 })
             }

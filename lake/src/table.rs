@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     AppId, Error, Hop, LakeOptions, Sessions, Unit, create, history, hop,
+    keyed::Keyed,
     lease::Hold,
     scan,
     store::Store,
@@ -66,6 +67,8 @@ pub struct Tuning {
     pub keys_in_memory: usize,
     /// How long a commit that failed waits before it is tried again; each further wait is four times as long.
     pub retry_wait: Duration,
+    /// Bits of a key's hash in an index of a file, up to 64; fewer make keys meet, which is slower and never wrong.
+    pub key_hash_bits: u32,
 }
 
 impl Default for Tuning {
@@ -75,6 +78,7 @@ impl Default for Tuning {
             lease_wait: Duration::from_secs(30),
             keys_in_memory: crate::ledger::MEMORY_RECORDS,
             retry_wait: Duration::from_millis(100),
+            key_hash_bits: 64,
         }
     }
 }
@@ -93,6 +97,7 @@ struct Inner {
     store: Store,
     sessions: Sessions,
     tables: Cache<TableId, Arc<Open>>,
+    keyed: Keyed,
 }
 
 /// An open table.
@@ -178,7 +183,8 @@ impl Lake {
         let sessions = Sessions::new(&options, &store)?;
         catalog.release_all(&format!("{}/", options.server)).await?;
         let tables = Cache::builder().max_capacity(OPEN_TABLES).time_to_idle(OPEN_FOR).build();
-        Ok(Self { inner: Arc::new(Inner { catalog, options, tuning, store, sessions, tables }) })
+        let keyed = Keyed::new(options.memory_bytes);
+        Ok(Self { inner: Arc::new(Inner { catalog, options, tuning, store, sessions, tables, keyed }) })
     }
 
     #[must_use]
@@ -198,6 +204,10 @@ impl Lake {
 
     pub(crate) fn tuning(&self) -> Tuning {
         self.inner.tuning
+    }
+
+    pub(crate) fn keyed(&self) -> &Keyed {
+        &self.inner.keyed
     }
 
     pub(crate) fn store(&self) -> &Store {

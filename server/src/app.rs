@@ -7,7 +7,7 @@ use mavis_sql::Engine;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::{auth::Auth, config::Config, fhir::Exports};
+use crate::{auth::Auth, config::Config, fhir::Exports, read_log::ReadLog};
 
 /// What every door is given: cheap to clone, one per server.
 ///
@@ -20,6 +20,8 @@ pub struct App {
     pub pipeline: Pipeline,
     pub engine: Engine,
     pub auth: Auth,
+    /// Audits reads by key.
+    pub reads: ReadLog,
     pub config: Arc<Config>,
     pub readiness: Readiness,
     /// Renders what `/metrics` answers.

@@ -22,6 +22,7 @@ use crate::{
     fhir::Exports,
     first_token, grpc, http,
     listen::{Peer, PlainListener, TlsListener},
+    read_log::ReadLog,
     telemetry, tls,
 };
 
@@ -86,6 +87,7 @@ impl Server {
 
         let app = App {
             auth: Auth::new(catalog.clone()),
+            reads: ReadLog::start(catalog.clone()),
             catalog,
             lake,
             pipeline,
@@ -159,6 +161,7 @@ impl Server {
                 door.abort();
             }
         }
+        self.app.reads.flush().await;
         info!("stopped");
     }
 }

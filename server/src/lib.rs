@@ -22,7 +22,9 @@ pub mod telemetry;
 mod first_token;
 mod listen;
 mod query_log;
+mod read_log;
 mod tls;
 
 pub use app::App;
 pub use boot::Server;
+pub use read_log::ReadLog;

@@ -42,7 +42,7 @@ pub(crate) struct View<'a> {
     pub(crate) principal: &'a Arc<Principal>,
     /// The snapshot that the session was opened at; `None`: the newest when the statement names a FHIR table.
     pub(crate) pinned: Option<SnapshotId>,
-    snapshot: tokio::sync::OnceCell<Option<LakeSnapshot>>,
+    snapshot: tokio::sync::OnceCell<Option<Arc<LakeSnapshot>>>,
 }
 
 /// Views that a statement is run with, by the names that it gives them, and conditions on their resources.
@@ -134,17 +134,8 @@ impl<'a> View<'a> {
         policy: Policy,
         as_of: Option<AsOf>,
     ) -> Result<(BoundName, Arc<GuardedTable>), Error> {
-        let version = match as_of {
-            Some(AsOf::Version(version)) => State::At(Some(version)),
-            Some(AsOf::Time(at)) => State::At(Some(self.lake.version_at(table.id, at).await?)),
-            None if table.name.zone == Zone::Fhir => match self.snapshot().await? {
-                Some(snapshot) => snapshot.versions.get(&table.id).map_or(State::Unpublished, |v| State::At(Some(*v))),
-                None => State::Unpublished,
-            },
-            None => State::At(None),
-        };
         let mut stamp = None;
-        let providers = match version {
+        let providers = match self.state(table, as_of).await? {
             State::At(version) => {
                 let providers = self.lake.providers(table.id, version).await?;
                 stamp = Some(Stamp { table: table.id, version: providers.version, policy: policy.told() });
@@ -163,6 +154,24 @@ impl<'a> View<'a> {
             last.push_str(&as_of.mark());
         }
         Ok((BoundName { relation, name, columns: guarded.schema(), stamp }, Arc::new(guarded)))
+    }
+
+    /// What the guard says of a table, whether it is there or not.
+    pub(crate) fn sees(&self, name: &TableName) -> Seen {
+        Policy::of(self.principal, name)
+    }
+
+    /// Which version of the table the statement sees.
+    pub(crate) async fn state(&self, table: &Table, as_of: Option<AsOf>) -> Result<State, Error> {
+        Ok(match as_of {
+            Some(AsOf::Version(version)) => State::At(Some(version)),
+            Some(AsOf::Time(at)) => State::At(Some(self.lake.version_at(table.id, at).await?)),
+            None if table.name.zone == Zone::Fhir => match self.snapshot().await? {
+                Some(snapshot) => snapshot.versions.get(&table.id).map_or(State::Unpublished, |v| State::At(Some(*v))),
+                None => State::Unpublished,
+            },
+            None => State::At(None),
+        })
     }
 
     /// A view that the statement was given under this name.
@@ -217,7 +226,7 @@ impl<'a> View<'a> {
     /// The FHIR state that the statement sees, the same for all its tables.
     pub(crate) async fn snapshot(&self) -> Result<Option<&LakeSnapshot>, Error> {
         let found = self.snapshot.get_or_try_init(|| async { pin(self.lake.catalog(), self.pinned).await }).await?;
-        Ok(found.as_ref())
+        Ok(found.as_deref())
     }
 
     /// The snapshot's id, if the statement asked for one.
@@ -270,18 +279,20 @@ fn reach(wanted: &str) -> usize {
     (wanted.len() / 3).clamp(1, 3)
 }
 
-enum State {
+/// Which version of a table is seen; `None`: the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
     At(Option<i64>),
     /// The table is there, but no snapshot has it yet: it has columns and no rows.
     Unpublished,
 }
 
 /// The snapshot of that id, or the newest.
-pub(crate) async fn pin(catalog: &Catalog, id: Option<SnapshotId>) -> Result<Option<LakeSnapshot>, Error> {
+pub(crate) async fn pin(catalog: &Catalog, id: Option<SnapshotId>) -> Result<Option<Arc<LakeSnapshot>>, Error> {
     match id {
-        None => Ok(catalog.latest_snapshot().await?),
+        None => Ok(catalog.newest_snapshot().await?),
         Some(id) => match catalog.snapshot(id).await {
-            Ok(snapshot) => Ok(Some(snapshot)),
+            Ok(snapshot) => Ok(Some(Arc::new(snapshot))),
             Err(mavis_catalog::Error::NotFound { .. }) => Err(Error::SnapshotGone { id: id.0 }),
             Err(error) => Err(error.into()),
         },

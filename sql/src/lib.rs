@@ -7,6 +7,8 @@
 //! ([`run`], [`stream`]); what was answered before is answered from memory ([`answers`]). [`system`] has the tables about the lake itself, [`views`] those that SQL on FHIR
 //! defines.
 //!
+//! Who knows a key needs no plan: [`Session::direct`] asks the same guard and reads rows by it ([`Direct`]).
+//!
 //! It writes nothing and never imports `pipeline`.
 
 mod admission;
@@ -14,6 +16,7 @@ mod answers;
 mod catalogs;
 mod cpu;
 mod dialect;
+mod direct;
 mod engine;
 mod error;
 mod fault;
@@ -31,6 +34,7 @@ mod system;
 mod time_travel;
 mod views;
 
+pub use direct::{Direct, When};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, REFUSED};
 pub use limits::Limits;

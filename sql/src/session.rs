@@ -333,7 +333,12 @@ impl Session {
         Ok(state)
     }
 
-    fn note(&self, view: &View<'_>) {
+    /// What this session sees of the lake now.
+    pub(crate) fn view_of_lake(&self) -> View<'_> {
+        View::new(&self.inner.lake, &self.principal, self.pinned)
+    }
+
+    pub(crate) fn note(&self, view: &View<'_>) {
         if let Some(id) = view.seen() {
             self.seen.store(id.0, Ordering::Release);
         }

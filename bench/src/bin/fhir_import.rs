@@ -1,15 +1,10 @@
 //! FHIR import: 92,114 resources as NDJSON, warm cache, to queryable Delta (history, typed columns, published snapshot).
 //! Floor: the same bytes parsed by serde_json into nothing, on one thread.
 
-use std::{
-    fs::{self, File},
-    io::{BufWriter, Write},
-    path::Path,
-    time::Instant,
-};
+use std::{fs, time::Instant};
 
 use anyhow::{Context, Result, ensure};
-use mavis_bench::Figure;
+use mavis_bench::{Figure, as_ndjson};
 use mavis_tests::{Server, shared};
 
 #[tokio::main]
@@ -48,21 +43,4 @@ async fn main() -> Result<()> {
     };
     println!("{figure}");
     Ok(())
-}
-
-/// Imports the Bundles once, so that references are resolved, and writes a file of NDJSON per type.
-async fn as_ndjson(bundles: &Path, folder: &Path) -> Result<u32> {
-    let server = Server::start().await?;
-    server.mavis(&["fhir", "import", bundles.to_str().context("not UTF-8")?])?.ok()?;
-    let mut resources = 0;
-    for table in server.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'r4'").await? {
-        let table = table["table_name"].as_str().context("no name")?.to_owned();
-        let mut file = BufWriter::new(File::create(folder.join(format!("{table}.ndjson")))?);
-        for row in server.sql(&format!("SELECT resource FROM fhir.r4.{table}")).await? {
-            writeln!(file, "{}", row["resource"].as_str().context("no resource")?)?;
-            resources += 1;
-        }
-        file.flush()?;
-    }
-    Ok(resources)
 }

@@ -6,7 +6,6 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use datafusion::{logical_expr::lit, prelude::ident};
 use mavis_fhir::ResourceType;
 use mavis_sql::Session;
 use mavis_types::Principal;
@@ -15,7 +14,7 @@ use super::{
     conditional,
     negotiate::Format,
     outcome::Outcome,
-    rows::{self, Stored, columns, fetch, frame, is_id},
+    rows::{self, Stored, is_id},
 };
 use crate::App;
 
@@ -32,25 +31,15 @@ pub(super) async fn read(
         return Err(missing(resource));
     }
     let session = app.engine.session(&principal, None).await?;
-    if let Some(frame) = frame(&session, &rows::current(resource)).await? {
-        let found = frame
-            .filter(ident("id").eq(lit(id.as_str())))
-            .and_then(|frame| frame.select(columns()))
-            .map_err(unplanned)?;
-        if let Some(stored) = fetch(&session, found).await?.pop() {
-            return Ok(answer(format, &headers, stored));
-        }
+    if let Some(stored) = rows::by_id(&session, &rows::current(resource), &id).await?.pop() {
+        return Ok(answer(format, &headers, stored));
     }
     // Not there: never, or not any more?
-    if let Some(history) = frame(&session, &rows::history(resource)).await? {
-        let was = ident("id").eq(lit(id.as_str())).and(ident("__deleted").eq(lit(true)));
-        let found = history.filter(was).and_then(|frame| frame.select(columns())).map_err(unplanned)?;
-        let deletions = fetch(&session, found).await?;
-        if let Some(last) = deletions.iter().max_by_key(|stored| stored.version) {
-            return Ok(gone(resource, last));
-        }
+    let versions = rows::by_id(&session, &rows::history(resource), &id).await?;
+    match versions.iter().filter(|stored| stored.json.is_none()).max_by_key(|stored| stored.version) {
+        Some(deletion) => Ok(gone(resource, deletion)),
+        None => Err(missing(resource)),
     }
-    Err(missing(resource))
 }
 
 /// A resource as it is now, for whoever has just written it.
@@ -61,9 +50,7 @@ pub(super) async fn current_text(
     id: &str,
 ) -> Result<Option<String>, mavis_sql::Error> {
     let session = app.engine.session(principal, None).await?;
-    let Some(frame) = frame(&session, &rows::current(resource)).await? else { return Ok(None) };
-    let found = frame.filter(ident("id").eq(lit(id))).and_then(|frame| frame.select(columns())).map_err(unplanned)?;
-    Ok(fetch(&session, found).await?.pop().and_then(|stored| stored.json))
+    Ok(rows::by_id(&session, &rows::current(resource), id).await?.pop().and_then(|stored| stored.json))
 }
 
 /// R4, "read": a deleted resource is gone, and the version that says so is told.
@@ -95,10 +82,8 @@ pub(super) async fn vread(
         return Err(missing());
     }
     let session = app.engine.session(&principal, None).await?;
-    let Some(history) = frame(&session, &rows::history(resource)).await? else { return Err(missing()) };
-    let one = ident("id").eq(lit(id.as_str())).and(ident("__version").eq(lit(version)));
-    let found = history.filter(one).and_then(|frame| frame.select(columns())).map_err(unplanned)?;
-    match fetch(&session, found).await?.pop() {
+    let versions = rows::by_id(&session, &rows::history(resource), &id).await?;
+    match versions.into_iter().find(|stored| stored.version == version) {
         None => Err(missing()),
         Some(Stored { json: None, .. }) => {
             Err(Outcome::new(StatusCode::GONE, "deleted", format!("with this version the {resource} was deleted")))
@@ -133,9 +118,7 @@ fn answer(format: Format, headers: &HeaderMap, stored: Stored) -> Response {
 
 /// What to say of an id that is not there: that it never was, or not any more.
 pub(super) async fn absent(session: &Session, resource: ResourceType, id: &str) -> Result<Outcome, mavis_sql::Error> {
-    let Some(history) = frame(session, &rows::history(resource)).await? else { return Ok(missing(resource)) };
-    let was = history.filter(ident("id").eq(lit(id))).and_then(|frame| frame.select(columns())).map_err(unplanned)?;
-    if fetch(session, was).await?.is_empty() {
+    if rows::by_id(session, &rows::history(resource), id).await?.is_empty() {
         return Ok(missing(resource));
     }
     Ok(Outcome::new(StatusCode::GONE, "deleted", format!("this {resource} was deleted")))

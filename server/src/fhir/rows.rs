@@ -1,15 +1,20 @@
 //! Rows of the FHIR zone as resources.
 
+use std::sync::Arc;
+
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{Array, ArrayRef, AsArray, RecordBatch, StringArray},
     datatypes::{DataType, Int64Type, TimestampMicrosecondType},
 };
 use chrono::{DateTime, Utc};
-use datafusion::{dataframe::DataFrame, prelude::ident};
+use datafusion::{dataframe::DataFrame, logical_expr::lit, prelude::ident};
 use futures::TryStreamExt;
 use mavis_fhir::{ResourceType, shape::with_meta};
-use mavis_sql::{Error, Session};
+use mavis_sql::{Error, Session, When};
 use mavis_types::{TableName, Zone};
+use tracing::debug;
+
+use super::read::unplanned;
 
 /// A resource as it is answered.
 #[derive(Debug, Clone)]
@@ -41,6 +46,38 @@ pub(super) async fn frame(session: &Session, table: &TableName) -> Result<Option
     }
 }
 
+/// The rows of a table with an id: of a current table one at most, of a history all versions. Empty where nothing of this type
+/// is there, or nothing that the caller may see.
+pub(super) async fn by_id(session: &Session, table: &TableName, id: &str) -> Result<Vec<Stored>, Error> {
+    by_ids(session, table, &[id]).await
+}
+
+/// The rows of a table with one of some ids, in no order: by key where the guard hides nothing, else by a query.
+pub(super) async fn by_ids(session: &Session, table: &TableName, ids: &[&str]) -> Result<Vec<Stored>, Error> {
+    let direct = match session.direct(table, When::Seen).await {
+        Err(Error::NoSuchTable { .. }) => return Ok(Vec::new()),
+        direct => direct?,
+    };
+    if let Some(direct) = direct {
+        let keys: ArrayRef = Arc::new(StringArray::from_iter_values(ids));
+        let keys = RecordBatch::try_from_iter([("id", keys)]).map_err(|error| unplanned(error.into()))?;
+        match direct.rows(&keys, &COLUMNS).await {
+            Ok(Some(found)) => {
+                let mut rows = Vec::with_capacity(found.rows.num_rows());
+                read(&found.rows, &mut rows).ok_or_else(misshapen)?;
+                return Ok(rows);
+            }
+            Ok(None) => {}
+            // The version's files were cleaned up in this moment: a query sees the next one.
+            Err(Error::Lake(error)) => debug!(%table, %error, "rows of `{table}` are asked by a query"),
+            Err(error) => return Err(error),
+        }
+    }
+    let Some(frame) = frame(session, table).await? else { return Ok(Vec::new()) };
+    let wanted = ident("id").in_list(ids.iter().map(|id| lit(*id)).collect(), false);
+    fetch(session, frame.filter(wanted).and_then(|frame| frame.select(columns())).map_err(unplanned)?).await
+}
+
 /// The columns of [`COLUMNS`], as expressions.
 pub(super) fn columns() -> Vec<datafusion::logical_expr::Expr> {
     COLUMNS.iter().map(|name| ident(*name)).collect()
@@ -52,8 +89,7 @@ pub(super) async fn fetch(session: &Session, frame: DataFrame) -> Result<Vec<Sto
     let batches: Vec<RecordBatch> = answer.batches.try_collect().await?;
     let mut rows = Vec::new();
     for batch in &batches {
-        read(batch, &mut rows)
-            .ok_or_else(|| Error::Execution { message: "a table of the FHIR zone has an unknown shape".to_owned() })?;
+        read(batch, &mut rows).ok_or_else(misshapen)?;
     }
     Ok(rows)
 }
@@ -77,6 +113,10 @@ pub(super) async fn count(session: &Session, frame: DataFrame) -> Result<i64, Er
     let first = batches.first().filter(|batch| batch.num_rows() == 1);
     let counted = first.and_then(|batch| Some(batch.column(0).as_primitive_opt::<Int64Type>()?.value(0)));
     counted.ok_or_else(|| Error::Execution { message: "a count has no single number".to_owned() })
+}
+
+fn misshapen() -> Error {
+    Error::Execution { message: "a table of the FHIR zone has an unknown shape".to_owned() }
 }
 
 fn read(batch: &RecordBatch, rows: &mut Vec<Stored>) -> Option<()> {
