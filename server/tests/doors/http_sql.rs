@@ -259,9 +259,12 @@ async fn a_client_that_goes_away_stops_its_query_and_a_full_queue_says_when_to_c
     });
     // It runs when another one finds no place.
     let end = Instant::now() + Duration::from_secs(20);
+    let mut number = 0;
     let full = loop {
         assert!(Instant::now() < end && !long.is_finished(), "the long query does not run: {:?}", long.is_finished());
-        let answer = ask(&test, None, json!({"sql": "SELECT 1"})).await;
+        // An answer that is kept takes no place.
+        number += 1;
+        let answer = ask(&test, None, json!({"sql": format!("SELECT {number}")})).await;
         if answer.status() == 503 {
             break answer;
         }
@@ -271,7 +274,7 @@ async fn a_client_that_goes_away_stops_its_query_and_a_full_queue_says_when_to_c
     long.abort();
     drop(long.await);
     let freed = Instant::now();
-    while ask(&test, None, json!({"sql": "SELECT 1"})).await.status() != 200 {
+    while ask(&test, None, json!({"sql": "SELECT 'free'"})).await.status() != 200 {
         assert!(freed.elapsed() < Duration::from_secs(10), "the query of a client that went away still runs");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
