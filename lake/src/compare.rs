@@ -53,6 +53,8 @@ pub(crate) struct Differences {
     pub(crate) unchanged: u64,
     pub(crate) deduplicated: u64,
     pub(crate) deleted: u64,
+    /// Keys that incoming rows share which do not say the same.
+    pub(crate) differing: u64,
     /// Marks of the incoming rows, by their position.
     pub(crate) incoming: Marks,
     /// Occurrences of new rows without a key, where they are not 0; by position.
@@ -102,7 +104,9 @@ fn with_key(found: &mut Differences, new: &[Record], old: &[Record], delete_miss
         }
         return;
     };
+    let live = || new.iter().filter(|row| !row.flagged());
     found.deduplicated += earlier.iter().filter(|row| !row.flagged()).count() as u64;
+    found.differing += u64::from(live().any(|row| live().next().is_some_and(|first| first.hash != row.hash)));
     if last.flagged() {
         for row in old {
             found.remove(row, WHOLE);
@@ -209,6 +213,17 @@ mod tests {
     #[case(&[row(9, 0, 0, FLAG)], [0, 0, 0, 0, 0])]
     fn the_last_word_on_a_key_counts(#[case] new: &[Record], #[case] expected: [u64; 5]) {
         assert_eq!(counts(&run(new, &[row(1, 10, 0, OLD)], false)), expected);
+    }
+
+    #[rstest]
+    #[case(&[row(1, 10, 0, 0), row(1, 10, 1, 0)], 0)]
+    #[case(&[row(1, 10, 0, 0), row(1, 11, 1, 0), row(1, 12, 2, 0)], 1)]
+    #[case(&[row(1, 10, 0, 0), row(2, 11, 1, 0)], 0)]
+    #[case(&[row(1, 10, 0, 0), row(1, 0, 1, FLAG)], 0)]
+    #[case(&[row(1, 10, 0, 0), row(1, 11, 1, 0), row(2, 1, 2, 0), row(2, 2, 3, 0)], 2)]
+    #[case(&[row(5, 5, 0, KEYLESS), row(5, 5, 1, KEYLESS)], 0)]
+    fn keys_of_rows_that_do_not_say_the_same_are_counted(#[case] new: &[Record], #[case] keys: u64) {
+        assert_eq!(run(new, &[row(1, 9, 0, OLD)], false).differing, keys);
     }
 
     #[rstest]

@@ -51,6 +51,24 @@ pub(crate) async fn touched(table: &DeltaTable, from: i64, to: i64) -> Result<bo
     Ok(false)
 }
 
+/// Whether a commit in `(from, to]` changed rows or columns: files that came or went with their rows. One whose entry is
+/// gone counts as one that did.
+pub(crate) async fn rows_changed(table: &DeltaTable, from: i64, to: i64) -> Result<bool, Error> {
+    let changes = |action: &Action| match action {
+        Action::Add(file) => file.data_change,
+        Action::Remove(file) => file.data_change,
+        Action::Cdc(_) | Action::Metadata(_) => true,
+        _ => false,
+    };
+    for version in from + 1..=to {
+        match actions(table, version).await? {
+            Some(actions) if !actions.iter().any(changes) => {}
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
 pub(crate) async fn committed_at(table: &DeltaTable, version: i64) -> Result<Option<i64>, Error> {
     let Some(actions) = actions(table, version).await? else { return Ok(None) };
     let said = actions.iter().find_map(|action| match action {

@@ -9,6 +9,8 @@ use mavis_types::{RunId, TableId};
 use crate::{
     AppId, Error, Lake, WriteMode, Writer,
     changes::last_changes,
+    history::rows_changed,
+    scan::row_count,
     table::version_of,
     unit::{Kind, Work},
     write::{Missing, Writing},
@@ -59,6 +61,78 @@ pub(crate) async fn begin(lake: &Lake, input: TableId, output: TableId, rule: &s
         None => HopInput::Whole { rows: whole(lake, input, to).await?, to },
     };
     Ok(Hop { work, input })
+}
+
+/// The right to write the output while the input's next version is still being written, by whoever holds the input's
+/// lease: both are staged side by side, and committed one after the other. The rows must be exactly what that version
+/// changes; [`Writer::finish_at`] tells which one it came to be. Where it did not come to be, the writer is abandoned.
+#[derive(Debug)]
+pub struct Ahead {
+    work: Box<Work>,
+}
+
+impl Ahead {
+    /// Starts writing: rows pushed replace those of their key, rows with [`DELETED`] true delete it.
+    ///
+    /// # Errors
+    /// As [`crate::Unit::write`].
+    pub async fn write(self, schema: SchemaRef) -> Result<Writer, Error> {
+        let writing = Box::pin(Writing::start(*self.work, WriteMode::Upsert, &schema, Missing::IfWhole, None)).await?;
+        Ok(Writer { writing: Box::new(writing) })
+    }
+}
+
+/// `None` where the output lacks something of the input as it is.
+pub(crate) async fn ahead(
+    lake: &Lake,
+    input: TableId,
+    output: TableId,
+    rule: &str,
+    run: RunId,
+) -> Result<Option<Ahead>, Error> {
+    let source = lake.opened(input).await?;
+    let work = Box::new(Work::begin(lake, output, AppId::hop(input, rule), run, Kind::Hop).await?);
+    let even = async {
+        let table = source.newest().await?;
+        let empty = || Ok::<_, Error>(row_count(&table)? == Some(0) && work.base_rows()? == Some(0));
+        match work.previous {
+            // Files that were put together bring nothing.
+            Some(previous) => Ok(!rows_changed(&table, previous, version_of(&table)?).await?),
+            None => empty(),
+        }
+    };
+    match even.await {
+        Ok(true) => Ok(Some(Ahead { work })),
+        Ok(false) => {
+            work.hold.release().await;
+            Ok(None)
+        }
+        Err(error) => {
+            work.hold.release().await;
+            Err(error)
+        }
+    }
+}
+
+/// Versions of both tables that belong together; `None` where the output lacks something of the input. Nobody is waited
+/// for.
+pub(crate) async fn even(
+    lake: &Lake,
+    input: TableId,
+    output: TableId,
+    rule: &str,
+) -> Result<Option<(i64, i64)>, Error> {
+    let source = lake.opened(input).await?.newest().await?;
+    let from = version_of(&source)?;
+    let table = lake.opened(output).await?.newest().await?;
+    let app = AppId::hop(input, rule);
+    let reached = table.snapshot()?.transaction_version(&table.log_store(), app.as_str()).await?;
+    let even = match reached {
+        // What was committed to the input since it was looked at is not asked for.
+        Some(reached) if reached <= from => !rows_changed(&source, reached, from).await?,
+        _ => false,
+    };
+    Ok(even.then_some((from, version_of(&table)?)))
 }
 
 async fn whole(lake: &Lake, input: TableId, version: i64) -> Result<Arc<dyn TableProvider>, Error> {

@@ -17,6 +17,7 @@
 mod changes;
 pub mod columns;
 mod commit;
+mod compact;
 mod compare;
 mod conform;
 mod create;
@@ -43,8 +44,9 @@ pub mod table;
 pub mod unit;
 mod write;
 
+pub use compact::Compacted;
 pub use error::Error;
-pub use hop::{Hop, HopInput};
+pub use hop::{Ahead, Hop, HopInput};
 pub use keyed::{Found, RowPast, RowState};
 pub use session::{Sessions, Template};
 pub use store::LakeOptions;

@@ -17,7 +17,7 @@ use deltalake_core::{
     protocol::DeltaOperation,
 };
 use futures::TryStreamExt;
-use mavis_types::{RunId, TableId};
+use mavis_types::{RunId, TableId, TableName};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -141,31 +141,42 @@ async fn rewrite(lake: &Lake, open: &Open, hold: &Hold, run: RunId) -> Result<Op
         return Err(error);
     }
     let made = stage.finish().await?;
-    let rows = |counts: Option<u64>| counts.map(|rows| rows.to_string()).unwrap_or_else(|| "unknown".to_owned());
-    let before: Option<u64> = chosen.iter().map(|file| file.rows).sum();
-    let after: u64 = made.iter().map(|file| file.rows).sum();
-    if before.is_some_and(|before| before != after) {
+    if let Some(error) = unlike(&open.name, &chosen, &made) {
         delete_files(&*store, made.into_iter().map(|file| file.path)).await;
-        let detail = format!("{} rows were put together into {after}", rows(before));
-        return Err(Error::Unbalanced { table: open.name.clone(), detail });
+        return Err(error);
     }
     let made_bytes: u64 = made.iter().map(|file| file.bytes).sum();
     done.files_after = done.files_before - chosen.len() as u64 + made.len() as u64;
     done.bytes_after = done.bytes_before - size(&chosen) + made_bytes;
-    publish(lake, open, hold, run, &base, (&chosen, made), &store).await?;
+    publish(lake, open, hold, run, &base, Rearranged { old: &chosen, new: made }, &store).await?;
     info!(table = %open.name, before = done.files_before, after = done.files_after, "optimised `{}`", open.name);
     Ok(done)
 }
 
-async fn publish(
+/// Why the new files cannot take the place of the old ones, if they cannot.
+pub(crate) fn unlike(table: &TableName, old: &[DataFile], new: &[StagedFile]) -> Option<Error> {
+    let before: u64 = old.iter().map(|file| file.rows).sum::<Option<u64>>()?;
+    let after: u64 = new.iter().map(|file| file.rows).sum();
+    let detail = format!("{before} rows were put together into {after}");
+    (before != after).then(|| Error::Unbalanced { table: table.clone(), detail })
+}
+
+/// Files that hold the same rows.
+pub(crate) struct Rearranged<'a> {
+    pub(crate) old: &'a [DataFile],
+    pub(crate) new: Vec<StagedFile>,
+}
+
+/// Commits that the new files stand for the old ones; answers the version.
+pub(crate) async fn publish(
     lake: &Lake,
     open: &Open,
     hold: &Hold,
     run: RunId,
     base: &deltalake_core::DeltaTable,
-    (old, new): (&[DataFile], Vec<StagedFile>),
+    Rearranged { old, new }: Rearranged<'_>,
     store: &Arc<dyn ObjectStore>,
-) -> Result<(), Error> {
+) -> Result<i64, Error> {
     let mut actions: Vec<Action> = old.iter().map(|file| Action::Remove(file.remove(false))).collect();
     actions.extend(new.iter().map(|file| Action::Add(add(file, false))));
     let target_size = i64::try_from(TARGET_FILE_BYTES).unwrap_or(i64::MAX);
@@ -177,7 +188,7 @@ async fn publish(
         Ok(now) => {
             let table = lake.catalog().table_by_id(open.id).await?;
             tell_catalog(lake, &table, &now, false).await;
-            Ok(())
+            version_of(&now)
         }
         Err(Void { error, certain }) => {
             if certain {
@@ -188,7 +199,7 @@ async fn publish(
     }
 }
 
-async fn copy(
+pub(crate) async fn copy(
     store: &Arc<dyn ObjectStore>,
     open: &Open,
     schema: &SchemaRef,
@@ -204,7 +215,7 @@ async fn copy(
     Ok(())
 }
 
-async fn copy_sorted(
+pub(crate) async fn copy_sorted(
     lake: &Lake,
     base: &deltalake_core::DeltaTable,
     files: &[DataFile],

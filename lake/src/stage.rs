@@ -10,7 +10,7 @@ use std::{
     mem,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -45,6 +45,10 @@ const PAGE_ROWS: usize = 2_048;
 const DOCUMENT: &str = "resource";
 const DOCUMENT_ID: &str = "id";
 const DOCUMENT_PAGE_BYTES: usize = 48 << 10;
+/// Bytes that the unfinished row groups of all stages of the process may hold together: beyond it, who has more than
+/// [`GREEDY_BYTES`] closes its row group.
+const ALL_ROW_GROUPS_BYTES: usize = 160 << 20;
+const GREEDY_BYTES: usize = 4 << 20;
 /// An upload part; object stores take no less than 5 MB.
 const PART_BYTES: usize = 8 << 20;
 const DOING: &str = "writing data files";
@@ -119,10 +123,17 @@ impl FileKind {
     }
 }
 
+/// What a worker is told.
+enum Item {
+    Rows(RecordBatch),
+    /// From now on rows have more columns; files under way end.
+    Columns(SchemaRef),
+}
+
 /// Takes batches of one schema and makes files of them.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    sender: Option<mpsc::Sender<RecordBatch>>,
+    sender: Option<mpsc::Sender<Item>>,
     worker: JoinHandle<Result<Vec<StagedFile>, Error>>,
     keep: Arc<AtomicBool>,
     rows: u64,
@@ -132,7 +143,7 @@ impl Stage {
     pub(crate) fn start(options: StageOptions) -> Self {
         let (sender, receiver) = mpsc::channel(2);
         let keep = Arc::new(AtomicBool::new(false));
-        let worker = Worker { options, files: Vec::new(), open: None, runtime: Handle::current() };
+        let worker = Worker { options, files: Vec::new(), open: None, held: Held::default(), runtime: Handle::current() };
         let kept = Arc::clone(&keep);
         let worker = tokio::task::spawn_blocking(move || worker.run(receiver, &kept));
         Self { sender: Some(sender), worker, keep, rows: 0 }
@@ -148,8 +159,17 @@ impl Stage {
             return Ok(());
         }
         self.rows += batch.num_rows() as u64;
+        self.tell(Item::Rows(batch)).await
+    }
+
+    /// Rows that come from now on have the columns of `schema`: all that there were, and more.
+    pub(crate) async fn widen(&mut self, schema: SchemaRef) -> Result<(), Error> {
+        self.tell(Item::Columns(schema)).await
+    }
+
+    async fn tell(&mut self, item: Item) -> Result<(), Error> {
         let sent = match &self.sender {
-            Some(sender) => sender.send(batch).await.is_ok(),
+            Some(sender) => sender.send(item).await.is_ok(),
             None => false,
         };
         if sent {
@@ -196,6 +216,30 @@ fn error_kind(error: &object_store::Error) -> &'static str {
     }
 }
 
+/// What the unfinished row groups of all stages hold, in bytes.
+static ALL_HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// One stage's share of [`ALL_HELD`].
+#[derive(Debug, Default)]
+struct Held(usize);
+
+impl Held {
+    /// Notes how much it is now; answers what all stages hold.
+    fn note(&mut self, bytes: usize) -> usize {
+        let others = ALL_HELD.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        ALL_HELD.fetch_sub(self.0, Ordering::Relaxed);
+        let all = others - self.0;
+        self.0 = bytes;
+        all
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.note(0);
+    }
+}
+
 struct OpenFile {
     path: Path,
     writer: ArrowWriter<Vec<u8>>,
@@ -207,15 +251,20 @@ struct Worker {
     options: StageOptions,
     files: Vec<StagedFile>,
     open: Option<OpenFile>,
+    held: Held,
     runtime: Handle,
 }
 
 impl Worker {
-    fn run(mut self, mut batches: mpsc::Receiver<RecordBatch>, keep: &AtomicBool) -> Result<Vec<StagedFile>, Error> {
+    fn run(mut self, mut items: mpsc::Receiver<Item>, keep: &AtomicBool) -> Result<Vec<StagedFile>, Error> {
         let mut outcome = Ok(());
         while outcome.is_ok() {
-            match batches.blocking_recv() {
-                Some(batch) => outcome = self.write(&batch),
+            match items.blocking_recv() {
+                Some(Item::Rows(batch)) => outcome = self.write(&batch),
+                Some(Item::Columns(schema)) => {
+                    outcome = self.close();
+                    self.options.schema = schema;
+                }
                 None => break,
             }
         }
@@ -242,8 +291,11 @@ impl Worker {
             }
         };
         open.writer.write(batch).map_err(|error| Error::store(DOING, &error))?;
-        if open.writer.in_progress_size() > ROW_GROUP_BYTES {
+        let holds = open.writer.memory_size();
+        let all = self.held.note(holds);
+        if open.writer.in_progress_size() > ROW_GROUP_BYTES || (all > ALL_ROW_GROUPS_BYTES && holds > GREEDY_BYTES) {
             open.writer.flush().map_err(|error| Error::store(DOING, &error))?;
+            self.held.note(open.writer.memory_size());
         }
         if open.writer.inner().len() >= PART_BYTES {
             open.send(&self.options.store, &self.runtime)?;
@@ -257,6 +309,7 @@ impl Worker {
     fn close(&mut self) -> Result<(), Error> {
         let Some(open) = &mut self.open else { return Ok(()) };
         let metadata = open.writer.finish().map_err(|error| Error::store(DOING, &error))?;
+        self.held.note(0);
         open.complete(&self.options.store, &self.runtime)?;
         let stats = match self.options.kind {
             FileKind::Data => delta_stats(&metadata, &self.options.schema, &self.options.statistics),

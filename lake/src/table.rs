@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    AppId, Error, Hop, LakeOptions, Sessions, Unit, create, history, hop,
+    AppId, Error, Hop, LakeOptions, Sessions, Unit, create, history, hop::{self, Ahead},
     keyed::Keyed,
     lease::Hold,
     scan,
@@ -312,6 +312,14 @@ impl Lake {
         scan::row_count(&self.at(&open, version).await?)
     }
 
+    /// Data files of the newest version.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::Store`].
+    pub async fn file_count(&self, table: TableId) -> Result<usize, Error> {
+        Ok(self.opened(table).await?.newest().await?.snapshot()?.log_data().iter().count())
+    }
+
     /// Takes the table's lease, loads a snapshot, reads where the application stands, and finishes or discards what an
     /// earlier process left. The lease is renewed while the unit lives and given back when it ends.
     ///
@@ -328,6 +336,29 @@ impl Lake {
     /// As [`Lake::begin`].
     pub async fn begin_hop(&self, input: TableId, output: TableId, rule: &str, run: RunId) -> Result<Hop, Error> {
         Box::pin(hop::begin(self, input, output, rule, run)).await
+    }
+
+    /// Begins a hop whose input is about to be written by the caller, who holds the input's lease. `None` where the output
+    /// is not up to date with the input as it is: hop first.
+    ///
+    /// # Errors
+    /// As [`Lake::begin`].
+    pub async fn begin_ahead(
+        &self,
+        input: TableId,
+        output: TableId,
+        rule: &str,
+        run: RunId,
+    ) -> Result<Option<Ahead>, Error> {
+        Box::pin(hop::ahead(self, input, output, rule, run)).await
+    }
+
+    /// The newest versions of both tables where the output is up to date with the input under the rule. Waits for no lease.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::Store`].
+    pub async fn hop_is_even(&self, input: TableId, output: TableId, rule: &str) -> Result<Option<(i64, i64)>, Error> {
+        Box::pin(hop::even(self, input, output, rule)).await
     }
 
     pub(crate) async fn opened(&self, id: TableId) -> Result<Arc<Open>, Error> {
@@ -373,5 +404,14 @@ impl Lake {
     pub(crate) async fn hold(&self, table: TableId, name: &TableName, run: RunId) -> Result<Hold, Error> {
         let holder = format!("{}/{run}/{}", self.inner.options.server, Uuid::new_v4());
         Hold::take(&self.inner.catalog, (table, name), &holder, self.inner.tuning).await
+    }
+
+    /// The lease, or nothing where somebody keeps it for long.
+    pub(crate) async fn hold_now(&self, table: TableId, name: &TableName, run: RunId) -> Result<Option<Hold>, Error> {
+        match self.hold(table, name, run).await {
+            Ok(hold) => Ok(Some(hold)),
+            Err(Error::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -75,6 +75,8 @@ pub struct Committed {
     /// The application transaction's version; 0 where the application has committed nothing yet.
     pub sequence: i64,
     pub counts: Counts,
+    /// Keys of which several rows were pushed that do not say the same; the last of each was kept.
+    pub differing_keys: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +209,15 @@ impl Writer {
         self.writing.push(batch).await
     }
 
+    /// Adds columns in the middle of the writing. Files under way end, so that files hold what their rows populate; call it
+    /// seldom.
+    ///
+    /// # Errors
+    /// [`Error::Evolution`] when the columns cannot be united with those that there are, or one would change its type.
+    pub async fn widen(&mut self, schema: SchemaRef) -> Result<(), Error> {
+        self.writing.widen(&schema).await
+    }
+
     /// Sets rows aside; they count as read and quarantined. `app_id`, `sequence` and `ordinal` are filled in.
     ///
     /// # Errors
@@ -233,6 +244,16 @@ impl Writer {
     /// except that a store which fails and cannot be asked either leaves it open: then the next unit finds out.
     pub async fn finish(self, end: End) -> Result<Committed, Error> {
         Box::pin(self.writing.finish(end)).await
+    }
+
+    /// As [`Writer::finish`], of a hop that began [ahead](crate::hop::Ahead) of its input: `version` is the input's version
+    /// that the rows make up.
+    ///
+    /// # Errors
+    /// As [`Writer::finish`].
+    pub async fn finish_at(mut self, version: i64, end: End) -> Result<Committed, Error> {
+        self.writing.reached(version);
+        self.finish(end).await
     }
 
     /// Throws away what was staged and gives the lease back.

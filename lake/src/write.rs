@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch},
-    datatypes::{Schema, SchemaRef},
+    datatypes::{DataType, Schema, SchemaRef},
 };
 use deltalake_core::{
     kernel::Action,
@@ -179,6 +179,34 @@ impl Writing {
             waiting: Vec::new(),
             work,
         })
+    }
+
+    /// Rows that come from now on may have these columns too. Rows that came before have nulls in them.
+    pub(crate) async fn widen(&mut self, schema: &Schema) -> Result<(), Error> {
+        let refused = |refused: Refused| refused.on(&self.work.table.name);
+        let fields: Vec<_> =
+            schema.fields().iter().filter(|field| !self.flagged || field.name() != DELETED).cloned().collect();
+        let united = unite(&self.schema, &storable_schema(&Schema::new(fields))).map_err(refused)?;
+        self.declared.extend(schema.fields().iter().map(|field| field.name().clone()));
+        if united == self.schema {
+            return Ok(());
+        }
+        if retypes(&self.schema, &united) {
+            return Err(refused(Refused {
+                column: "*".to_owned(),
+                from: DataType::Null,
+                to: DataType::Null,
+                instead: "a column's type cannot change while rows are written; begin again with the wider type"
+                    .to_owned(),
+            }));
+        }
+        self.schema = Arc::clone(&united);
+        self.stage.widen(united).await
+    }
+
+    /// Of a hop that began ahead of its input: which version of the input it brings.
+    pub(crate) fn reached(&mut self, version: i64) {
+        self.work.sequence = version;
     }
 
     pub(crate) async fn push(&mut self, batch: &RecordBatch) -> Result<(), Error> {
@@ -364,9 +392,11 @@ impl Ending {
             Kind::Ingest => end.cursor.is_some() && end.cursor != work.cursor,
             Kind::Hop => work.previous != Some(work.sequence),
         };
-        if !found.any() && !grown && !moved {
+        // Rows that were set aside are this step's: with the step given up, the next one would forget them.
+        if !found.any() && !grown && !moved && noted.quarantined == 0 {
             delete_files(&*self.table_store, std::mem::take(merge.created)).await;
-            return Ok(Committed { version: work.base_version, sequence: work.previous.unwrap_or(0), counts });
+            let (version, sequence) = (work.base_version, work.previous.unwrap_or(0));
+            return Ok(Committed { version, sequence, counts, differing_keys: found.differing });
         }
         let merged = if self.mode == WriteMode::Append { merge.append().await? } else { merge.apply(&found).await? };
         check_rows(work, &merged.rows_after, &counts)?;
@@ -383,7 +413,7 @@ impl Ending {
         delete_files(&*self.table_store, merged.useless).await;
         tell_catalog(&work.lake, &work.table, &now, grown).await;
         let version = version_of(&now)?.max(work.base_version + 1);
-        Ok(Committed { version, sequence: work.sequence, counts })
+        Ok(Committed { version, sequence: work.sequence, counts, differing_keys: found.differing })
     }
 }
 

@@ -24,6 +24,7 @@ mod tables;
 mod to_fhir;
 mod to_processed;
 mod to_raw;
+mod upkeep;
 mod worker;
 mod write;
 
@@ -31,4 +32,5 @@ pub use error::Error;
 pub use pipeline::{Pipeline, PipelineOptions};
 pub use report::{ColumnProfile, DiscoveryReport, ReportColumn, ReportTable};
 pub use request::{FetchedFile, ImportOptions, IngestRequest, RunEvent, SourceSummary, UnitProgress};
+pub use upkeep::{Kept, Upkeep};
 pub use write::{Effect, Operation, Reason, Refusal, Together, Which, Write, WriteError, Written};

@@ -19,6 +19,7 @@ use crate::{
     import::Spool,
     job::{self, IMPORT_KIND, Job},
     replay,
+    upkeep::{self, Kept, Seen, Upkeep},
     worker::{Workers, is_final},
     write,
 };
@@ -85,6 +86,29 @@ impl Pipeline {
         let workers = Workers::new(Arc::clone(&context));
         workers.resume().await?;
         Ok(Self { inner: Arc::new(Inner { context, workers, writes: TaskTracker::new() }) })
+    }
+
+    /// Keeps the lake in order from now on, until [`Pipeline::stop`]. Call it once.
+    pub fn keep_up(&self, upkeep: Upkeep) {
+        let context = Arc::clone(&self.inner.context);
+        self.inner.workers.spawn_aside(async move {
+            let mut seen = Seen::default();
+            loop {
+                tokio::time::sleep(upkeep.every).await;
+                if let Err(failure) = Box::pin(upkeep::round(&context, upkeep, &mut seen)).await {
+                    tracing::warn!(%failure, "a round of upkeep did not come to its end; the next one tries again");
+                }
+            }
+        });
+    }
+
+    /// One round of upkeep, now.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn keep_up_once(&self, upkeep: Upkeep) -> Result<Kept, Error> {
+        let mut seen = Seen::default();
+        Box::pin(upkeep::round(&self.inner.context, upkeep, &mut seen)).await.map_err(refused)
     }
 
     /// Takes no new runs and writes, lets each unit reach a commit or give up its stage, and waits for them.

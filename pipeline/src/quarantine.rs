@@ -1,10 +1,10 @@
 //! Rows set aside: what is told of them, and that the same row is not set aside twice.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use mavis_catalog::{NewQuarantined, QuarantineFilter, QuarantineState, Quarantined, Step};
 use mavis_lake::Writer;
-use mavis_types::TableId;
+use mavis_types::{RunId, SourceId, TableId};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{context::Running, failure::Failure};
@@ -40,6 +40,8 @@ struct Listed {
     mark: u128,
     /// What the row it came from is found by when that one changes.
     subject: u128,
+    /// Of the FHIR step: the mapping or the file that it came from.
+    from: u128,
 }
 
 /// A row that cannot go on.
@@ -48,6 +50,22 @@ pub(crate) struct Rejected {
     pub(crate) reason: String,
     pub(crate) origin: String,
     pub(crate) payload: String,
+}
+
+/// What names, files and ids are found by.
+pub(crate) fn hash(text: &str) -> u128 {
+    xxh3_128(text.as_bytes())
+}
+
+/// The mapping of a row of the FHIR step: the first word of its origin.
+pub(crate) fn made_by(origin: &str) -> &str {
+    origin.split(' ').next().unwrap_or_default()
+}
+
+/// The id that a row of the FHIR step would have as a resource, where its payload says one.
+pub(crate) fn resource_id(row: &Quarantined) -> Option<String> {
+    let value = mavis_fhir::json::parse(row.payload.as_bytes()).ok()?;
+    value.get_str("id").map(str::to_owned)
 }
 
 fn mark(origin: &str, payload: &str) -> u128 {
@@ -68,8 +86,32 @@ impl Aside {
         step: Step,
         subject: impl Fn(&Quarantined) -> u128 + Send,
     ) -> Result<Self, Failure> {
+        Self::among(running, (table, step), None, made_by, subject).await
+    }
+
+    /// Of the FHIR step: the rows of one source alone, since a type's tables are everybody's. A row's subject is the id of
+    /// the resource that it was to become, as [`crate::fhir_zone::state::id_hash`] names it; `from` tells the mapping or
+    /// the file of an origin.
+    pub(crate) async fn of_resources(
+        running: &Running,
+        table: TableId,
+        source: SourceId,
+        from: fn(&str) -> &str,
+    ) -> Result<Self, Failure> {
+        let subject = |row: &Quarantined| resource_id(row).map_or(0, |id| hash(&id));
+        Self::among(running, (table, Step::ToFhir), Some(source), from, subject).await
+    }
+
+    async fn among(
+        running: &Running,
+        (table, step): (TableId, Step),
+        source: Option<SourceId>,
+        from: fn(&str) -> &str,
+        subject: impl Fn(&Quarantined) -> u128 + Send,
+    ) -> Result<Self, Failure> {
         let mut waiting = HashSet::new();
         let mut listed = Vec::new();
+        let mut sources: HashMap<RunId, Option<SourceId>> = HashMap::new();
         let mut after = None;
         loop {
             let filter = QuarantineFilter {
@@ -82,9 +124,17 @@ impl Aside {
             let page = running.catalog().quarantined(&filter).await?;
             let Some(last) = page.last().map(|row| row.id) else { break };
             for row in page.iter().filter(|row| row.step == step) {
+                if source.is_some() {
+                    if !sources.contains_key(&row.run) {
+                        sources.insert(row.run, running.catalog().run(row.run).await?.source);
+                    }
+                    if sources.get(&row.run).copied().flatten() != source {
+                        continue;
+                    }
+                }
                 let mark = mark(&row.origin, &row.payload);
                 waiting.insert(mark);
-                listed.push(Listed { id: row.id, mark, subject: subject(row) });
+                listed.push(Listed { id: row.id, mark, subject: subject(row), from: hash(from(&row.origin)) });
             }
             if page.len() < PAGE as usize {
                 break;
@@ -113,6 +163,16 @@ impl Aside {
     /// After what there is of these subjects was read: closes their waiting rows that were not set aside again.
     pub(crate) async fn close_of(&self, running: &Running, subjects: &HashSet<u128>) -> Result<(), Failure> {
         self.close(running, |row| subjects.contains(&row.subject)).await
+    }
+
+    /// After all of these mappings or files was read, and what there is of these subjects: as [`Self::close_of`].
+    pub(crate) async fn close_from(
+        &self,
+        running: &Running,
+        from: &HashSet<u128>,
+        subjects: &HashSet<u128>,
+    ) -> Result<(), Failure> {
+        self.close(running, |row| from.contains(&row.from) || subjects.contains(&row.subject)).await
     }
 
     async fn close(&self, running: &Running, of: impl Fn(&Listed) -> bool + Send) -> Result<(), Failure> {
@@ -168,5 +228,14 @@ impl Aside {
             told.push(format!("and {} other reasons", reasons.len() - NAMED));
         }
         running.warn(format!("`{table}`: {} rows in quarantine: {}", self.rows, told.join("; "))).await;
+    }
+}
+
+/// Tells the run's log that a table's key does not tell its rows apart.
+pub(crate) async fn tell_differing(running: &Running, table: &str, keys: u64) {
+    if keys > 0 {
+        running
+            .warn(format!("`{table}`: {keys} keys name rows that differ; the last of each was kept; give the table another key"))
+            .await;
     }
 }

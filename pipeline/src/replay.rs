@@ -25,12 +25,13 @@ use crate::{
     context::{Context, Running},
     discover::{self, rules_of},
     failure::Failure,
-    fhir_zone::{Encoder, Landing, Shared, State, Target, Touched, current::own_columns, target::history_schema},
-    quarantine::Aside,
+    fhir_zone::{Closes, Encoder, Landing, Shared, State, Target, Touched, current::own_columns, target::history_schema},
+    job::IMPORT_KIND,
+    quarantine::{self, Aside},
     retry,
     tables::SESSION_BYTES,
     to_processed::{Step2, as_json},
-    write::{settle, unpromised},
+    write::{known, settle, unpromised},
 };
 
 /// Where a corrected payload waits; patient data, so it is not part of the run's request.
@@ -99,6 +100,7 @@ pub(crate) async fn replay(
 /// The rows that may be sent again: those that say what their source says still. Of the others it is told why not.
 async fn current(running: &Running, ids: &[i64], refused: &mut Vec<String>) -> Result<Vec<Quarantined>, Failure> {
     let (mut rows, mut cleaned): (Vec<Quarantined>, BTreeMap<TableId, Vec<Quarantined>>) = Default::default();
+    let mut mapped: BTreeMap<TableId, Vec<Quarantined>> = BTreeMap::new();
     for id in ids {
         let row = running.catalog().quarantined_row(*id).await?;
         match row.state {
@@ -110,7 +112,21 @@ async fn current(running: &Running, ids: &[i64], refused: &mut Vec<String>) -> R
             QuarantineState::Waiting if row.step == Step::ToProcessed => {
                 cleaned.entry(row.table).or_default().push(row);
             }
+            QuarantineState::Waiting if row.step == Step::ToFhir => mapped.entry(row.table).or_default().push(row),
             QuarantineState::Waiting => rows.push(row),
+        }
+    }
+    for (table, waiting) in mapped {
+        let table = running.catalog().table_by_id(table).await?;
+        let newer = newer_versions(running, &table, &waiting).await?;
+        for row in waiting {
+            match newer.get(&row.id) {
+                None => rows.push(row),
+                Some(version) => refused.push(format!(
+                    "row {} is older than version {version} of its resource, and would overwrite it; drop it",
+                    row.id
+                )),
+            }
         }
     }
     for (table, waiting) in cleaned {
@@ -132,6 +148,29 @@ async fn current(running: &Running, ids: &[i64], refused: &mut Vec<String>) -> R
         running.warn(reason).await;
     }
     Ok(rows)
+}
+
+fn resource_of(table: &Table) -> Result<mavis_fhir::ResourceType, Failure> {
+    mavis_fhir::ResourceType::all()
+        .find(|resource| resource.table() == table.name.table)
+        .ok_or_else(|| Failure::permanent("the table is not one of the FHIR zone"))
+}
+
+/// Of rows of the FHIR step, by their ids: the version that their resource got after they were set aside.
+async fn newer_versions(
+    running: &Running,
+    table: &Table,
+    rows: &[Quarantined],
+) -> Result<HashMap<i64, i64>, Failure> {
+    let target = Target::ensure(running, resource_of(table)?).await?;
+    let ids: Vec<(&Quarantined, String)> =
+        rows.iter().filter_map(|row| Some((row, quarantine::resource_id(row)?))).collect();
+    let known = known(running, &target, &ids.iter().map(|(_, id)| id.as_str()).collect()).await?;
+    let newer = |(row, id): &(&Quarantined, String)| {
+        let known = known.get(id).filter(|known| known.last_updated > row.at)?;
+        Some((row.id, known.version))
+    };
+    Ok(ids.iter().filter_map(newer).collect())
 }
 
 /// Rows that are looked for by their values; of more, the raw table is read once as a whole.
@@ -301,15 +340,20 @@ async fn to_fhir(
     rows: &[Quarantined],
     touched: &mut Touched,
 ) -> Result<Counts, Failure> {
-    let resource = mavis_fhir::ResourceType::all()
-        .find(|resource| resource.table() == table.name.table)
-        .ok_or_else(|| Failure::permanent("the table is not one of the FHIR zone"))?;
+    let resource = resource_of(table)?;
     let target = Target::ensure(running, resource).await?;
     Box::pin(settle(&running.context)).await?;
     let mut total = Counts::default();
     for row in rows {
         let value = json::parse(row.payload.as_bytes())
             .map_err(|error| Failure::Permanent(format!("row {}: the payload is no resource: {error}", row.id)))?;
+        if value.get("resourceType").is_none() {
+            return Err(Failure::Permanent(format!(
+                "row {}: what was set aside is a row that its mapping could not make a resource of; correct it where it \
+                 came from, or give the resource",
+                row.id
+            )));
+        }
         if let Err(issue) = validate::resource_type(&value) {
             return Err(Failure::Permanent(format!("row {}: {}: {}", row.id, issue.path, issue.message)));
         }
@@ -325,14 +369,14 @@ async fn to_fhir(
             Some(id) => running.catalog().source_by_id(id).await?,
             None => return Err(Failure::Permanent(format!("row {}: its run belongs to no source", row.id))),
         };
-        let made_by = row.origin.split(' ').next().unwrap_or("replay").to_owned();
+        let made_by = if source.kind == IMPORT_KIND { "import" } else { quarantine::made_by(&row.origin) };
         let unit = retry::begin(running, target.history.id, &AppId::ingest(source.id, target.history.id)).await?;
         let cursor = unit.cursor().cloned();
         unpromised(&running.context, &BTreeSet::from([target.history.id])).await?;
         let state = State::read(running, &target).await?;
         let columns = own_columns(resource, running.lake().schema(target.current.id).await?.as_ref());
-        let shared = Shared::new(resource, state, columns, source.name.as_str(), &made_by, &running.id.to_string());
-        let mut landing = Landing::new(running, &target, &shared).await?;
+        let shared = Shared::new(resource, state, columns, source.name.as_str(), made_by, &running.id.to_string());
+        let mut landing = Landing::new(running, &target, source.id, quarantine::made_by, Closes::Nothing).await?;
         let encoded = {
             let mut encoder = Encoder::new(&shared);
             encoder.put(&id, &value, &row.payload, &row.origin);
@@ -352,7 +396,7 @@ async fn to_fhir(
             return Err(failure);
         }
         let end = End { cursor, whole: false };
-        let (counts, together) = Box::pin(landing.commit(running, &target, writer, end, shared.columns())).await?;
+        let (counts, together) = Box::pin(landing.commit(running, &target, writer, end)).await?;
         touched.add(together);
         total += counts;
     }

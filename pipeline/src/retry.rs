@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use mavis_lake::{AppId, Hop, Unit};
+use mavis_lake::{Ahead, AppId, Hop, Unit};
 use mavis_types::TableId;
 
 use crate::{context::Running, failure::Failure};
@@ -46,6 +46,16 @@ pub(crate) async fn begin(running: &Running, table: TableId, app: &AppId) -> Res
 /// Begins a hop, and waits for the output while somebody else writes it.
 pub(crate) async fn begin_hop(running: &Running, input: TableId, output: TableId, rule: &str) -> Result<Hop, Failure> {
     wait_for(running, || Box::pin(running.lake().begin_hop(input, output, rule, running.id))).await
+}
+
+/// Begins a hop ahead of its input, whose lease the caller holds, and waits for the output while somebody else writes it.
+pub(crate) async fn begin_ahead(
+    running: &Running,
+    input: TableId,
+    output: TableId,
+    rule: &str,
+) -> Result<Option<Ahead>, Failure> {
+    wait_for(running, || Box::pin(running.lake().begin_ahead(input, output, rule, running.id))).await
 }
 
 /// Asks again while the table is in use, with growing pauses.

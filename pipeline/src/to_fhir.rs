@@ -9,14 +9,14 @@ use std::{
     sync::Arc,
 };
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use datafusion::{
     catalog::TableProvider,
     prelude::{DataFrame, ident, lit},
 };
 use futures::{Stream, StreamExt, TryStreamExt};
 use mavis_catalog::{Step, Table};
-use mavis_fhir::{mapping::Mapping, resource_id};
+use mavis_fhir::{functions::canonical_text, mapping::Mapping, resource_id};
 use mavis_lake::{AppId, End, HopInput, WriteMode, Writer, hop::DELETED};
 use mavis_types::{Counts, Cursor, TableId};
 
@@ -24,13 +24,13 @@ use crate::{
     context::{Running, UnitLine},
     failure::Failure,
     fhir_zone::{
-        Encoded, Encoder, Incoming, Landing, Shared, State, Target, Touched,
+        Closes, Encoded, Encoder, Incoming, Landing, Shared, State, Target, Touched,
         current::{self, own_columns},
         state::{self, id_hash},
         target::history_schema,
     },
     mapping::{Planned, Rule, plan},
-    quarantine::Rejected,
+    quarantine::{self, Rejected},
     retry,
     to_processed::ROW,
     write::{settle, unpromised},
@@ -178,7 +178,7 @@ impl Unit<'_> {
 
     /// Nothing new; the current table may still lag behind after a crash.
     async fn catch_up(&self, touched: &mut Touched) -> Result<Counts, Failure> {
-        touched.add(Box::pin(current::advance(self.running, self.target, None)).await?);
+        touched.add(Box::pin(current::advance(self.running, self.target)).await?);
         Ok(Counts::default())
     }
 
@@ -278,9 +278,8 @@ impl Unit<'_> {
         end: End,
     ) -> Result<Counts, Failure> {
         match Box::pin(self.pour(line, rows, &mut writer)).await {
-            Ok((landing, shared)) => {
-                let (counts, together) =
-                    Box::pin(landing.commit(self.running, self.target, writer, end, shared.columns())).await?;
+            Ok(landing) => {
+                let (counts, together) = Box::pin(landing.commit(self.running, self.target, writer, end)).await?;
                 touched.add(together);
                 Ok(counts)
             }
@@ -296,7 +295,7 @@ impl Unit<'_> {
         line: &mut UnitLine,
         rows: Rows,
         writer: &mut Writer,
-    ) -> Result<(Landing, Arc<Shared>), Failure> {
+    ) -> Result<Landing, Failure> {
         let running = self.running;
         let state = State::read(running, self.target).await?;
         let known = running.lake().schema(self.target.current.id).await?;
@@ -304,7 +303,12 @@ impl Unit<'_> {
         let source = self.rule.source.name.as_str();
         let run = running.id.to_string();
         let shared = Arc::new(Shared::new(self.target.resource, state, columns, source, &self.rule.name, &run));
-        let mut landing = Landing::new(running, self.target, &shared).await?;
+        let closes = match &rows.touched {
+            Some(touched) => Closes::Of(touched.clone()),
+            None => Closes::From(HashSet::from([quarantine::hash(&self.rule.name)])),
+        };
+        let source_id = self.rule.source.id;
+        let mut landing = Landing::new(running, self.target, source_id, quarantine::made_by, closes).await?;
         let stream = rows.planned.frame(&rows.live).await?.execute_stream().await?;
         let chunks = encode_all(
             Arc::new(self.rule.clone()),
@@ -349,7 +353,7 @@ impl Unit<'_> {
                 ))
                 .await;
         }
-        Ok((landing, shared))
+        Ok(landing)
     }
 }
 
@@ -411,16 +415,46 @@ fn encode(rule: &Rule, shared: &Shared, last: &Last, first: u64, batch: &RecordB
                     encoder.note_deduplicated();
                     continue;
                 }
-                let origin = format!("{} {id}", rule.name);
+                let origin = origin(rule, &row.key);
                 encoder.put_text(&Incoming { id, json: row.json, origin });
             }
-            Err(reason) => {
-                let payload =
-                    crate::to_processed::as_json(&batch.slice(offset, 1))?.into_iter().next().unwrap_or_default();
-                let origin = format!("{} row {:032x}", rule.name, xxhash_rust::xxh3::xxh3_128(payload.as_bytes()));
-                encoder.reject(Rejected { reason, origin, payload });
-            }
+            Err(reason) => encoder.reject(set_aside(rule, &batch.slice(offset, 1), reason)?),
         }
     }
     encoder.finish()
+}
+
+/// Where a resource came from, as a person finds it: the mapping, and the key of its row.
+fn origin(rule: &Rule, key: &[String]) -> String {
+    format!("{} key {}", rule.name, key.join(", "))
+}
+
+/// A row that could not become a resource: what the mapping made of it, under the names that the mapping gives.
+fn set_aside(rule: &Rule, row: &RecordBatch, reason: String) -> Result<Rejected, Failure> {
+    let said = crate::to_processed::as_json(row)?.into_iter().next().unwrap_or_default();
+    let Ok(serde_json::Value::Object(said)) = serde_json::from_str(&said) else {
+        return Err(Failure::permanent("a row of a mapping cannot be written as JSON"));
+    };
+    let mapping = &rule.mapping;
+    let part = |place: usize| {
+        let texts = canonical_text(row.column_by_name(&format!("key_{place}"))?).ok()?;
+        Some(texts.value(0).to_owned()).filter(|text| texts.is_valid(0) && !text.is_empty())
+    };
+    let key: Vec<Option<String>> = (0..mapping.key.len()).map(part).collect();
+    let mut payload = serde_json::Map::new();
+    let whole: Option<Vec<String>> = key.iter().cloned().collect();
+    if let Some(key) = &whole {
+        payload.insert("id".to_owned(), id_of(rule, key).into());
+    }
+    for (name, value) in said {
+        let number = |prefix: &str| name.strip_prefix(prefix)?.parse::<usize>().ok();
+        let known = match (number("key_"), number("set_")) {
+            (Some(place), _) => mapping.key.get(place).cloned(),
+            (_, Some(place)) => mapping.set.get(place).map(|(path, _)| path.to_string()),
+            _ => mapping.resource_json.clone(),
+        };
+        payload.entry(known.unwrap_or(name)).or_insert(value);
+    }
+    let key: Vec<String> = key.into_iter().map(Option::unwrap_or_default).collect();
+    Ok(Rejected { reason, origin: origin(rule, &key), payload: serde_json::Value::Object(payload).to_string() })
 }

@@ -27,7 +27,7 @@ use crate::{
     discover::rules_of,
     failure::Failure,
     quality::Checks,
-    quarantine::{Aside, Rejected},
+    quarantine::{Aside, Rejected, tell_differing},
     retry,
     tables::SESSION_BYTES,
 };
@@ -232,10 +232,12 @@ async fn carry(
     let name = output.name.to_string();
     match Box::pin(pour(running, &session, &mut step, rows, changes, raw, &mut writer, output, line)).await {
         Ok(aside) => {
-            let mut counts = writer.finish(End { cursor: None, whole: !changes }).await?.counts;
+            let committed = writer.finish(End { cursor: None, whole: !changes }).await?;
+            let mut counts = committed.counts;
             counts.read += aside.known;
             counts.quarantined += aside.known;
             aside.report(running, &name).await;
+            tell_differing(running, &name, committed.differing_keys).await;
             step.report(&name).await;
             Ok(counts)
         }

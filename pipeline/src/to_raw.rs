@@ -20,7 +20,7 @@ use crate::{
     context::{Running, UnitLine},
     discover,
     failure::Failure,
-    quarantine::{Aside, Rejected},
+    quarantine::{Aside, Rejected, tell_differing},
     retry,
 };
 
@@ -274,6 +274,7 @@ async fn finish(
 ) -> Result<Counts, Failure> {
     let committed = writer.finish(end).await?;
     aside.report(running, &job.table.table.to_string()).await;
+    tell_differing(running, &job.table.table.to_string(), committed.differing_keys).await;
     let mut counts = committed.counts;
     counts.read += aside.known;
     counts.quarantined += aside.known;

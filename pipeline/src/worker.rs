@@ -79,6 +79,18 @@ impl Workers {
         tasks.spawn(workers.go(run));
     }
 
+    /// Work that is dropped wherever it is when the workers stop, and that must bear it.
+    pub(crate) fn spawn_aside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
     /// Ends every unit at the next place where nothing is half done and waits for them. The runs stay unfinished: the
     /// next start takes them up.
     pub(crate) async fn stop(&self) {

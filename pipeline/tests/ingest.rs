@@ -365,3 +365,21 @@ async fn a_run_that_changes_no_resource_publishes_no_snapshot() {
     assert!(after.id > before.id);
     assert_eq!(after.versions[&current.id], life.version("fhir.r4.patient").await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_declared_key_whose_rows_differ_is_told_and_equal_rows_are_not() {
+    let house = House::new();
+    std::fs::write(house.path("c.csv"), "ipp,nom\nP1,Durand\nP1,Martin\nP2,Petit\nP2,Petit\n").unwrap();
+    let life = house.start().await;
+    let clean = serde_json::json!({"tables": {"c": {"key": ["ipp"]}}});
+    life.add("labs", "files", serde_json::json!({"path": house.path("c.csv"), "clean": clean})).await;
+    let run = life.ingest("labs").await;
+    assert_eq!(run.state, RunState::CompletedWithWarnings, "{:?}", run.error);
+    let log = life.log(run.id).await.join("\n");
+    assert!(log.contains("1 keys name rows that differ; the last of each was kept"), "{log}");
+    assert!(!log.contains("Durand") && !log.contains("Martin") && !log.contains("P1"), "{log}");
+
+    std::fs::write(house.path("c.csv"), "ipp,nom\nP1,Martin\nP2,Petit\nP2,Petit\n").unwrap();
+    let run = life.ingest("labs").await;
+    assert_eq!(run.state, RunState::Completed, "{:?}", life.log(run.id).await);
+}

@@ -82,6 +82,9 @@ impl Server {
             },
         )
         .await?;
+        if let Some(upkeep) = config.upkeep.upkeep() {
+            pipeline.keep_up(upkeep);
+        }
         let engine = Engine::new(lake.clone(), engine_options(&config));
         first_token::ensure(&catalog, &data).await?;
 

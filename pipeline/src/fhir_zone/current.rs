@@ -17,27 +17,15 @@ use mavis_fhir::{
 use mavis_lake::{End, HopInput, Writer, hop::DELETED};
 use mavis_types::TableId;
 
-use super::{Staging, Target, state::id_hash};
+use super::{Target, state::id_hash};
 use crate::{context::Running, failure::Failure, retry, tables::SESSION_BYTES};
 
 /// Names the hop from history to current. Changes when the columns that are made of a resource change.
 const RULE: &str = "current-1";
-/// Resources that are read back and encoded at once.
+/// Ids that are deleted with one push.
 const CHUNK: usize = 4_096;
-
-/// What a unit has just committed to history, ready for the current table.
-#[derive(Debug)]
-pub(crate) struct Fresh {
-    pub(crate) batches: Staging,
-    pub(crate) gone: Vec<String>,
-    /// History's version before and after the commit.
-    pub(crate) before: i64,
-    pub(crate) after: i64,
-    /// History had no version at all before.
-    pub(crate) first: bool,
-    /// Union of the batches' columns.
-    pub(crate) columns: SchemaRef,
-}
+/// How often current is brought up to history before a unit gives up: nobody else writes history meanwhile.
+const CATCH_UPS: usize = 4;
 
 /// Versions of history and current that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,60 +34,119 @@ pub(crate) struct Together {
     pub(crate) current: (TableId, i64),
 }
 
-/// Brings the current table up to its history and tells which versions belong together.
-pub(crate) async fn advance(running: &Running, target: &Target, fresh: Option<Fresh>) -> Result<Together, Failure> {
-    let together =
-        |history, current| Together { history: (target.history.id, history), current: (target.current.id, current) };
-    let hop = retry::begin_hop(running, target.history.id, target.current.id, RULE).await?;
-    let (rows, to, from) = match hop.input().clone() {
-        HopInput::Nothing => {
-            // Under the lease, so that the two versions cannot move apart.
-            let current = running.lake().version(target.current.id).await?;
-            let history = running.lake().version(target.history.id).await?;
-            hop.abandon().await;
-            return Ok(together(history, current));
-        }
-        HopInput::Changes { rows, from, to } => (rows, to, Some(from)),
-        HopInput::Whole { rows, to } => (rows, to, None),
-    };
-    let ours = fresh.filter(|fresh| fresh.after == to && from.map_or(fresh.first, |from| from == fresh.before));
-    let committed = match ours {
-        Some(fresh) => {
-            let mut writer = hop.write(with_flag(&fresh.columns), None).await?;
-            match pour(running, &mut writer, fresh).await {
-                Ok(()) => writer.finish(end(from)).await?,
-                Err(failure) => {
-                    writer.abandon().await;
-                    return Err(failure);
-                }
-            }
-        }
-        None => {
-            let known = running.lake().schema(target.current.id).await?;
-            let known = own_columns(target.resource, &known);
-            let (batches, gone, columns) = match read_back(running, target.resource, rows, known).await {
-                Ok(read) => read,
-                Err(failure) => {
-                    hop.abandon().await;
-                    return Err(failure);
-                }
-            };
-            let fresh = Fresh { batches, gone, before: 0, after: to, first: false, columns };
-            let mut writer = hop.write(with_flag(&fresh.columns), None).await?;
-            match pour(running, &mut writer, fresh).await {
-                Ok(()) => writer.finish(end(from)).await?,
-                Err(failure) => {
-                    writer.abandon().await;
-                    return Err(failure);
-                }
-            }
-        }
-    };
-    Ok(together(to, committed.version))
+fn together(target: &Target, history: i64, current: i64) -> Together {
+    Together { history: (target.history.id, history), current: (target.current.id, current) }
 }
 
-fn end(from: Option<i64>) -> End {
-    End { cursor: None, whole: from.is_none() }
+/// The current table, staged while its history is: what the next version of history will change. Dropped, it changes
+/// nothing, and the next unit or start catches up with history.
+#[derive(Debug)]
+pub(crate) struct Current {
+    writer: Writer,
+    columns: SchemaRef,
+}
+
+impl Current {
+    /// The caller holds the lease of the history table, and gives the only version that history gets meanwhile.
+    pub(crate) async fn begin(running: &Running, target: &Target) -> Result<Self, Failure> {
+        let (history, current) = (target.history.id, target.current.id);
+        for _ in 0..CATCH_UPS {
+            let Some(ahead) = retry::begin_ahead(running, history, current, RULE).await? else {
+                Box::pin(advance(running, target)).await?;
+                continue;
+            };
+            let known = running.lake().schema(current).await?;
+            let columns = own_columns(target.resource, &known);
+            let writer = ahead.write(with_flag(&columns)).await?;
+            return Ok(Self { writer, columns });
+        }
+        Err(Failure::Transient(format!("`{}` does not catch up with its history", target.current.name)))
+    }
+
+    /// Columns that resources have had so far.
+    pub(crate) fn columns(&self) -> SchemaRef {
+        Arc::clone(&self.columns)
+    }
+
+    /// Rows that history's next version brings.
+    pub(crate) async fn push(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
+        push(&mut self.writer, &mut self.columns, batch).await
+    }
+
+    /// Ids of which history's next version is a tombstone.
+    pub(crate) async fn delete(&mut self, ids: &[String]) -> Result<(), Failure> {
+        delete(&mut self.writer, ids).await
+    }
+
+    /// Commits, once history's `version` is committed.
+    pub(crate) async fn finish(self, target: &Target, version: i64) -> Result<Together, Failure> {
+        let committed = self.writer.finish_at(version, End::default()).await?;
+        Ok(together(target, version, committed.version))
+    }
+
+    /// Gives up what was staged: history has no new version.
+    pub(crate) async fn abandon(self) {
+        self.writer.abandon().await;
+    }
+}
+
+async fn push(writer: &mut Writer, columns: &mut SchemaRef, batch: &RecordBatch) -> Result<(), Failure> {
+    let wider = shape::union(columns, &batch.schema());
+    if wider != *columns {
+        writer.widen(with_flag(&wider)).await?;
+        *columns = wider;
+    }
+    Ok(writer.push(batch).await?)
+}
+
+async fn delete(writer: &mut Writer, ids: &[String]) -> Result<(), Failure> {
+    for ids in ids.chunks(CHUNK) {
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("id", Arc::new(ids.iter().map(|id| Some(id.as_str())).collect::<StringArray>())),
+            (DELETED, Arc::new(BooleanArray::from(vec![true; ids.len()]))),
+        ];
+        writer.push(&RecordBatch::try_from_iter(columns)?).await?;
+    }
+    Ok(())
+}
+
+/// Brings the current table up to its history, from history alone, and tells which versions belong together.
+pub(crate) async fn advance(running: &Running, target: &Target) -> Result<Together, Failure> {
+    let (history, current) = (target.history.id, target.current.id);
+    if let Some((from, to)) = running.lake().hop_is_even(history, current, RULE).await? {
+        return Ok(together(target, from, to));
+    }
+    let hop = retry::begin_hop(running, history, current, RULE).await?;
+    let (rows, to, whole) = match hop.input().clone() {
+        HopInput::Nothing => {
+            // Under the lease, so that the two versions cannot move apart.
+            let current = running.lake().version(current).await?;
+            let history = running.lake().version(history).await?;
+            hop.abandon().await;
+            return Ok(together(target, history, current));
+        }
+        HopInput::Changes { rows, to, .. } => (rows, to, false),
+        HopInput::Whole { rows, to } => (rows, to, true),
+    };
+    let known = running.lake().schema(current).await;
+    let columns = match known {
+        Ok(known) => own_columns(target.resource, &known),
+        Err(error) => {
+            hop.abandon().await;
+            return Err(error.into());
+        }
+    };
+    let mut writer = hop.write(with_flag(&columns), None).await?;
+    match Box::pin(read_back(running, target.resource, rows, &mut writer, columns)).await {
+        Ok(()) => {
+            let committed = writer.finish(End { cursor: None, whole }).await?;
+            Ok(together(target, to, committed.version))
+        }
+        Err(failure) => {
+            writer.abandon().await;
+            Err(failure)
+        }
+    }
 }
 
 /// The columns of a current table that resources make; those that the lake adds are its own.
@@ -120,30 +167,14 @@ fn with_flag(columns: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-async fn pour(running: &Running, writer: &mut Writer, fresh: Fresh) -> Result<(), Failure> {
-    for batch in fresh.batches.drain()? {
-        running.check()?;
-        writer.push(&batch?).await?;
-    }
-    for ids in fresh.gone.chunks(CHUNK) {
-        let columns: Vec<(&str, ArrayRef)> = vec![
-            ("id", Arc::new(ids.iter().map(|id| Some(id.as_str())).collect::<StringArray>())),
-            (DELETED, Arc::new(BooleanArray::from(vec![true; ids.len()]))),
-        ];
-        writer.push(&RecordBatch::try_from_iter(columns)?).await?;
-    }
-    Ok(())
-}
-
-type ReadBack = (Staging, Vec<String>, SchemaRef);
-
-/// Encodes the newest of each id's versions among the rows.
+/// Writes the newest of each id's versions among the rows.
 async fn read_back(
     running: &Running,
     resource: ResourceType,
     rows: Arc<dyn TableProvider>,
+    writer: &mut Writer,
     mut columns: SchemaRef,
-) -> Result<ReadBack, Failure> {
+) -> Result<(), Failure> {
     let session = running.lake().sessions().session(SESSION_BYTES);
     let mut newest: HashMap<u128, i64> = HashMap::new();
     let narrow = session.read_table(Arc::clone(&rows))?.select(["id", "__version"].map(ident))?;
@@ -158,20 +189,17 @@ async fn read_back(
     }
     let wanted = ["id", "__version", "__last_updated", "__deleted", "__hash", "__source", "__run", "resource"];
     let mut stream = session.read_table(rows)?.select(wanted.map(ident))?.execute_stream().await?;
-    let (mut staging, mut gone) = (Staging::default(), Vec::new());
     let newest = Arc::new(newest);
     while let Some(batch) = stream.try_next().await? {
         running.check()?;
         let (newest, known) = (Arc::clone(&newest), Arc::clone(&columns));
-        let (encoded, deleted) =
-            tokio::task::spawn_blocking(move || encode(resource, &batch, &newest, &known)).await??;
-        gone.extend(deleted);
+        let (encoded, gone) = tokio::task::spawn_blocking(move || encode(resource, &batch, &newest, &known)).await??;
         if let Some(encoded) = encoded {
-            columns = shape::union(&columns, &encoded.schema());
-            staging.put(encoded)?;
+            push(writer, &mut columns, &encoded).await?;
         }
+        delete(writer, &gone).await?;
     }
-    Ok((staging, gone, columns))
+    Ok(())
 }
 
 fn encode(

@@ -16,7 +16,7 @@ use mavis_types::Counts;
 
 use super::{
     State,
-    versions::{Version, Versions},
+    versions::{self, Version, Versions},
 };
 use crate::{failure::Failure, quarantine::Rejected};
 
@@ -78,8 +78,8 @@ impl Shared {
 /// What became of a chunk of resources.
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
-    /// New versions, for history.
-    pub(crate) history: Option<RecordBatch>,
+    /// New versions, for history; their texts are those of `current`, not copies.
+    pub(crate) history: Vec<RecordBatch>,
     /// The same, for the current table.
     pub(crate) current: Option<RecordBatch>,
     /// Ids whose newest version is a tombstone.
@@ -98,7 +98,7 @@ pub(crate) struct Encoded {
 pub(crate) struct Encoder<'s> {
     shared: &'s Shared,
     current: shape::Encoder,
-    history: Versions,
+    tombstones: Versions,
     out: Encoded,
 }
 
@@ -107,7 +107,7 @@ impl<'s> Encoder<'s> {
         Self {
             current: shape::Encoder::new(shared.resource, Some(shared.columns())),
             shared,
-            history: Versions::new(),
+            tombstones: Versions::new(),
             out: Encoded::default(),
         }
     }
@@ -199,7 +199,6 @@ impl<'s> Encoder<'s> {
             hash,
         };
         self.current.push(value, text, &meta);
-        self.version(id, version, hash, Some(text));
     }
 
     /// Deletes a resource of this source; one that is not there, or is another one's, is left alone.
@@ -209,30 +208,27 @@ impl<'s> Encoder<'s> {
             return;
         }
         self.out.counts.deleted += 1;
-        self.version(id, known.version + 1, [0; 16], None);
-        self.out.gone.push(id.to_owned());
-    }
-
-    fn version(&mut self, id: &str, version: i64, hash: [u8; 16], text: Option<&str>) {
-        self.history.push(&Version {
+        self.tombstones.push(&Version {
             id,
-            version,
+            version: known.version + 1,
             last_updated: self.shared.now,
-            hash,
+            hash: [0; 16],
             source: &self.shared.source,
             run: &self.shared.run,
             made_by: &self.shared.made_by,
-            text,
+            text: None,
         });
+        self.out.gone.push(id.to_owned());
     }
 
     pub(crate) fn finish(mut self) -> Result<Encoded, Failure> {
-        self.out.history = self.history.finish()?;
         if !self.current.is_empty() {
             let batch = self.current.finish()?;
             self.shared.learn(&batch.schema());
+            self.out.history.push(versions::of_current(&batch, &self.shared.made_by)?);
             self.out.current = Some(batch);
         }
+        self.out.history.extend(self.tombstones.finish()?);
         Ok(self.out)
     }
 }
@@ -243,7 +239,7 @@ pub(crate) fn is_id(text: &str) -> bool {
 }
 
 /// The resource with the id that it would have had: what a person corrects and sends again.
-fn payload(value: &json::Value<'_>, id: &str) -> String {
+pub(crate) fn payload(value: &json::Value<'_>, id: &str) -> String {
     let mut value = value.clone();
     if let json::Value::Object(members) = &mut value {
         members.retain(|(name, _)| name != "id");

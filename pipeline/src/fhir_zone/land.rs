@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use arrow::datatypes::SchemaRef;
 use futures::{Stream, TryStreamExt};
-use mavis_catalog::Step;
 use mavis_lake::{End, Writer};
-use mavis_types::Counts;
+use mavis_types::{Counts, SourceId};
 
 use super::{
-    Encoded, Shared, Staging, Target, advance,
-    current::{Fresh, Together},
+    Current, Encoded, Target,
+    current::Together,
 };
 use crate::{
     context::{Running, UnitLine},
@@ -21,11 +19,21 @@ use crate::{
 /// Warnings of validation that a run's log names.
 const NAMED: usize = 10;
 
+/// Which waiting rows a unit has read again: they leave quarantine if they are not set aside once more.
+#[derive(Debug, Default)]
+pub(crate) enum Closes {
+    #[default]
+    Nothing,
+    /// Those that would have become one of these resources ([`super::state::id_hash`]), or one that was accepted.
+    Of(HashSet<u128>),
+    /// All that came from these mappings or files, and those whose resource was accepted.
+    From(HashSet<u128>),
+}
+
 /// What gathers while a unit's chunks arrive.
 #[derive(Debug)]
 pub(crate) struct Landing {
-    staging: Staging,
-    gone: Vec<String>,
+    current: Current,
     pub(crate) counts: Counts,
     pub(crate) seen: HashSet<u128>,
     warnings: BTreeMap<String, u64>,
@@ -34,27 +42,32 @@ pub(crate) struct Landing {
     /// Ids whose rows do not say the same.
     pub(crate) differing: HashSet<u128>,
     aside: Aside,
+    closes: Closes,
     /// History's version that the unit stands on.
     before: i64,
-    first: bool,
     /// Rows pushed to history.
     versions: u64,
 }
 
 impl Landing {
     /// The caller holds the lease of the history table.
-    pub(crate) async fn new(running: &Running, target: &Target, shared: &Shared) -> Result<Self, Failure> {
+    pub(crate) async fn new(
+        running: &Running,
+        target: &Target,
+        source: SourceId,
+        from: fn(&str) -> &str,
+        closes: Closes,
+    ) -> Result<Self, Failure> {
         Ok(Self {
-            staging: Staging::default(),
-            gone: Vec::new(),
+            current: Current::begin(running, target).await?,
             counts: Counts::default(),
             seen: HashSet::new(),
             warnings: BTreeMap::new(),
             contents: HashMap::new(),
             differing: HashSet::new(),
-            aside: Aside::new(running, target.current.id, Step::ToFhir).await?,
+            aside: Aside::of_resources(running, target.current.id, source, from).await?,
+            closes,
             before: running.lake().version(target.history.id).await?,
-            first: shared.state.is_empty(),
             versions: 0,
         })
     }
@@ -79,15 +92,14 @@ impl Landing {
         for rejected in encoded.rejected {
             self.aside.put(running, writer, rejected).await?;
         }
-        if let Some(history) = encoded.history {
+        for history in encoded.history {
             self.versions += history.num_rows() as u64;
             writer.push(&history).await?;
         }
         if let Some(current) = encoded.current {
-            self.staging.put(current)?;
+            self.current.push(&current).await?;
         }
-        self.gone.extend(encoded.gone);
-        Ok(())
+        self.current.delete(&encoded.gone).await
     }
 
     /// Pushes chunks as they come.
@@ -107,39 +119,56 @@ impl Landing {
         Ok(())
     }
 
-    /// Commits history, then brings the current table up to it.
+    /// Whether there is anything to commit.
+    pub(crate) fn has_news(&self) -> bool {
+        self.versions > 0
+    }
+
+    /// Gives up.
+    pub(crate) async fn abandon(self) {
+        self.current.abandon().await;
+    }
+
+    /// Commits history, then the current table.
     pub(crate) async fn commit(
         self,
         running: &Running,
         target: &Target,
         writer: Writer,
         end: End,
-        columns: SchemaRef,
     ) -> Result<(Counts, Together), Failure> {
         let name = target.current.name.to_string();
         if !self.counts.balances() {
             writer.abandon().await;
+            self.current.abandon().await;
             return Err(Failure::Permanent(format!(
                 "counts of `{name}` do not add up ({:?}); nothing was committed",
                 self.counts
             )));
         }
-        let committed = writer.finish(end).await?;
+        let committed = match writer.finish(end).await {
+            Ok(committed) => committed,
+            Err(error) => {
+                self.current.abandon().await;
+                return Err(error.into());
+            }
+        };
         if committed.counts.inserted != self.versions {
+            self.current.abandon().await;
             return Err(Failure::Permanent(format!(
                 "history of `{name}`: {} versions were made and {} were stored",
                 self.versions, committed.counts.inserted
             )));
         }
-        let fresh = Fresh {
-            batches: self.staging,
-            gone: self.gone,
-            before: self.before,
-            after: committed.version,
-            first: self.first,
-            columns,
+        let together = if committed.version == self.before {
+            // Its lease is still ours, so that the two versions cannot move apart.
+            let current = running.lake().version(target.current.id).await?;
+            self.current.abandon().await;
+            Together { history: (target.history.id, self.before), current: (target.current.id, current) }
+        } else {
+            Box::pin(self.current.finish(target, committed.version)).await?
         };
-        let together = Box::pin(advance(running, target, Some(fresh))).await?;
+        close(running, &self.aside, self.closes, &self.seen).await;
         self.aside.report(running, &name).await;
         let mut warnings: Vec<(&String, &u64)> = self.warnings.iter().collect();
         warnings.sort_by_key(|(warning, count)| (std::cmp::Reverse(**count), (*warning).clone()));
@@ -150,5 +179,23 @@ impl Landing {
             running.warn(format!("`{name}`: {} other kinds of warnings", warnings.len() - NAMED)).await;
         }
         Ok((self.counts, together))
+    }
+}
+
+/// Rows that wait for a correction leave quarantine where it came: a failure to note that undoes nothing.
+async fn close(running: &Running, aside: &Aside, closes: Closes, seen: &HashSet<u128>) {
+    if !aside.waits() {
+        return;
+    }
+    let closed = match closes {
+        Closes::Nothing => return,
+        Closes::Of(mut read) => {
+            read.extend(seen);
+            aside.close_of(running, &read).await
+        }
+        Closes::From(from) => aside.close_from(running, &from, seen).await,
+    };
+    if let Err(failure) = closed {
+        running.warn(format!("rows that were corrected still stand in quarantine: {failure}")).await;
     }
 }

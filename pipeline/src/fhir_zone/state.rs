@@ -101,10 +101,6 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-
     pub(crate) fn get(&self, id: &str) -> Option<&Known> {
         self.known.get(&id_hash(id))
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, BinaryBuilder, BooleanBuilder, Int64Builder, RecordBatch, StringBuilder,
-        TimestampMicrosecondBuilder, new_null_array,
+        Array, ArrayRef, BinaryBuilder, BooleanArray, BooleanBuilder, Int64Builder, RecordBatch, StringArray,
+        StringBuilder, TimestampMicrosecondBuilder, new_null_array,
     },
     compute::cast,
 };
@@ -96,5 +96,48 @@ impl Versions {
             });
         }
         Ok(Some(RecordBatch::try_new(schema, arrays)?))
+    }
+}
+
+/// The rows of history that belong to rows of a current table: the same values, and who made them.
+pub(crate) fn of_current(current: &RecordBatch, made_by: &str) -> Result<RecordBatch, Failure> {
+    let (schema, rows) = (history_schema(), current.num_rows());
+    let mut arrays: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        arrays.push(match (field.name().as_str(), current.column_by_name(field.name())) {
+            (_, Some(column)) => cast(column, field.data_type())?,
+            ("__deleted", None) => Arc::new(BooleanArray::from(vec![false; rows])),
+            (MADE_BY, None) => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(made_by, rows))),
+            (_, None) => new_null_array(field.data_type(), rows),
+        });
+    }
+    Ok(RecordBatch::try_new(schema, arrays)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use mavis_fhir::{ResourceType, json, shape};
+
+    use super::*;
+
+    #[test]
+    fn history_holds_what_current_holds_and_is_no_copy_of_it() {
+        let text = r#"{"resourceType":"Patient","id":"a","gender":"male"}"#;
+        let mut encoder = shape::Encoder::new("Patient".parse::<ResourceType>().unwrap(), None);
+        let meta = shape::Meta { id: "a", version: 3, last_updated: Utc::now(), source: "s", run: "r", hash: [7; 16] };
+        encoder.push(&json::parse(text.as_bytes()).unwrap(), text, &meta);
+        let current = encoder.finish().unwrap();
+        let history = of_current(&current, "import").unwrap();
+        assert_eq!(history.schema(), history_schema());
+        for name in ["id", "__version", "__last_updated", "__hash", "__source", "__run", "resource"] {
+            assert_eq!(history.column_by_name(name).unwrap(), current.column_by_name(name).unwrap(), "{name}");
+        }
+        assert!(!history.column_by_name("__deleted").unwrap().as_boolean().value(0));
+        assert_eq!(history.column_by_name(MADE_BY).unwrap().as_string::<i32>().value(0), "import");
+        let bytes = |batch: &RecordBatch| {
+            batch.column_by_name("resource").unwrap().as_string::<i32>().values().as_ptr() as usize
+        };
+        assert_eq!(bytes(&history), bytes(&current));
     }
 }

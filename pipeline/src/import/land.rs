@@ -27,7 +27,8 @@ use crate::{
     context::{Running, UnitLine},
     failure::Failure,
     fhir_zone::{
-        Encoded, Encoder, Landing, Shared, State, Target, Touched, current::own_columns, target::history_schema,
+        Closes, Encoded, Encoder, Landing, Shared, State, Target, Touched, current::own_columns, encode,
+        target::history_schema,
     },
     quarantine::{Aside, Rejected},
     retry,
@@ -176,7 +177,8 @@ impl<'a> Set<'a> {
             let columns = own_columns(resource, running.lake().schema(target.current.id).await?.as_ref());
             let name = self.source.name.as_str();
             let shared = Arc::new(Shared::new(resource, state, columns, name, "import", &running.id.to_string()));
-            Ok::<_, Failure>((Landing::new(running, &target, &shared).await?, shared))
+            let read = Closes::From(self.files.iter().map(|file| file_hash(&file.name)).collect());
+            Ok::<_, Failure>((Landing::new(running, &target, self.source.id, file_of, read).await?, shared))
         };
         match prepared.await {
             Ok((landing, shared)) => {
@@ -243,9 +245,10 @@ impl<'a> Set<'a> {
             let (running, cursor, turns) = (running.clone(), cursor.clone(), Arc::clone(&turns));
             commits.spawn(async move {
                 let _turn = turns.acquire().await;
-                let end = End { cursor: Some(cursor), whole: false };
-                let Open { target, writer, landing, line, shared } = open;
-                let outcome = Box::pin(landing.commit(&running, &target, writer, end, shared.columns())).await;
+                let Open { target, writer, landing, line, .. } = open;
+                // A type of which nothing is new is not committed at all.
+                let end = End { cursor: landing.has_news().then_some(cursor), whole: false };
+                let outcome = Box::pin(landing.commit(&running, &target, writer, end)).await;
                 line.finish(&outcome.as_ref().map(|(counts, _)| *counts).map_err(Clone::clone)).await;
                 outcome
             });
@@ -347,6 +350,7 @@ fn file_of(origin: &str) -> &str {
 async fn abandon(open: BTreeMap<ResourceType, Open>) {
     for (_, open) in open {
         open.writer.abandon().await;
+        open.landing.abandon().await;
         open.line.finish(&Err(Failure::Cancelled)).await;
     }
 }
@@ -412,10 +416,11 @@ impl Work {
             }
         };
         let encoder = encoders.entry(resource).or_insert_with(|| Encoder::new(shared));
+        let own_id = id.clone();
         let reject = |reason: String| Rejected {
             reason,
             origin: self.origin(at),
-            payload: entry.resource.as_ref().map(written).unwrap_or_default(),
+            payload: entry.resource.as_ref().map(|value| encode::payload(value, &own_id)).unwrap_or_default(),
         };
         if let Some(reason) = self.resolution.refused.get(&at) {
             return encoder.reject(reject(format!("request.ifNoneExist: {reason}")));
@@ -468,7 +473,7 @@ impl Work {
             }
         });
         if let Some(reason) = failed {
-            let payload = written(&value);
+            let payload = encode::payload(&value, id);
             return encoder.reject(Rejected {
                 reason: format!("reference: {reason}"),
                 origin: self.origin(at),

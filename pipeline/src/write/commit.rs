@@ -1,6 +1,6 @@
 //! A promised write into the tables, once, and its publication.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
 use mavis_fhir::ResourceType;
@@ -11,11 +11,7 @@ use super::item::{Item, rows};
 use crate::{
     context::Running,
     failure::Failure,
-    fhir_zone::{
-        Staging, Target, Touched, advance,
-        current::{Fresh, Together, own_columns},
-        target::history_schema,
-    },
+    fhir_zone::{Current, Target, Touched, advance, current::Together, target::history_schema},
 };
 
 /// The versions of one type, and the right to write them.
@@ -61,42 +57,43 @@ async fn one(running: &Running, part: Part) -> Result<Together, Failure> {
     let Part { target, unit, items } = part;
     if is_done(&unit, running.id) || items.is_empty() {
         unit.abandon().await;
-        return Box::pin(advance(running, &target, None)).await;
+        return Box::pin(advance(running, &target)).await;
     }
-    let lake = running.lake();
     let prepared = async {
-        let columns = own_columns(target.resource, lake.schema(target.current.id).await?.as_ref());
-        let before = unit.base_version();
-        let first = lake.row_count(target.history.id, Some(before)).await? == Some(0);
-        let (resource, run, known) = (target.resource, running.id.to_string(), Arc::clone(&columns));
+        let current = Current::begin(running, &target).await?;
+        let (resource, run, known) = (target.resource, running.id.to_string(), current.columns());
         let rows = tokio::task::spawn_blocking(move || rows(resource, &items, &run, known)).await??;
-        Ok::<_, Failure>((before, first, columns, rows))
+        Ok::<_, Failure>((current, rows))
     };
-    let (before, first, columns, rows) = match prepared.await {
+    let (mut current, rows) = match prepared.await {
         Ok(prepared) => prepared,
         Err(failure) => {
             unit.abandon().await;
             return Err(failure);
         }
     };
-    let columns = match &rows.current {
-        Some(batch) => mavis_fhir::shape::union(&columns, &batch.schema()),
-        None => columns,
-    };
     let mut writer = unit.write(WriteMode::Append, history_schema()).await?;
-    if let Some(history) = &rows.history
-        && let Err(error) = writer.push(history).await
-    {
+    let staged = async {
+        if let Some(history) = &rows.history {
+            writer.push(history).await?;
+        }
+        if let Some(batch) = &rows.current {
+            current.push(batch).await?;
+        }
+        current.delete(&rows.gone).await
+    };
+    if let Err(failure) = staged.await {
         writer.abandon().await;
-        return Err(error.into());
+        current.abandon().await;
+        return Err(failure);
     }
-    let committed = writer.finish(End { cursor: Some(cursor(running.id)), whole: false }).await?;
-    let mut batches = Staging::default();
-    if let Some(current) = rows.current {
-        batches.put(current)?;
+    match writer.finish(End { cursor: Some(cursor(running.id)), whole: false }).await {
+        Ok(committed) => Box::pin(current.finish(&target, committed.version)).await,
+        Err(error) => {
+            current.abandon().await;
+            Err(error.into())
+        }
     }
-    let fresh = Fresh { batches, gone: rows.gone, before, after: committed.version, first, columns };
-    Box::pin(advance(running, &target, Some(fresh))).await
 }
 
 /// Closes the intent and publishes what it came to, at once; nothing where somebody else has.

@@ -111,7 +111,7 @@ fn add(batch: &RecordBatch, found: &mut HashMap<String, Known>) -> Result<(), Fa
 
 /// Brings the current table of a type up to its history, so that conditions see everything.
 pub(crate) async fn bring_up(running: &Running, target: &Target) -> Result<(), Failure> {
-    Box::pin(advance(running, target, None)).await.map(|_| ())
+    Box::pin(advance(running, target)).await.map(|_| ())
 }
 
 /// Resources that are being written, as rows of a current table, and those that they take the place of.

@@ -28,6 +28,7 @@ mod settle;
 mod turns;
 
 pub use request::{Effect, Operation, Reason, Refusal, Together, Which, Write, WriteError, Written};
+pub(crate) use matching::known;
 pub(crate) use run::write;
 pub(crate) use settle::{settle, unpromised};
 pub(crate) use turns::Turns;

@@ -16,7 +16,7 @@ pub use load::{ConfigError, load, unknown};
 pub use log::{LogConfig, LogFormat};
 pub use secret::Secret;
 pub use storage::{CatalogConfig, LakeConfig};
-pub use work::{PipelineConfig, QueryConfig};
+pub use work::{PipelineConfig, QueryConfig, UpkeepConfig};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -40,5 +40,6 @@ pub struct Config {
     pub lake: LakeConfig,
     pub query: QueryConfig,
     pub pipeline: PipelineConfig,
+    pub upkeep: UpkeepConfig,
     pub log: LogConfig,
 }

@@ -1,5 +1,6 @@
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, time::Duration};
 
+use mavis_pipeline::Upkeep;
 use serde::{Deserialize, Serialize};
 
 /// How queries share the machine.
@@ -53,6 +54,36 @@ pub struct PipelineConfig {
 impl Default for PipelineConfig {
     fn default() -> Self {
         Self { workers: 2, tables_per_run: cores().min(4), attempts: 3 }
+    }
+}
+
+/// What keeps the lake in order in the background.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpkeepConfig {
+    /// Pause between two rounds, in seconds; 0 turns upkeep off. Default: 60.
+    pub every_seconds: u64,
+    /// Files of about one size that a table gathers before they are put together; 0: never. Default: 16.
+    pub files: usize,
+    /// Hours after which a published state of the FHIR zone is forgotten, and with it the pages of searches that began
+    /// with it; at most 24, since a vacuum may delete what is older. Default: 24.
+    pub snapshot_hours: u64,
+}
+
+impl Default for UpkeepConfig {
+    fn default() -> Self {
+        Self { every_seconds: 60, files: 16, snapshot_hours: 24 }
+    }
+}
+
+impl UpkeepConfig {
+    /// `None` where it is turned off.
+    pub(crate) fn upkeep(&self) -> Option<Upkeep> {
+        (self.every_seconds > 0).then(|| Upkeep {
+            every: Duration::from_secs(self.every_seconds),
+            files: self.files,
+            snapshots: Duration::from_secs(self.snapshot_hours.clamp(1, 24) * 3600),
+        })
     }
 }
 
