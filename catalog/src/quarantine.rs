@@ -20,7 +20,8 @@ pub struct Quarantined {
     pub step: Step,
     /// What is wrong, without the value: `birth_date: not a date`.
     pub reason: String,
-    /// Where the row came from: `labs.csv line 812`, `hms_patient key 4711`'s hash, `bundle.json entry 12`.
+    /// Where the row came from: `labs.csv line 812`, `hms.patient key 4711`, `bundle.json entry 12`. What follows ` key ` is
+    /// as much the row's content as the payload is.
     pub origin: String,
     /// The row itself as JSON or text. Patient data: never logged, shown only to principals who may read the table.
     pub payload: String,

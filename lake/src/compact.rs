@@ -15,8 +15,9 @@ use object_store::path::Path;
 use tracing::info;
 
 use crate::{
-    Error, Lake, history,
+    Error, Lake,
     create::Properties,
+    history,
     maintain::{Optimized, Rearranged, copy, copy_sorted, publish, unlike},
     scan::{DataFile, data_files},
     stage::{FileKind, Stage, StageOptions, TARGET_FILE_BYTES, delete_files},

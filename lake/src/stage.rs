@@ -143,7 +143,8 @@ impl Stage {
     pub(crate) fn start(options: StageOptions) -> Self {
         let (sender, receiver) = mpsc::channel(2);
         let keep = Arc::new(AtomicBool::new(false));
-        let worker = Worker { options, files: Vec::new(), open: None, held: Held::default(), runtime: Handle::current() };
+        let worker =
+            Worker { options, files: Vec::new(), open: None, held: Held::default(), runtime: Handle::current() };
         let kept = Arc::clone(&keep);
         let worker = tokio::task::spawn_blocking(move || worker.run(receiver, &kept));
         Self { sender: Some(sender), worker, keep, rows: 0 }

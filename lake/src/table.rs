@@ -14,7 +14,8 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
-    AppId, Error, Hop, LakeOptions, Sessions, Unit, create, history, hop::{self, Ahead},
+    AppId, Error, Hop, LakeOptions, Sessions, Unit, create, history,
+    hop::{self, Ahead},
     keyed::Keyed,
     lease::Hold,
     scan,

@@ -104,7 +104,7 @@ async fn run(running: &Running, job: &Job) -> Outcome {
                 if let Job::Fetch { files, .. } = job {
                     import::fetch(running, &spool, files).await?;
                 }
-                import::import(running, &source, &spool, &mut touched).await
+                import::import(running, &source, &spool, options.again, &mut touched).await
             };
             let outcome = outcome.await;
             finish_fhir(running, &touched, &mut sum).await;

@@ -31,6 +31,6 @@ mod write;
 pub use error::Error;
 pub use pipeline::{Pipeline, PipelineOptions};
 pub use report::{ColumnProfile, DiscoveryReport, ReportColumn, ReportTable};
-pub use request::{FetchedFile, ImportOptions, IngestRequest, RunEvent, SourceSummary, UnitProgress};
+pub use request::{FetchedFile, ImportOptions, ImportedFile, IngestRequest, RunEvent, SourceSummary, UnitProgress};
 pub use upkeep::{Kept, Upkeep};
 pub use write::{Effect, Operation, Reason, Refusal, Together, Which, Write, WriteError, Written};

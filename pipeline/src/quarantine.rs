@@ -235,7 +235,9 @@ impl Aside {
 pub(crate) async fn tell_differing(running: &Running, table: &str, keys: u64) {
     if keys > 0 {
         running
-            .warn(format!("`{table}`: {keys} keys name rows that differ; the last of each was kept; give the table another key"))
+            .warn(format!(
+                "`{table}`: {keys} keys name rows that differ; the last of each was kept; give the table another key"
+            ))
             .await;
     }
 }

@@ -25,7 +25,9 @@ use crate::{
     context::{Context, Running},
     discover::{self, rules_of},
     failure::Failure,
-    fhir_zone::{Closes, Encoder, Landing, Shared, State, Target, Touched, current::own_columns, target::history_schema},
+    fhir_zone::{
+        Closes, Encoder, Landing, Shared, State, Target, Touched, current::own_columns, target::history_schema,
+    },
     job::IMPORT_KIND,
     quarantine::{self, Aside},
     retry,
@@ -157,11 +159,7 @@ fn resource_of(table: &Table) -> Result<mavis_fhir::ResourceType, Failure> {
 }
 
 /// Of rows of the FHIR step, by their ids: the version that their resource got after they were set aside.
-async fn newer_versions(
-    running: &Running,
-    table: &Table,
-    rows: &[Quarantined],
-) -> Result<HashMap<i64, i64>, Failure> {
+async fn newer_versions(running: &Running, table: &Table, rows: &[Quarantined]) -> Result<HashMap<i64, i64>, Failure> {
     let target = Target::ensure(running, resource_of(table)?).await?;
     let ids: Vec<(&Quarantined, String)> =
         rows.iter().filter_map(|row| Some((row, quarantine::resource_id(row)?))).collect();
@@ -379,7 +377,7 @@ async fn to_fhir(
         let mut landing = Landing::new(running, &target, source.id, quarantine::made_by, Closes::Nothing).await?;
         let encoded = {
             let mut encoder = Encoder::new(&shared);
-            encoder.put(&id, &value, &row.payload, &row.origin);
+            encoder.put(&id, &value, &row.payload, &|| row.origin.clone());
             encoder.finish()?
         };
         if encoded.counts.quarantined > 0 {

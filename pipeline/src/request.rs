@@ -21,6 +21,20 @@ pub struct ImportOptions {
     pub source: SourceName,
     /// Keep the resources' own ids.
     pub authoritative: bool,
+    /// Read files again that an earlier import has finished with and that have not changed.
+    #[serde(default)]
+    pub again: bool,
+}
+
+/// A file of an import that is complete on the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedFile {
+    pub name: String,
+    pub bytes: u64,
+    /// SHA-256 of its content, hexadecimal.
+    pub sha256: String,
+    /// An import has finished with it: reading it again would change nothing.
+    pub landed: bool,
 }
 
 /// A file of an import that the server fetches.

@@ -290,12 +290,7 @@ impl Unit<'_> {
         }
     }
 
-    async fn pour(
-        &self,
-        line: &mut UnitLine,
-        rows: Rows,
-        writer: &mut Writer,
-    ) -> Result<Landing, Failure> {
+    async fn pour(&self, line: &mut UnitLine, rows: Rows, writer: &mut Writer) -> Result<Landing, Failure> {
         let running = self.running;
         let state = State::read(running, self.target).await?;
         let known = running.lake().schema(self.target.current.id).await?;

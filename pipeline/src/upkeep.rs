@@ -72,12 +72,7 @@ pub(crate) async fn round(context: &Arc<Context>, upkeep: Upkeep, seen: &mut See
 }
 
 /// Compacts until nothing is left to do; answers the version in which that is so.
-async fn compact(
-    context: &Arc<Context>,
-    table: &Table,
-    files: usize,
-    kept: &mut Kept,
-) -> Result<Option<i64>, Failure> {
+async fn compact(context: &Arc<Context>, table: &Table, files: usize, kept: &mut Kept) -> Result<Option<i64>, Failure> {
     loop {
         let version = context.lake.version(table.id).await?;
         match context.lake.compact(table.id, files, RunId::new()).await? {

@@ -13,7 +13,7 @@ use mavis_types::RunId;
 use support::*;
 
 fn options(source: &str, authoritative: bool) -> ImportOptions {
-    ImportOptions { source: name(source), authoritative }
+    ImportOptions { source: name(source), authoritative, again: false }
 }
 
 async fn upload(life: &Life, options: &ImportOptions, file: &str, content: Vec<u8>) {
@@ -99,6 +99,9 @@ async fn an_import_again_changes_nothing_and_new_content_makes_a_version() {
     assert_eq!(exact, [Some("{\"resourceType\":\"Patient\",\"id\":\"a\",\"gender\":\"male\"}".to_owned())]);
     let before = life.versions().await;
     let run = land(&life, &options).await;
+    assert_eq!((run.state, run.counts.read), (RunState::Completed, 0), "what has not changed is not read");
+    assert_eq!(life.versions().await, before);
+    let run = land(&life, &ImportOptions { again: true, ..options.clone() }).await;
     assert_eq!((run.counts.read, run.counts.unchanged), (2, 2));
     assert_eq!(life.versions().await, before);
 
@@ -262,4 +265,92 @@ async fn a_cut_file_that_comes_again_whole_waits_no_longer() {
         assert_eq!(row.state, expected, "{}", row.origin);
     }
     assert_eq!(life.count("fhir.r4.practitioner").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_files_that_changed_or_were_not_finished_with_are_read_again() {
+    let house = House::new();
+    let life = house.start().await;
+    let options = options("set", true);
+    let line = |id: &str, rest: &str| format!("{{\"resourceType\":\"Patient\",\"id\":\"{id}\"{rest}}}\n").into_bytes();
+    upload(&life, &options, "a.ndjson", line("a", ",\"gender\":\"male\"")).await;
+    upload(&life, &options, "b.ndjson", line("b", "")).await;
+    let waits = [encounter("e1", "Practitioner?identifier=http://npi|1"), encounter("e2", "urn:uuid:p9")];
+    upload(&life, &options, "waits.json", bundle(&waits)).await;
+    let run = land(&life, &options).await;
+    assert_eq!((run.counts.inserted, run.counts.quarantined), (3, 1));
+    let landed = async || {
+        let files = life.pipeline.imported_files(&options).await.unwrap();
+        files.into_iter().map(|file| (file.name, file.landed)).collect::<Vec<_>>()
+    };
+    let told = |name: &str, landed| (name.to_owned(), landed);
+    assert_eq!(landed().await, [told("a.ndjson", true), told("b.ndjson", true), told("waits.json", false)]);
+
+    // As long as before, and not the same; and what another file waits for.
+    upload(&life, &options, "a.ndjson", line("a", ",\"gender\":\"malf\"")).await;
+    upload(&life, &options, "p.json", bundle(&[practitioner("p1", "1", false)])).await;
+    let run = land(&life, &options).await;
+    assert_eq!((run.counts.inserted, run.counts.updated, run.counts.unchanged), (2, 1, 1), "{:?}", run.counts);
+    assert_eq!(run.counts.quarantined, 0);
+    assert!(landed().await.iter().all(|(_, landed)| *landed));
+    let refers = life.ask("fhir.r4.encounter", "SELECT resource FROM t WHERE id = 'e1'").await;
+    assert!(refers[0].as_ref().unwrap().contains("Practitioner/p1"));
+    assert_eq!(life.quarantine().await[0].state, QuarantineState::Dropped);
+}
+
+#[rstest::rstest]
+#[case(true)]
+#[case(false)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn references_lead_into_files_that_are_not_read_again(#[case] authoritative: bool) {
+    let house = House::new();
+    let life = house.start().await;
+    let options = options("set", authoritative);
+    upload(&life, &options, "p.json", bundle(&[practitioner("p1", "1", false), practitioner("p2", "2", true)])).await;
+    assert_eq!(land(&life, &options).await.counts.inserted, 2);
+    let id =
+        life.ask("fhir.r4.practitioner", "SELECT id FROM t WHERE resource LIKE '%\"2\"%'").await.remove(0).unwrap();
+    let later = if authoritative { "urn:uuid:p2" } else { "Practitioner/p2" };
+    upload(&life, &options, "e.json", bundle(&[encounter("e1", later)])).await;
+    let run = land(&life, &options).await;
+    assert_eq!((run.counts.read, run.counts.inserted), (1, 1), "{:?}", run.counts);
+    let refers = life.ask("fhir.r4.encounter", "SELECT resource FROM t").await;
+    assert!(refers[0].as_ref().unwrap().contains(&format!("\"Practitioner/{id}\"")), "{refers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_that_is_cut_off_lands_every_resource_once() {
+    let house = House::new();
+    let options = options("cut", true);
+    let lines: String = (0..3_000)
+        .map(|id| {
+            let kind = ["Patient", "Practitioner", "Organization"][id % 3];
+            format!("{{\"resourceType\":\"{kind}\",\"id\":\"r{id}\",\"language\":\"fr\"}}\n")
+        })
+        .collect();
+    let first = RunId::new();
+    {
+        let life = house.start().await;
+        upload(&life, &options, "all.ndjson", lines.into()).await;
+        life.pipeline.start_import(&me(), first, options.clone()).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    }
+    // Each life is cut off a little later, until one comes to the end.
+    for life in 1..12_u64 {
+        let house = house.start().await;
+        let wait = std::time::Duration::from_millis(60 * life * life);
+        if tokio::time::timeout(wait, house.wait(first)).await.is_ok() {
+            break;
+        }
+    }
+    let life = house.start().await;
+    let run = life.wait(first).await;
+    assert!(completed(&run), "{:?}", run.error);
+    for table in ["patient", "practitioner", "organization"] {
+        assert_eq!(life.count(&format!("fhir.r4.{table}")).await, 1_000);
+        assert_eq!(life.count(&format!("fhir.r4_history.{table}")).await, 1_000, "one version of each");
+    }
+    let versions = life.versions().await;
+    assert_eq!(land(&life, &options).await.counts.read, 0);
+    assert_eq!(life.versions().await, versions);
 }

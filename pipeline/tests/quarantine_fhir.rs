@@ -77,7 +77,7 @@ async fn a_row_that_was_corrected_or_deleted_at_the_source_waits_no_longer(
 }
 
 fn options(source: &str) -> ImportOptions {
-    ImportOptions { source: name(source), authoritative: true }
+    ImportOptions { source: name(source), authoritative: true, again: false }
 }
 
 async fn import(life: &Life, source: &str, file: &str, content: &str) -> Run {

@@ -40,4 +40,4 @@ pub use error::{Error, REFUSED};
 pub use limits::Limits;
 pub use listing::TableListing;
 pub use session::{Prepared, QueryStream, Session};
-pub use sight::{Payloads, knows_run, knows_source};
+pub use sight::{Payloads, knows_run, knows_source, origin};

@@ -69,6 +69,16 @@ impl Payloads {
     }
 }
 
+/// Where a row that was set aside came from, as far as the principal may know it: the key of a source's row is part of the
+/// row's content. `shown`: as [`Payloads::are_shown`] says.
+#[must_use]
+pub fn origin(row: &Quarantined, shown: bool) -> &str {
+    match row.origin.split_once(" key ") {
+        Some((mapping, _)) if !shown => mapping,
+        _ => &row.origin,
+    }
+}
+
 /// Whether everything that the run's source brought into the raw and the processed zone may be read.
 async fn reads_raw(catalog: &Catalog, principal: &Principal, run: RunId) -> Result<bool, Error> {
     let Some(source) = catalog.run(run).await?.source else { return Ok(false) };

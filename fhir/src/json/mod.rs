@@ -3,6 +3,7 @@
 
 mod parse;
 mod scan;
+mod skim;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -11,6 +12,7 @@ use std::borrow::Cow;
 
 pub use self::{
     parse::{MAX_DEPTH, parse},
+    skim::{Outline, skim},
     write::write_string,
 };
 

@@ -10,48 +10,55 @@ pub const MAX_DEPTH: usize = 64;
 /// # Errors
 /// At the first byte that does not fit.
 pub fn parse(text: &[u8]) -> Result<Value<'_>, ParseError> {
-    let text = std::str::from_utf8(text)
-        .map_err(|error| ParseError { offset: error.valid_up_to(), reason: "the text is not valid UTF-8" })?;
-    let mut parser = Parser { text, bytes: text.as_bytes(), at: 0, depth: 0, items: Vec::new(), members: Vec::new() };
+    let mut parser = Parser::new(text)?;
     let value = parser.value()?;
-    parser.skip_space();
-    if parser.at < parser.bytes.len() {
-        return Err(parser.error("there is text after the end of the value"));
-    }
+    parser.end()?;
     Ok(value)
 }
 
 type Member<'a> = (Cow<'a, str>, Value<'a>);
 
-struct Parser<'a> {
-    text: &'a str,
+pub(super) struct Parser<'a> {
+    pub(super) text: &'a str,
     bytes: &'a [u8],
-    at: usize,
-    depth: usize,
+    pub(super) at: usize,
+    pub(super) depth: usize,
     /// Items of the arrays that are open, the innermost last: each array is then one allocation of its exact size.
     items: Vec<Value<'a>>,
     members: Vec<Member<'a>>,
 }
 
 impl<'a> Parser<'a> {
+    pub(super) fn new(text: &'a [u8]) -> Result<Self, ParseError> {
+        let text = std::str::from_utf8(text)
+            .map_err(|error| ParseError { offset: error.valid_up_to(), reason: "the text is not valid UTF-8" })?;
+        Ok(Self { text, bytes: text.as_bytes(), at: 0, depth: 0, items: Vec::new(), members: Vec::new() })
+    }
+
+    /// After the value: nothing but space may follow.
+    pub(super) fn end(&mut self) -> Result<(), ParseError> {
+        self.skip_space();
+        if self.at < self.bytes.len() { Err(self.error("there is text after the end of the value")) } else { Ok(()) }
+    }
+
     fn error(&self, reason: &'static str) -> ParseError {
         ParseError { offset: self.at, reason }
     }
 
     #[inline]
-    fn peek(&self) -> Option<u8> {
+    pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
     #[inline]
-    fn skip_space(&mut self) {
+    pub(super) fn skip_space(&mut self) {
         // Between most tokens there is nothing, or one space.
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
         }
     }
 
-    fn value(&mut self) -> Result<Value<'a>, ParseError> {
+    pub(super) fn value(&mut self) -> Result<Value<'a>, ParseError> {
         self.skip_space();
         match self.peek() {
             Some(b'"') => self.string().map(Value::String),
@@ -114,7 +121,7 @@ impl<'a> Parser<'a> {
 
     /// At a `"`.
     #[inline]
-    fn string(&mut self) -> Result<Cow<'a, str>, ParseError> {
+    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, ParseError> {
         let start = self.at + 1;
         let end = string_end(self.bytes, start);
         self.at = end;
@@ -204,7 +211,7 @@ impl<'a> Parser<'a> {
         Ok(code)
     }
 
-    fn enter(&mut self) -> Result<(), ParseError> {
+    pub(super) fn enter(&mut self) -> Result<(), ParseError> {
         if self.depth == MAX_DEPTH {
             return Err(self.error("arrays and objects nest deeper than 64 levels"));
         }
@@ -215,7 +222,7 @@ impl<'a> Parser<'a> {
     }
 
     /// After an item or a member: whether another one follows.
-    fn more(&mut self, close: u8, expected: &'static str) -> Result<bool, ParseError> {
+    pub(super) fn more(&mut self, close: u8, expected: &'static str) -> Result<bool, ParseError> {
         self.skip_space();
         match self.peek() {
             Some(b',') => {
@@ -250,6 +257,26 @@ impl<'a> Parser<'a> {
         Ok(Value::Array(self.items.drain(start..).collect()))
     }
 
+    /// A member's name, and where it begins.
+    #[inline]
+    pub(super) fn name(&mut self) -> Result<(usize, Cow<'a, str>), ParseError> {
+        if self.peek() != Some(b'"') {
+            return Err(self.error("a member's name was expected"));
+        }
+        let begin = self.at;
+        Ok((begin, self.string()?))
+    }
+
+    #[inline]
+    pub(super) fn colon(&mut self) -> Result<(), ParseError> {
+        self.skip_space();
+        if self.peek() != Some(b':') {
+            return Err(self.error("a colon was expected"));
+        }
+        self.at += 1;
+        Ok(())
+    }
+
     fn object(&mut self) -> Result<Value<'a>, ParseError> {
         self.enter()?;
         let start = self.members.len();
@@ -258,19 +285,11 @@ impl<'a> Parser<'a> {
             self.at += 1;
         } else {
             loop {
-                if self.peek() != Some(b'"') {
-                    return Err(self.error("a member's name was expected"));
-                }
-                let begin = self.at;
-                let name = self.string()?;
-                if seen.again(&name, &self.members[start..]) {
+                let (begin, name) = self.name()?;
+                if seen.again(&name, self.members[start..].iter().map(|(name, _)| name)) {
                     return Err(ParseError { offset: begin, reason: "an object has two members of one name" });
                 }
-                self.skip_space();
-                if self.peek() != Some(b':') {
-                    return Err(self.error("a colon was expected"));
-                }
-                self.at += 1;
+                self.colon()?;
                 let value = self.value()?;
                 self.members.push((name, value));
                 if !self.more(b'}', "a comma or the end of the object was expected")? {
@@ -285,7 +304,7 @@ impl<'a> Parser<'a> {
 
 /// Names seen in an object. A 64-bit filter answers most questions; a set takes over where there are many names.
 #[derive(Default)]
-struct Seen<'a> {
+pub(super) struct Seen<'a> {
     filter: u64,
     many: Option<HashSet<Cow<'a, str>>>,
 }
@@ -295,14 +314,21 @@ const MANY: usize = 48;
 impl<'a> Seen<'a> {
     #[inline]
     #[allow(clippy::ptr_arg, reason = "a borrowed name stays borrowed when it is kept")]
-    fn again(&mut self, name: &Cow<'a, str>, before: &[Member<'a>]) -> bool {
+    pub(super) fn again<'b>(
+        &mut self,
+        name: &Cow<'a, str>,
+        mut before: impl ExactSizeIterator<Item = &'b Cow<'a, str>>,
+    ) -> bool
+    where
+        'a: 'b,
+    {
         if before.len() < MANY {
             let bit = 1 << bucket(name.as_bytes());
             let perhaps = self.filter & bit != 0;
             self.filter |= bit;
-            return perhaps && before.iter().any(|(other, _)| other == name);
+            return perhaps && before.any(|other| other == name);
         }
-        let many = self.many.get_or_insert_with(|| before.iter().map(|(name, _)| name.clone()).collect());
+        let many = self.many.get_or_insert_with(|| before.cloned().collect());
         !many.insert(name.clone())
     }
 }

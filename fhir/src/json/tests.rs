@@ -128,7 +128,41 @@ fn any_json() -> impl Strategy<Value = String> {
     })
 }
 
+#[test]
+fn skimming_finds_members_and_what_is_watched_however_deep() {
+    let text =
+        br#"{"a":1.10,"b\u0061" : [ {"reference":"x"}, {"reference":{"reference":"y\n"}} ],"reference":"z","c":null}"#;
+    let mut seen = Vec::new();
+    let outline = skim(text, "reference", &mut |text| seen.push(text.to_owned())).unwrap();
+    let found: Vec<(&str, &str)> = outline.iter().map(|(name, text)| (name.as_ref(), *text)).collect();
+    let list = r#"[ {"reference":"x"}, {"reference":{"reference":"y\n"}} ]"#;
+    assert_eq!(found, [("a", "1.10"), ("ba", list), ("reference", r#""z""#), ("c", "null")]);
+    assert_eq!(seen, ["x", "y\n", "z"]);
+    assert!(skim(b" [1]", "reference", &mut |_| {}).unwrap().is_empty());
+}
+
 proptest! {
+    #[test]
+    fn what_is_skimmed_is_what_is_parsed(
+        text in any_json(), place in any::<prop::sample::Index>(), byte in prop::sample::select(b"\"\\{}[]:,0-.eE1tn \x01\xff".to_vec()), change in any::<bool>(),
+    ) {
+        let mut bytes = text.into_bytes();
+        let place = place.index(bytes.len());
+        if change { bytes[place] = byte }
+        match (parse(&bytes), skim(&bytes, "a", &mut |_| {})) {
+            (Ok(value), Ok(outline)) => {
+                let members: Vec<(String, Value<'_>)> =
+                    value.members().map(|(name, value)| (name.to_owned(), value.clone())).collect();
+                let skimmed: Vec<(String, Value<'_>)> = outline
+                    .iter()
+                    .map(|(name, text)| (name.to_string(), parse(text.as_bytes()).unwrap()))
+                    .collect();
+                prop_assert_eq!(members, skimmed);
+            }
+            (parsed, skimmed) => prop_assert_eq!(parsed.map(drop), skimmed.map(drop)),
+        }
+    }
+
     #[test]
     fn what_serde_json_reads_is_read_alike(text in any_json()) {
         let reference: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -1,6 +1,12 @@
 //! The current table brought up to its history.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray},
@@ -44,6 +50,43 @@ fn together(target: &Target, history: i64, current: i64) -> Together {
 pub(crate) struct Current {
     writer: Writer,
     columns: SchemaRef,
+    /// Whether rows are being written: from then on a new column begins a new file.
+    is_open: bool,
+    waiting: Waiting,
+}
+
+/// The first rows of a table wait until most of the columns are known, so that few files differ in theirs.
+const WAIT_BYTES: usize = 16 << 20;
+/// What the first rows of all tables may take together; beyond it those with the most begin to be written.
+const ALL_WAIT_BYTES: usize = 64 << 20;
+static ALL_WAITING: AtomicUsize = AtomicUsize::new(0);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    batches: Vec<RecordBatch>,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// Whether it is enough.
+    fn put(&mut self, batch: RecordBatch) -> bool {
+        let bytes = batch.get_array_memory_size();
+        self.batches.push(batch);
+        self.bytes += bytes;
+        let all = ALL_WAITING.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.bytes > WAIT_BYTES || (all > ALL_WAIT_BYTES && self.bytes > WAIT_BYTES / 8)
+    }
+
+    fn take(&mut self) -> Vec<RecordBatch> {
+        ALL_WAITING.fetch_sub(std::mem::take(&mut self.bytes), Ordering::Relaxed);
+        std::mem::take(&mut self.batches)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.take();
+    }
 }
 
 impl Current {
@@ -58,7 +101,7 @@ impl Current {
             let known = running.lake().schema(current).await?;
             let columns = own_columns(target.resource, &known);
             let writer = ahead.write(with_flag(&columns)).await?;
-            return Ok(Self { writer, columns });
+            return Ok(Self { writer, columns, is_open: false, waiting: Waiting::default() });
         }
         Err(Failure::Transient(format!("`{}` does not catch up with its history", target.current.name)))
     }
@@ -69,8 +112,23 @@ impl Current {
     }
 
     /// Rows that history's next version brings.
-    pub(crate) async fn push(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
-        push(&mut self.writer, &mut self.columns, batch).await
+    pub(crate) async fn push(&mut self, batch: RecordBatch) -> Result<(), Failure> {
+        if self.is_open {
+            return push(&mut self.writer, &mut self.columns, &batch).await;
+        }
+        if self.waiting.put(batch) { self.open().await } else { Ok(()) }
+    }
+
+    /// Begins to write what waits; called by itself before the end.
+    pub(crate) async fn open(&mut self) -> Result<(), Failure> {
+        self.is_open = true;
+        let batches = self.waiting.take();
+        let all = batches.iter().fold(Arc::clone(&self.columns), |all, batch| shape::union(&all, &batch.schema()));
+        widen(&mut self.writer, &mut self.columns, all).await?;
+        for batch in batches {
+            push(&mut self.writer, &mut self.columns, &batch).await?;
+        }
+        Ok(())
     }
 
     /// Ids of which history's next version is a tombstone.
@@ -79,7 +137,11 @@ impl Current {
     }
 
     /// Commits, once history's `version` is committed.
-    pub(crate) async fn finish(self, target: &Target, version: i64) -> Result<Together, Failure> {
+    pub(crate) async fn finish(mut self, target: &Target, version: i64) -> Result<Together, Failure> {
+        if let Err(failure) = self.open().await {
+            self.abandon().await;
+            return Err(failure);
+        }
         let committed = self.writer.finish_at(version, End::default()).await?;
         Ok(together(target, version, committed.version))
     }
@@ -90,12 +152,17 @@ impl Current {
     }
 }
 
-async fn push(writer: &mut Writer, columns: &mut SchemaRef, batch: &RecordBatch) -> Result<(), Failure> {
-    let wider = shape::union(columns, &batch.schema());
+async fn widen(writer: &mut Writer, columns: &mut SchemaRef, wider: SchemaRef) -> Result<(), Failure> {
     if wider != *columns {
         writer.widen(with_flag(&wider)).await?;
         *columns = wider;
     }
+    Ok(())
+}
+
+async fn push(writer: &mut Writer, columns: &mut SchemaRef, batch: &RecordBatch) -> Result<(), Failure> {
+    let wider = shape::union(columns, &batch.schema());
+    widen(writer, columns, wider).await?;
     Ok(writer.push(batch).await?)
 }
 
@@ -249,4 +316,27 @@ fn encode(
     }
     let encoded = if encoder.is_empty() { None } else { Some(encoder.finish()?) };
     Ok((encoded, gone))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_rows_wait_up_to_a_share_of_all_and_give_it_back() {
+        let batch = || {
+            let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(3 << 20)]));
+            RecordBatch::try_from_iter([("a", text)]).unwrap()
+        };
+        let before = ALL_WAITING.load(Ordering::Relaxed);
+        let mut one = Waiting::default();
+        let enough = (0..6).map(|_| one.put(batch())).collect::<Vec<_>>();
+        assert_eq!(enough, [false, false, false, false, false, true]);
+        assert_eq!(one.take().len(), 6);
+        let mut many: Vec<Waiting> = (0..30).map(|_| Waiting::default()).collect();
+        let enough = many.iter_mut().filter_map(|waiting| waiting.put(batch()).then_some(())).count();
+        assert!(enough >= 8, "all of them together take too much: {enough}");
+        drop(many);
+        assert_eq!(ALL_WAITING.load(Ordering::Relaxed), before);
+    }
 }

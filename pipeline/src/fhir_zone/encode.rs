@@ -137,7 +137,7 @@ impl<'s> Encoder<'s> {
     /// Parses and puts.
     pub(crate) fn put_text(&mut self, incoming: &Incoming) {
         match json::parse(incoming.json.as_bytes()) {
-            Ok(value) => self.put(&incoming.id, &value, &incoming.json, &incoming.origin),
+            Ok(value) => self.put(&incoming.id, &value, &incoming.json, &|| incoming.origin.clone()),
             Err(error) => self.reject(Rejected {
                 reason: error.to_string(),
                 origin: incoming.origin.clone(),
@@ -147,8 +147,8 @@ impl<'s> Encoder<'s> {
     }
 
     /// Takes a resource in: as a new version, or not at all where its content is known.
-    pub(crate) fn put(&mut self, id: &str, value: &json::Value<'_>, text: &str, origin: &str) {
-        let reject = |reason: String| Rejected { reason, origin: origin.to_owned(), payload: payload(value, id) };
+    pub(crate) fn put(&mut self, id: &str, value: &json::Value<'_>, text: &str, origin: &dyn Fn() -> String) {
+        let reject = |reason: String| Rejected { reason, origin: origin(), payload: payload(value, id) };
         match validate::resource_type(value) {
             Ok(resource) if resource == self.shared.resource => {}
             Ok(resource) => {

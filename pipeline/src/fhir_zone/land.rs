@@ -6,10 +6,7 @@ use futures::{Stream, TryStreamExt};
 use mavis_lake::{End, Writer};
 use mavis_types::{Counts, SourceId};
 
-use super::{
-    Current, Encoded, Target,
-    current::Together,
-};
+use super::{Current, Encoded, Target, current::Together};
 use crate::{
     context::{Running, UnitLine},
     failure::Failure,
@@ -97,7 +94,7 @@ impl Landing {
             writer.push(&history).await?;
         }
         if let Some(current) = encoded.current {
-            self.current.push(&current).await?;
+            self.current.push(current).await?;
         }
         self.current.delete(&encoded.gone).await
     }
@@ -131,7 +128,7 @@ impl Landing {
 
     /// Commits history, then the current table.
     pub(crate) async fn commit(
-        self,
+        mut self,
         running: &Running,
         target: &Target,
         writer: Writer,
@@ -145,6 +142,11 @@ impl Landing {
                 "counts of `{name}` do not add up ({:?}); nothing was committed",
                 self.counts
             )));
+        }
+        if let Err(failure) = self.current.open().await {
+            writer.abandon().await;
+            self.current.abandon().await;
+            return Err(failure);
         }
         let committed = match writer.finish(end).await {
             Ok(committed) => committed,

@@ -13,8 +13,8 @@ use mavis_fhir::{
 
 /// A file up to this size is read as a whole by whoever works on it.
 const SMALL: u64 = 8 << 20;
-/// Bytes of text that are worked on at once.
-const BLOCK: usize = 8 << 20;
+/// Bytes of text that are worked on at once: what is made of them should stay near the core.
+const BLOCK: usize = 2 << 20;
 /// How much larger a compressed file's text is, about.
 const RATIO: u64 = 10;
 
@@ -76,10 +76,10 @@ fn is_compressed(path: &Path) -> bool {
     start.starts_with(b"BZh") || start.starts_with(&[0x1f, 0x8b]) || start == [0x28, 0xb5, 0x2f, 0xfd]
 }
 
-/// Cuts the set into pieces; blocks, and stops when `send` says that nobody listens.
-pub(crate) fn pieces(paths: &[std::path::PathBuf], send: &mut dyn FnMut(Piece) -> bool) {
+/// Cuts these files of the set into pieces; blocks, and stops when `send` says that nobody listens.
+pub(crate) fn pieces(paths: &[std::path::PathBuf], which: &[u32], send: &mut dyn FnMut(Piece) -> bool) {
     let (mut small, mut weight) = (Vec::new(), 0_u64);
-    for (file, path) in (0_u32..).zip(paths) {
+    for (file, path) in which.iter().filter_map(|file| Some((*file, paths.get(*file as usize)?))) {
         let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
         let weighs = if is_compressed(path) { bytes * RATIO } else { bytes };
         if weighs <= SMALL {
@@ -149,11 +149,26 @@ fn trimmed(text: &[u8]) -> &[u8] {
     text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text).trim_ascii()
 }
 
+/// How much of an entry a pass wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Its resource as it is.
+    All,
+    /// Of its resource the type, the id, the identifiers, and the references that are more than `Type/id`: for most files
+    /// that is found without reading the rest. `relative`: those references too.
+    Names { relative: bool },
+}
+
 /// Visits the entries of a piece, in order.
-pub(crate) fn visit(piece: &Piece, paths: &[std::path::PathBuf], visit: &mut dyn FnMut(Position, Item<'_>)) {
+pub(crate) fn visit(
+    piece: &Piece,
+    paths: &[std::path::PathBuf],
+    want: Want,
+    visit: &mut dyn FnMut(Position, Item<'_>),
+) {
     match piece {
-        Piece::Lines { file, first_line, text } => lines(*file, *first_line, text, visit),
-        Piece::Document { file, text } => document(Position { file: *file, line: 0, entry: 0 }, text, visit),
+        Piece::Lines { file, first_line, text } => lines(*file, *first_line, text, want, visit),
+        Piece::Document { file, text } => document(Position { file: *file, line: 0, entry: 0 }, text, want, visit),
         Piece::Broken { file, reason } => {
             let at = Position { file: *file, line: 0, entry: 0 };
             visit(at, Item::Broken { reason: reason.clone(), text: b"" });
@@ -168,23 +183,61 @@ pub(crate) fn visit(piece: &Piece, paths: &[std::path::PathBuf], visit: &mut dyn
                     continue;
                 }
                 let several = text.trim_ascii().contains(&b'\n');
-                if several && is_line(&text) { lines(*file, 1, &text, visit) } else { document(at, &text, visit) }
+                if several && is_line(&text) {
+                    lines(*file, 1, &text, want, visit);
+                } else {
+                    document(at, &text, want, visit);
+                }
             }
         }
     }
 }
 
-fn lines(file: u32, first: u32, text: &[u8], visit: &mut dyn FnMut(Position, Item<'_>)) {
-    for (line, text) in (first..).zip(text.split(|byte| *byte == b'\n')) {
+fn lines(file: u32, first: u32, text: &[u8], want: Want, visit: &mut dyn FnMut(Position, Item<'_>)) {
+    let mut rest = text;
+    for line in first.. {
+        // What it looks for is found many bytes at a time.
+        let mut behind = rest;
+        let Ok(length @ 1..) = behind.skip_until(b'\n') else { return };
+        let text = &rest[..length];
         if !trimmed(text).is_empty() {
-            document(Position { file, line, entry: 0 }, text, visit);
+            document(Position { file, line, entry: 0 }, text, want, visit);
         }
+        rest = behind;
     }
 }
 
-fn document(at: Position, text: &[u8], visit: &mut dyn FnMut(Position, Item<'_>)) {
+/// The resource with what [`Want::Names`] asks for; a Bundle as it is.
+fn names(text: &[u8], relative: bool) -> Result<json::Value<'_>, json::ParseError> {
+    let mut references = Vec::new();
+    let outline = json::skim(text, "reference", &mut |reference| {
+        if relative || reference.contains('?') || reference.starts_with("urn:") {
+            references.push(json::Value::from_iter([("reference", json::Value::from(reference.to_owned()))]));
+        }
+    })?;
+    let mut members = Vec::with_capacity(4);
+    for (name, text) in outline {
+        if matches!(name.as_ref(), "resourceType" | "id" | "identifier") {
+            members.push((name, json::parse(text.as_bytes())?));
+        }
+    }
+    if members.iter().any(|(name, value)| name == "resourceType" && value.as_str() == Some("Bundle")) {
+        return json::parse(text);
+    }
+    if !references.is_empty() {
+        members.push(("".into(), json::Value::Array(references)));
+    }
+    Ok(json::Value::Object(members))
+}
+
+fn document(at: Position, text: &[u8], want: Want, visit: &mut dyn FnMut(Position, Item<'_>)) {
     let text = trimmed(text);
-    let value = match json::parse(text) {
+    let value = match want {
+        // What fills a file is mostly a Bundle.
+        Want::Names { relative } if at.line > 0 => names(text, relative),
+        _ => json::parse(text),
+    };
+    let value = match value {
         Ok(value) => value,
         Err(error) => return visit(at, Item::Broken { reason: error.to_string(), text }),
     };
@@ -222,8 +275,9 @@ mod tests {
             })
             .collect();
         let mut all = Vec::new();
-        pieces(&paths, &mut |piece| {
-            visit(&piece, &paths, &mut |at, item| {
+        let which: Vec<u32> = (0..).take(paths.len()).collect();
+        pieces(&paths, &which, &mut |piece| {
+            visit(&piece, &paths, Want::All, &mut |at, item| {
                 all.push((at.file, at.line, at.entry, matches!(item, Item::Entry { .. })));
             });
             true
@@ -252,6 +306,24 @@ mod tests {
             (3, 0, 1, true),
         ];
         assert_eq!(got, wanted);
+    }
+
+    #[test]
+    fn names_are_the_same_whether_the_rest_is_read_or_not() {
+        let line = r#"{"resourceType":"Patient","identifier":[{"system":"s","value":"1"}],"x":[{"reference":"Patient/2"},
+            {"y":{"reference":"urn:uuid:3"}}],"id":"a","z":{"reference":"Practitioner?identifier=4"}}"#;
+        let found = |text: &str, relative| {
+            let value = names(text.as_bytes(), relative).unwrap();
+            let mut references = Vec::new();
+            bundle::for_each_reference(&value, &mut |reference| references.push(reference.to_owned()));
+            (value.get_str("id").map(str::to_owned), value.get("identifier").map(json::Value::to_json), references)
+        };
+        let identifier = Some(r#"[{"system":"s","value":"1"}]"#.to_owned());
+        let few = ["urn:uuid:3", "Practitioner?identifier=4"].map(str::to_owned).to_vec();
+        assert_eq!(found(line, false), (Some("a".to_owned()), identifier, few));
+        assert_eq!(found(line, true).2.len(), 3);
+        assert_eq!(names(BUNDLE.as_bytes(), false).unwrap(), json::parse(BUNDLE.as_bytes()).unwrap());
+        assert!(names(br#"{"resourceType":"Patient","id":"a","a":1,"a":2}"#, false).is_err());
     }
 
     #[test]

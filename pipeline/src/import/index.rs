@@ -1,12 +1,12 @@
 //! The first pass: which ids and identifiers there are, and what refers to what.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use mavis_fhir::{ResourceType, bundle, json::Value, resource_id, validate};
 use mavis_types::SourceId;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::document::{Item, Piece, Position, visit};
+use super::document::{Item, Piece, Position, Want, visit};
 
 /// How ids of an import's resources are made.
 #[derive(Debug, Clone)]
@@ -146,12 +146,14 @@ pub(crate) struct Index {
     pub(crate) creates: Vec<Create>,
     pub(crate) types: BTreeSet<ResourceType>,
     pub(crate) entries: u64,
+    /// References that only a name of an entry can resolve, as [`name_hash`] names them.
+    asked: HashSet<u128>,
 }
 
 /// Reads one piece.
 pub(crate) fn index(piece: &Piece, paths: &[std::path::PathBuf], digests: &[String], ids: &Ids) -> Index {
     let mut index = Index::default();
-    visit(piece, paths, &mut |at, item| {
+    visit(piece, paths, Want::Names { relative: !ids.keep }, &mut |at, item| {
         let Item::Entry { entry, .. } = item else { return };
         index.entries += 1;
         let digest = digests.get(at.file as usize).map_or("", String::as_str);
@@ -166,23 +168,27 @@ pub(crate) fn index(piece: &Piece, paths: &[std::path::PathBuf], digests: &[Stri
             return;
         }
         let Some(value) = &entry.resource else { return };
-        let here = format!("{}/{}", intent.resource, intent.id);
+        let here = || format!("{}/{}", intent.resource, intent.id);
         if let Some(url) = &entry.full_url
-            && *url != here
+            && *url != here()
         {
-            index.full_urls.insert(url.clone(), here.clone());
+            index.full_urls.insert(url.clone(), here());
         }
         if !ids.keep
             && let Some(own) = value.get("id").and_then(Value::as_str)
         {
-            index.renamed.insert(format!("{}/{own}", intent.resource), here);
+            index.renamed.insert(format!("{}/{own}", intent.resource), here());
         }
         for hash in identifiers(intent.resource, value) {
             index.holders.entry(hash).or_default().push(Holder { at, id: intent.id.clone() });
         }
         bundle::for_each_reference(value, &mut |reference| {
-            if reference.contains('?') && bundle::Condition::parse(reference).is_some() {
-                index.conditions.insert(reference.to_owned());
+            if reference.contains('?') {
+                if bundle::Condition::parse(reference).is_some() {
+                    index.conditions.insert(reference.to_owned());
+                }
+            } else if reference.starts_with("urn:") || (!ids.keep && bundle::relative_reference(reference).is_some()) {
+                index.asked.insert(name_hash(&[reference]));
             }
         });
         if let Some(query) = &entry.if_none_exist {
@@ -212,5 +218,26 @@ impl Index {
         self.creates.extend(later.creates);
         self.types.extend(later.types);
         self.entries += later.entries;
+        self.asked.extend(later.asked);
+    }
+
+    /// Whether references may lead to entries that are not here.
+    pub(crate) fn lacks_names(&self) -> bool {
+        let mut open = self.asked.clone();
+        for name in self.full_urls.keys().chain(self.renamed.keys()) {
+            open.remove(&name_hash(&[name]));
+        }
+        !open.is_empty()
+    }
+
+    /// The index of a later set, with the names of the entries of this one, which is in the lake already.
+    pub(crate) fn names_for(mut self, later: Index) -> Index {
+        self.last.clear();
+        self.conditions.clear();
+        self.types.clear();
+        self.entries = 0;
+        self.asked.clear();
+        self.extend(later);
+        self
     }
 }

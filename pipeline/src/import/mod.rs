@@ -9,14 +9,20 @@
 //! set, conditional ones (`Practitioner?identifier=system|value`) within the set and in the lake, `ifNoneExist` too; the
 //! second pass writes ([`land`]). An entry whose conditional reference matches nothing, or more than one resource, fails
 //! (R4, "Conditional references"): it goes to quarantine, alone, not with its whole Bundle.
+//!
+//! A file that an earlier import has finished with is not read again ([`listing`]), unless another file's reference leads
+//! into it: then its first pass is made again, for its names alone.
 
 mod document;
 mod fetch;
 mod index;
 mod land;
+mod listing;
 mod resolve;
 mod spool;
+mod work;
 
 pub(crate) use fetch::{check as check_fetched, fetch};
 pub(crate) use land::import;
+pub(crate) use listing::finished;
 pub(crate) use spool::Spool;

@@ -7,7 +7,7 @@ use mavis_types::{Principal, RunId};
 
 use super::Pipeline;
 use crate::{
-    Error, FetchedFile, ImportOptions,
+    Error, FetchedFile, ImportOptions, ImportedFile,
     import::{self, Spool},
     job::{IMPORT_KIND, Job},
 };
@@ -29,9 +29,17 @@ impl Pipeline {
         Spool::of(&self.context().options.spool, &options.source)
     }
 
-    /// Names and sizes of the files of an import that are complete here already: what need not be sent again.
-    pub async fn imported_files(&self, options: &ImportOptions) -> Result<Vec<(String, u64)>, Error> {
-        Ok(self.spool(options).files().await?.into_iter().map(|file| (file.name, file.bytes)).collect())
+    /// The files of an import that are complete here already: what need not be sent again.
+    pub async fn imported_files(&self, options: &ImportOptions) -> Result<Vec<ImportedFile>, Error> {
+        let finished = import::finished(self.context(), &options.source).await.map_err(super::refused)?;
+        let files = self.spool(options).files().await?;
+        let told = files.into_iter().map(|file| ImportedFile {
+            landed: finished.get(&file.name) == Some(&file.digest),
+            name: file.name,
+            bytes: file.bytes,
+            sha256: file.digest,
+        });
+        Ok(told.collect())
     }
 
     /// The source that an import becomes, made where it is not there.

@@ -77,7 +77,7 @@ async fn one(running: &Running, part: Part) -> Result<Together, Failure> {
         if let Some(history) = &rows.history {
             writer.push(history).await?;
         }
-        if let Some(batch) = &rows.current {
+        if let Some(batch) = rows.current {
             current.push(batch).await?;
         }
         current.delete(&rows.gone).await

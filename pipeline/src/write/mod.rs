@@ -27,8 +27,8 @@ mod run;
 mod settle;
 mod turns;
 
-pub use request::{Effect, Operation, Reason, Refusal, Together, Which, Write, WriteError, Written};
 pub(crate) use matching::known;
+pub use request::{Effect, Operation, Reason, Refusal, Together, Which, Write, WriteError, Written};
 pub(crate) use run::write;
 pub(crate) use settle::{settle, unpromised};
 pub(crate) use turns::Turns;

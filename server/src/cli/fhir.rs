@@ -1,6 +1,6 @@
 use std::{
     collections::HashMap,
-    io::{IsTerminal, stderr},
+    io::{IsTerminal, Read, stderr},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use futures::Stream;
 use indicatif::{ProgressBar, ProgressStyle};
 use mavis_proto::v1::{self as pb, import_files_request::Part};
+use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 
 use super::{Failure, client::ClientArgs, output::Format, watch};
@@ -36,7 +37,7 @@ pub(super) struct Import {
     /// Give the resources new ids instead of keeping their own
     #[arg(long)]
     not_authoritative: bool,
-    /// Send files too that the server has already under the same name and size
+    /// Send files too that the server has already, and land those again that have not changed
     #[arg(long)]
     resend: bool,
 }
@@ -63,19 +64,21 @@ impl Import {
             Some(source) => source,
             None => name_of(&self.folder)?,
         };
-        let options = pb::ImportOptions { source, not_authoritative: self.not_authoritative };
+        let options = pb::ImportOptions { source, not_authoritative: self.not_authoritative, again: self.resend };
         let mut ingest = client.ingest().await?;
-        let there = if self.resend {
+        let there: HashMap<String, pb::ImportedFile> = if self.resend {
             HashMap::new()
         } else {
             let request = pb::ListImportedFilesRequest { options: Some(options.clone()) };
             let files = ingest.list_imported_files(request).await?.into_inner().files;
-            files.into_iter().map(|file| (file.name, file.size)).collect()
+            files.into_iter().map(|file| (file.name.clone(), file)).collect()
         };
         let total = uploads.len();
-        let missing: Vec<Upload> =
-            uploads.into_iter().filter(|upload| there.get(&upload.name) != Some(&upload.size)).collect();
-        eprintln!("{} of {total} files are to be sent", missing.len());
+        let (missing, landed) = unlike(uploads, &there)?;
+        eprintln!(
+            "{} of {total} files are to be sent; {landed} were landed before and have not changed",
+            missing.len()
+        );
         if !missing.is_empty() {
             let bar = progress(missing.iter().map(|upload| upload.size).sum());
             // The stream cannot fail towards tonic; what went wrong on this side is told here.
@@ -91,6 +94,32 @@ impl Import {
         ingest.start_import(pb::StartImportRequest { run_id: run_id.clone(), options: Some(options) }).await?;
         watch::to_end(&mut ingest, &run_id, format).await
     }
+}
+
+/// The files that the server does not have as they are, and how many of the others it has finished with.
+fn unlike(uploads: Vec<Upload>, there: &HashMap<String, pb::ImportedFile>) -> Result<(Vec<Upload>, usize), Failure> {
+    let (mut missing, mut landed) = (Vec::new(), 0);
+    for upload in uploads {
+        match there.get(&upload.name).filter(|file| file.size == upload.size) {
+            Some(file) if file.sha256 == sha256(&upload.path)? => landed += usize::from(file.landed),
+            _ => missing.push(upload),
+        }
+    }
+    Ok((missing, landed))
+}
+
+fn sha256(path: &Path) -> Result<String, Failure> {
+    let hashed = || {
+        let (mut file, mut digest) = (std::fs::File::open(path)?, Sha256::new());
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match file.read(&mut chunk)? {
+                0 => return Ok(hex::encode(digest.finalize())),
+                read => digest.update(&chunk[..read]),
+            }
+        }
+    };
+    hashed().map_err(|error: std::io::Error| Failure::failed(format!("cannot read {}: {error}", path.display())))
 }
 
 /// Every FHIR file of the folder, by name.
@@ -221,6 +250,27 @@ mod tests {
         std::fs::write(folder.path().join("notes.txt"), "no").unwrap();
         let names: Vec<_> = uploads(folder.path()).unwrap().into_iter().map(|u| (u.name, u.size)).collect();
         assert_eq!(names, [("a.json".to_owned(), 2), ("b/x.ndjson".to_owned(), 5)]);
+    }
+
+    #[test]
+    fn only_files_that_differ_are_sent_even_where_their_size_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [("a.json", "{1}"), ("b.json", "{2}"), ("c.json", "{3}"), ("d.json", "{4}")] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let there = |name: &str, text: &str, landed| {
+            let sha256 = hex::encode(Sha256::digest(text));
+            (name.to_owned(), pb::ImportedFile { name: name.to_owned(), size: text.len() as u64, sha256, landed })
+        };
+        let there = HashMap::from([
+            there("a.json", "{1}", true),
+            there("b.json", "{9}", true),
+            there("c.json", "{3}", false),
+            there("x.json", "{4}", true),
+        ]);
+        let (missing, landed) = unlike(uploads(folder.path()).unwrap(), &there).unwrap();
+        let names: Vec<_> = missing.iter().map(|upload| upload.name.as_str()).collect();
+        assert_eq!((names, landed), (vec!["b.json", "d.json"], 1));
     }
 
     #[test]

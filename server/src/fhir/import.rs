@@ -62,7 +62,7 @@ fn manifest(body: &[u8]) -> Result<(ImportOptions, Vec<FetchedFile>), Outcome> {
         let name = url.split(['?', '#']).next().unwrap_or(url);
         files.push(FetchedFile { name: name.to_owned(), url: url.to_owned() });
     }
-    Ok((ImportOptions { source, authoritative: true }, files))
+    Ok((ImportOptions { source, authoritative: true, again: false }, files))
 }
 
 pub(super) async fn begin(

@@ -21,7 +21,11 @@ use crate::App;
 const WAITING: usize = 8;
 
 pub(super) fn options(options: pb::ImportOptions) -> Result<ImportOptions, Status> {
-    Ok(ImportOptions { source: source_name(&options.source)?, authoritative: !options.not_authoritative })
+    Ok(ImportOptions {
+        source: source_name(&options.source)?,
+        authoritative: !options.not_authoritative,
+        again: options.again,
+    })
 }
 
 /// Takes every file of the stream; answers with those that are complete. A file that ends before its size is thrown away,
@@ -56,7 +60,7 @@ pub(super) async fn receive(
         // The stream's own failure is what the pipeline's would only repeat.
         let end = end?;
         let size = size.map_err(status)?;
-        files.push(pb::ImportedFile { name: file.name, size });
+        files.push(pb::ImportedFile { name: file.name, size, ..pb::ImportedFile::default() });
         match end {
             Some(part) => next = part,
             None => return Ok(files),

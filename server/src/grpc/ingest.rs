@@ -226,7 +226,13 @@ impl IngestService for Ingest {
         engineer(&self.app, &request, "import.list").await?;
         let options = import::options(required(request.into_inner().options, "options")?)?;
         let files = self.app.pipeline.imported_files(&options).await.map_err(status)?;
-        let files = files.into_iter().map(|(name, size)| pb::ImportedFile { name, size }).collect();
+        let told = |file: mavis_pipeline::ImportedFile| pb::ImportedFile {
+            name: file.name,
+            size: file.bytes,
+            sha256: file.sha256,
+            landed: file.landed,
+        };
+        let files = files.into_iter().map(told).collect();
         Ok(Response::new(pb::ListImportedFilesResponse { files }))
     }
 

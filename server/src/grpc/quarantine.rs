@@ -2,7 +2,7 @@
 
 use mavis_catalog::{QuarantineFilter, QuarantineState, Quarantined};
 use mavis_proto::v1::{self as pb, quarantine_service_server::QuarantineService};
-use mavis_sql::Payloads;
+use mavis_sql::{Payloads, origin};
 use mavis_types::{Principal, TableName};
 use tonic::{Request, Response, Status};
 
@@ -86,12 +86,15 @@ impl QuarantineService for Quarantine {
             _ => 0,
         };
         let mut names = Names::new(&self.app.catalog);
+        let mut payloads = Payloads::default();
         let mut rows = Vec::with_capacity(found.len());
         for found in found {
             if let Some(table) = names.table(found.table).await?
                 && by.may_read(&table)
             {
-                rows.push(pb::QuarantinedRow { payload: None, ..row(found, &table) });
+                let shown = payloads.are_shown(&self.app.catalog, &by, &found, &table).await.map_err(status)?;
+                let origin = origin(&found, shown).to_owned();
+                rows.push(pb::QuarantinedRow { payload: None, origin, ..row(found, &table) });
             }
         }
         Ok(Response::new(pb::ListQuarantinedResponse { rows, next_after }))
@@ -107,6 +110,7 @@ impl QuarantineService for Quarantine {
         let mut told = row(found.clone(), &table);
         if !Payloads::default().are_shown(&self.app.catalog, &by, &found, &table).await.map_err(status)? {
             told.payload = None;
+            origin(&found, false).clone_into(&mut told.origin);
         }
         // Somebody looked at patient data that no query guard saw.
         self.app.auth.audit(&by.name, "quarantine.show", &format!("{table} row {id}"), true, Door::Grpc).await;

@@ -17,7 +17,7 @@ fn me() -> Principal {
 /// Imports one file, keeping the ids in it, and waits until it is published.
 pub(crate) async fn import(test: &TestServer, file: &str, content: &Value) {
     let pipeline = &test.server.app().pipeline;
-    let options = ImportOptions { source: SourceName::new("given").unwrap(), authoritative: true };
+    let options = ImportOptions { source: SourceName::new("given").unwrap(), authoritative: true, again: false };
     let bytes = Bytes::from(content.to_string());
     pipeline.import_file(&me(), &options, file, stream::iter([Ok(bytes)]).boxed()).await.unwrap();
     let run = pipeline.start_import(&me(), RunId::new(), options).await.unwrap();

@@ -86,7 +86,7 @@ async fn a_file_shorter_than_announced_is_thrown_away() {
     use pb::import_files_request::Part;
 
     let test = TestServer::start().await;
-    let options = pb::ImportOptions { source: "cut".to_owned(), not_authoritative: false };
+    let options = pb::ImportOptions { source: "cut".to_owned(), not_authoritative: false, again: false };
     let part = |part: Part| pb::ImportFilesRequest { part: Some(part) };
     let messages = [
         part(Part::Options(options.clone())),

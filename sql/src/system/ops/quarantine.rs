@@ -5,7 +5,7 @@ use mavis_types::TableName;
 
 use super::named_run;
 use crate::{
-    sight::Payloads,
+    sight::{Payloads, origin},
     system::{
         Definition, Lines, Request,
         request::Names,
@@ -36,7 +36,7 @@ fn sheet(rows: &[Line]) -> Sheet {
         .text("table_name", rows.iter().map(|(_, table, _)| table.to_string()))
         .text("step", rows.iter().map(|(row, ..)| word(&row.step)))
         .text("reason", rows.iter().map(|(row, ..)| row.reason.as_str()))
-        .text("origin", rows.iter().map(|(row, ..)| row.origin.as_str()))
+        .text("origin", rows.iter().map(|(row, _, shown)| origin(row, *shown)))
         .maybe_text("payload", rows.iter().map(|(row, _, shown)| shown.then_some(row.payload.as_str())))
         .text("state", rows.iter().map(|(row, ..)| word(&row.state)))
         .time("at", rows.iter().map(|(row, ..)| row.at))
