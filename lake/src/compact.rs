@@ -73,8 +73,8 @@ fn class(bytes: u64) -> u32 {
 
 /// The files to put together: those of the lowest class that has enough of them, the oldest first, and of the classes
 /// below it all.
-fn chosen(files: &[DataFile], enough: usize) -> Vec<DataFile> {
-    let largest = class(TARGET_FILE_BYTES / 4 * 3);
+fn chosen(files: &[DataFile], enough: usize, file_bytes: u64) -> Vec<DataFile> {
+    let largest = class(file_bytes / 4 * 3);
     for limit in 0..largest {
         let of_class = files.iter().filter(|file| class(file.bytes) == limit).count();
         if of_class < enough {
@@ -97,11 +97,11 @@ fn chosen(files: &[DataFile], enough: usize) -> Vec<DataFile> {
 async fn compact(lake: &Lake, table: TableId, enough: usize, run: RunId) -> Result<Compacted, Error> {
     let open = lake.opened(table).await?;
     let read = open.newest().await?;
-    let old = chosen(&data_files(&read, &open.name)?, enough);
+    let properties = Properties::of(&read)?;
+    let old = chosen(&data_files(&read, &open.name)?, enough, properties.file_bytes());
     if old.is_empty() {
         return Ok(Compacted::Nothing);
     }
-    let properties = Properties::of(&read)?;
     let store = lake.store().table(&open.location)?;
     let schema = read.snapshot()?.snapshot().arrow_schema();
     let mut stage = Stage::start(StageOptions {
@@ -109,6 +109,7 @@ async fn compact(lake: &Lake, table: TableId, enough: usize, run: RunId) -> Resu
         schema: Arc::clone(&schema),
         statistics: Arc::new(properties.statistics.clone()),
         kind: FileKind::Data,
+        file_bytes: properties.file_bytes(),
     });
     let copied = if properties.sort.is_empty() {
         copy(&store, &open, &schema, &old, &mut stage).await

@@ -23,6 +23,7 @@ use crate::{
     columns::{is_lake_column, with_lake_columns},
     evolve::{retypes, storable_schema, unite},
     scan,
+    stage::{REPLACED_FILE_BYTES, TARGET_FILE_BYTES},
     table::version_of,
 };
 
@@ -56,6 +57,11 @@ pub(crate) struct Properties {
 }
 
 impl Properties {
+    /// Size of the table's files. A sorted table without a change feed is one that is looked up and written by key.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        if self.sort.is_empty() || self.change_feed { TARGET_FILE_BYTES } else { REPLACED_FILE_BYTES }
+    }
+
     pub(crate) fn of(table: &DeltaTable) -> Result<Self, Error> {
         let metadata = table.snapshot()?.metadata();
         let listed = |name: &str| -> Vec<String> {

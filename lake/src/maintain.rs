@@ -32,8 +32,6 @@ use crate::{
     table::{Open, version_of},
 };
 
-/// Files below this size are put together.
-const SMALL_FILE_BYTES: u64 = TARGET_FILE_BYTES / 4 * 3;
 /// Of a sorted table, everything is sorted again when small files are a fifth of it, or it is small altogether.
 const SORT_ALL_BYTES: u64 = 1 << 30;
 const SORT_ALL_SHARE: u64 = 5;
@@ -116,7 +114,9 @@ async fn rewrite(lake: &Lake, open: &Open, hold: &Hold, run: RunId) -> Result<Op
     let size = |files: &[DataFile]| files.iter().map(|file| file.bytes).sum::<u64>();
     let mut done = Optimized { files_before: files.len() as u64, bytes_before: size(&files), ..Optimized::default() };
     let properties = Properties::of(&base)?;
-    let small: Vec<DataFile> = files.iter().filter(|file| file.bytes < SMALL_FILE_BYTES).cloned().collect();
+    // Files of three quarters of their size are not put together.
+    let enough = properties.file_bytes() / 4 * 3;
+    let small: Vec<DataFile> = files.iter().filter(|file| file.bytes < enough).cloned().collect();
     let all = !properties.sort.is_empty()
         && (done.bytes_before < SORT_ALL_BYTES || size(&small) * SORT_ALL_SHARE >= done.bytes_before);
     let chosen = if all { files.clone() } else { small.clone() };
@@ -130,6 +130,7 @@ async fn rewrite(lake: &Lake, open: &Open, hold: &Hold, run: RunId) -> Result<Op
         schema: Arc::clone(&schema),
         statistics: Arc::new(properties.statistics.clone()),
         kind: FileKind::Data,
+        file_bytes: properties.file_bytes(),
     });
     let copied = if properties.sort.is_empty() {
         copy(&store, open, &schema, &chosen, &mut stage).await

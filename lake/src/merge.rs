@@ -260,6 +260,7 @@ impl Merge<'_> {
             schema: Arc::clone(schema),
             statistics: Arc::new(self.properties.statistics.clone()),
             kind,
+            file_bytes: self.properties.file_bytes(),
         })
     }
 

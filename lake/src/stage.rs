@@ -34,6 +34,8 @@ use crate::{Error, columns, stats::delta_stats};
 
 /// Size at which a file is closed, in bytes.
 pub(crate) const TARGET_FILE_BYTES: u64 = 128 << 20;
+/// The same of a table whose rows are replaced one by one: with a row, all of its file is written again.
+pub(crate) const REPLACED_FILE_BYTES: u64 = 24 << 20;
 /// Rows of a row group; more lose memory, fewer lose compression.
 const ROW_GROUP_ROWS: usize = 131_072;
 /// Encoded size at which a row group is closed early: rows with large documents.
@@ -71,6 +73,8 @@ pub(crate) struct StageOptions {
     /// Columns with statistics in the log.
     pub(crate) statistics: Arc<HashSet<String>>,
     pub(crate) kind: FileKind,
+    /// Size at which a file is closed.
+    pub(crate) file_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -301,7 +305,7 @@ impl Worker {
         if open.writer.inner().len() >= PART_BYTES {
             open.send(&self.options.store, &self.runtime)?;
         }
-        if open.writer.bytes_written() as u64 + open.writer.in_progress_size() as u64 >= TARGET_FILE_BYTES {
+        if open.writer.bytes_written() as u64 + open.writer.in_progress_size() as u64 >= self.options.file_bytes {
             self.close()?;
         }
         Ok(())
@@ -392,6 +396,7 @@ mod tests {
             schema: Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)])),
             statistics: Arc::new(HashSet::from(["n".to_owned()])),
             kind: FileKind::Data,
+            file_bytes: TARGET_FILE_BYTES,
         }
     }
 

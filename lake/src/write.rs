@@ -155,7 +155,13 @@ impl Writing {
             Place::Local { store, .. } => (FileKind::Waiting, Arc::clone(store)),
         };
         let statistics = Arc::new(properties.statistics.clone());
-        let stage = Stage::start(StageOptions { store, schema: Arc::clone(&united), statistics, kind });
+        let stage = Stage::start(StageOptions {
+            store,
+            schema: Arc::clone(&united),
+            statistics,
+            kind,
+            file_bytes: properties.file_bytes(),
+        });
         let ledger = Ledger::new(&work.lake.options().spill_dir, work.lake.tuning().keys_in_memory);
         Ok(Self {
             mode,
