@@ -50,10 +50,7 @@ pub(crate) async fn import(
     let files = spool.set(running.id).await.map_err(|error| Failure::Permanent(error.to_string()))?;
     let touched = tokio::sync::Mutex::new(touched);
     retry::unit(running, "import", || async {
-        let finished = match again {
-            true => HashMap::new(),
-            false => listing::finished(&running.context, &source.name).await?,
-        };
+        let finished = if again { HashMap::new() } else { listing::finished(&running.context, &source.name).await? };
         let set = Set::new(source, spool, &files, &finished);
         Box::pin(settle(&running.context)).await?;
         Box::pin(set.land(running, &mut **touched.lock().await)).await

@@ -40,6 +40,7 @@ pub(crate) async fn door(app: &App, identity: Option<Identity>) -> anyhow::Resul
     let mut server = Server::builder()
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
+        .max_frame_size(256 << 10)
         .http2_keepalive_interval(Some(Duration::from_secs(30)));
     if let Some(identity) = identity {
         server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
