@@ -109,7 +109,7 @@ fn unlike(uploads: Vec<Upload>, there: &HashMap<String, pb::ImportedFile>) -> Re
 }
 
 fn sha256(path: &Path) -> Result<String, Failure> {
-    let hashed = || {
+    let hashed = || -> std::io::Result<String> {
         let (mut file, mut digest) = (std::fs::File::open(path)?, Sha256::new());
         let mut chunk = vec![0; CHUNK];
         loop {
@@ -119,7 +119,7 @@ fn sha256(path: &Path) -> Result<String, Failure> {
             }
         }
     };
-    hashed().map_err(|error: std::io::Error| Failure::failed(format!("cannot read {}: {error}", path.display())))
+    hashed().map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
 }
 
 /// Every FHIR file of the folder, by name.
