@@ -22,8 +22,9 @@ use parquet::{
 
 use crate::{Error, conform::conform};
 
-/// Rows of a batch that is read back.
+/// Rows of a batch that is read back, and what they may take decoded: rows with large documents come in fewer.
 const BATCH_ROWS: usize = 8_192;
+const BATCH_BYTES: u64 = 8 << 20;
 const DOING: &str = "reading data files";
 
 /// A file of a table's version.
@@ -97,9 +98,10 @@ pub(crate) async fn read(
         .map(|(index, _)| index)
         .collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
+    let rows = batch_rows(builder.metadata(), &mask);
     let stream = builder
         .with_projection(mask)
-        .with_batch_size(BATCH_ROWS)
+        .with_batch_size(rows)
         .build()
         .map_err(|error| Error::store(DOING, &error))?;
     let (schema, table) = (Arc::clone(schema), table.clone());
@@ -107,6 +109,18 @@ pub(crate) async fn read(
         let batch = batch?;
         conform(&batch, &schema).map_err(|refused| refused.on(&table))
     }))
+}
+
+/// Rows of the chosen columns that take about [`BATCH_BYTES`].
+fn batch_rows(file: &ParquetMetaData, mask: &ProjectionMask) -> usize {
+    let (mut bytes, mut rows) = (0_u64, 0_u64);
+    for group in file.row_groups() {
+        rows += u64::try_from(group.num_rows()).unwrap_or(0);
+        let columns = group.columns().iter().enumerate().filter(|(leaf, _)| mask.leaf_included(*leaf));
+        bytes += columns.map(|(_, column)| u64::try_from(column.uncompressed_size()).unwrap_or(0)).sum::<u64>();
+    }
+    let fitting = rows.saturating_mul(BATCH_BYTES) / bytes.max(1);
+    usize::try_from(fitting).unwrap_or(BATCH_ROWS).clamp(64, BATCH_ROWS)
 }
 
 /// A data file of a store, for Parquet's readers.

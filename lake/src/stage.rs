@@ -49,8 +49,11 @@ const DOCUMENT_ID: &str = "id";
 const DOCUMENT_PAGE_BYTES: usize = 48 << 10;
 /// Bytes that the unfinished row groups of all stages of the process may hold together: beyond it, who has more than
 /// [`GREEDY_BYTES`] closes its row group.
-const ALL_ROW_GROUPS_BYTES: usize = 160 << 20;
+const ALL_ROW_GROUPS_BYTES: usize = 96 << 20;
 const GREEDY_BYTES: usize = 4 << 20;
+/// Bytes of a column's dictionary; more distinct values are written plain. Wide tables of many writers have thousands of them
+/// in memory.
+const DICTIONARY_BYTES: usize = 256 << 10;
 /// An upload part; object stores take no less than 5 MB.
 const PART_BYTES: usize = 8 << 20;
 const DOING: &str = "writing data files";
@@ -113,6 +116,7 @@ impl FileKind {
             Self::Data | Self::Change => {
                 let mut builder = builder
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                    .set_dictionary_page_size_limit(DICTIONARY_BYTES)
                     .set_data_page_row_count_limit(PAGE_ROWS);
                 if schema.field_with_name(DOCUMENT).is_ok() {
                     // Each is another: a dictionary would only be read before every page.

@@ -33,7 +33,7 @@ use crate::{
 /// Pieces that wait for a free core.
 const AHEAD: usize = 2;
 /// Types that are committed at once: a commit mostly waits for the disk.
-const COMMITS: usize = 8;
+const COMMITS: usize = 4;
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from)
