@@ -99,11 +99,8 @@ pub(crate) async fn read(
         .collect();
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
     let rows = batch_rows(builder.metadata(), &mask);
-    let stream = builder
-        .with_projection(mask)
-        .with_batch_size(rows)
-        .build()
-        .map_err(|error| Error::store(DOING, &error))?;
+    let stream =
+        builder.with_projection(mask).with_batch_size(rows).build().map_err(|error| Error::store(DOING, &error))?;
     let (schema, table) = (Arc::clone(schema), table.clone());
     Ok(stream.map_err(|error| Error::store(DOING, &error)).map(move |batch| {
         let batch = batch?;
