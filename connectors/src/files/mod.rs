@@ -10,6 +10,10 @@
 //! unquoted field is NULL, an empty quoted one is the empty text. JSON has its own types, Parquet exact ones, and the
 //! column of a sheet has a type only if every cell has it.
 //!
+//! Rows of column names are looked for: below titles, on several rows of a sheet; what begins with values has no names and
+//! its columns are called `column_1`, `column_2`. Tables one below the other on a sheet, each with names of its own, are
+//! tables of their own (`Sheet`, `Sheet 2`); sums and notes below a table are rejects.
+//!
 //! Folders named `key=value` (Hive's partitions) are columns of the rows in them, as text, where the rows have none of that
 //! name.
 //!
@@ -25,6 +29,7 @@ mod json_type;
 mod layout;
 mod parquet;
 mod partition;
+mod parts;
 mod sheet;
 mod sink;
 mod text;

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use super::{
     FileTable, Shared,
     grid::{Cell, Grid, Merge},
+    parts,
     sheet::{self, Sheet},
     sink::Sink,
 };
@@ -29,7 +30,8 @@ use crate::{
 /// The sheets of a workbook that hold a table, and those that are broken.
 #[derive(Debug, Default)]
 pub(super) struct SheetList {
-    pub(super) tables: Vec<String>,
+    /// A sheet, and which of the tables on it, where it has several.
+    pub(super) tables: Vec<(String, Option<usize>)>,
     pub(super) failures: Vec<(String, String)>,
 }
 
@@ -43,7 +45,11 @@ pub(super) fn sheets(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Re
         }
         match grid(&mut workbook, &sheet.name) {
             Ok(grid) if grid.is_empty() => {}
-            Ok(_) => list.tables.push(sheet.name),
+            Ok(grid) => {
+                let count = if shared.params.header_row.is_some() { 1 } else { parts::parts(&grid).len() };
+                let places = (0..count).map(|part| (sheet.name.clone(), (count > 1).then_some(part)));
+                list.tables.extend(places);
+            }
             Err(reason) => list.failures.push((sheet.name, reason)),
         }
     }
@@ -74,6 +80,13 @@ fn load(shared: &Shared, runtime: &Handle, table: &FileTable, entry: &FileEntry)
     let mut workbook = open(shared, runtime, entry)?;
     let place = || format!("sheet `{name}` of `{}`", entry.name);
     let grid = grid(&mut workbook, name).map_err(|reason| Error::Malformed { place: place(), reason })?;
+    let grid = match table.part {
+        None => grid,
+        Some(part) => match parts::parts(&grid).get(part) {
+            Some(rows) => parts::part(&grid, rows),
+            None => return Err(Error::NoSuchTable { table: table.name.clone() }),
+        },
+    };
     sheet::find_table(&grid, shared.params.header_row)
         .ok_or_else(|| Error::Malformed { place: place(), reason: "no table is on it".to_owned() })
 }

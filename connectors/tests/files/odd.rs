@@ -134,3 +134,25 @@ async fn what_is_no_workbook_says_what_it_seems_to_be(#[case] bytes: Vec<u8>, #[
     let reason = discover(connect(&path, json!({})).as_ref()).await.failures.remove(0).1;
     assert!(reason.contains("not an Excel") && reason.contains(why), "{reason}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_one_below_the_other_on_a_sheet_are_tables_of_their_own() {
+    use Value::{Date, Number, Text};
+    let rows = vec![
+        vec![Text("Patients")],
+        vec![Text("id"), Text("nom")],
+        vec![Number(1.0), Text("A")],
+        vec![],
+        vec![Text("Séjours")],
+        vec![Text("sid"), Text("entrée")],
+        vec![Number(10.0), Date(45_000.0)],
+    ];
+    let folder = TempDir::new().unwrap();
+    let path = file(&folder, "t.xlsx", workbook(&[sheet("S", &rows, &[]), sheet("S 2", &rows[..3], &[])]));
+    let source = connect(&path, json!({}));
+    let expectation = Expectation::default().table("S", 1).table("S 2", 1).table("S 2 (2)", 1);
+    assert_contract(source.as_ref(), expectation).await;
+    assert_eq!(read(source.as_ref(), "S").await.rows, ["id=1|nom=A"]);
+    assert_eq!(read(source.as_ref(), "S 2").await.rows, ["entrée=2023-03-15|sid=10"]);
+    assert_eq!(discover(source.as_ref()).await.tables[1].comment.as_deref(), Some("Séjours"));
+}
