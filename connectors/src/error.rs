@@ -46,7 +46,7 @@ pub enum Error {
     /// The other side said no; trying again will not help.
     #[error("`{endpoint}` refused ({stage}): {reason}")]
     Refused { endpoint: String, stage: Stage, reason: String },
-    #[error("there is no table `{table}` in the source")]
+    #[error("there is no table `{table}` in the source (any more); discover the source again")]
     NoSuchTable { table: String },
     /// The table's content cannot be read at all: a broken workbook, a file cut in half.
     #[error("{place}: {reason}")]

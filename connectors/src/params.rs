@@ -30,6 +30,8 @@ impl SourceSpec {
     /// [`Error::Malformed`] saying which entry is wrong, and why, for each wrong one.
     pub fn from_data_sources(json: &str) -> Result<Vec<SourceSpec>, Error> {
         let malformed = |reason: String| Error::Malformed { place: "data_sources.json".to_owned(), reason };
+        // Editors on Windows put a mark before the text.
+        let json = json.trim_start_matches('\u{feff}');
         let entries: Vec<Value> = serde_json::from_str(json).map_err(|error| {
             malformed(format!("not a JSON list of sources at line {}, column {}", error.line(), error.column()))
         })?;

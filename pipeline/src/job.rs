@@ -163,6 +163,18 @@ async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Re
         running.context.registry.connect(&spec(&source), &running.context.secrets)?;
     let report = report(running, &source, &connected, request).await?;
     let tables = chosen(&report, request)?;
+    if let (true, Some((table, reason))) = (tables.is_empty(), report.failures.first()) {
+        return Err(Failure::Permanent(format!("no table of `{}` can be read; `{table}`: {reason}", source.name)));
+    }
+    if tables.is_empty() {
+        running
+            .warn(format!(
+                "source `{}` has no table to read; check its parameters (which tables to include, which schemas) and what \
+                 its user may read",
+                source.name
+            ))
+            .await;
+    }
     running.info(format!("ingesting {} tables of `{}`", tables.len(), source.name)).await;
     let at_once = running.context.options.tables_per_run.max(1);
     let (source_ref, connected_ref) = (&source, &connected);

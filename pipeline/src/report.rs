@@ -61,6 +61,8 @@ pub struct ColumnProfile {
     /// Share of non-null values that are numbers; with `decimal_comma` where a comma is the decimal sign.
     pub numeric: f64,
     pub decimal_comma: bool,
+    /// Commas stand in numbers, and none says whether it is the decimal sign or parts thousands: `1,234`.
+    pub open_comma: bool,
     /// Every number found is a whole one.
     pub whole_numbers: bool,
     /// Codes of digits with leading zeros, which numbers would spoil.

@@ -210,6 +210,28 @@ impl<'a> Step2<'a> {
     }
 }
 
+/// The name of what the hop does. Rows without a key are told apart by a hash of what they say, and a value of another type
+/// has another hash: once a column of the raw table has got another type, the rows that went before cannot be found by
+/// it any more, and everything is compared once.
+fn rule_of(rules: &TableRules, input: &Schema) -> String {
+    if !rules.key.is_empty() {
+        return rules.hash();
+    }
+    let mut types: Vec<String> = input
+        .fields()
+        .iter()
+        .filter(|field| !field.name().starts_with("__"))
+        // What is text reads the same as before; so does a column that was not there.
+        .filter(|field| !matches!(field.data_type(), DataType::Utf8))
+        .map(|field| format!("{} {}", field.name(), field.data_type()))
+        .collect();
+    if types.is_empty() {
+        return rules.hash();
+    }
+    types.sort();
+    format!("{}-{:032x}", rules.hash(), xxhash_rust::xxh3::xxh3_128(types.join("\n").as_bytes()))
+}
+
 async fn carry(
     running: &Running,
     rules: &TableRules,
@@ -217,7 +239,8 @@ async fn carry(
     output: &Table,
     line: &mut UnitLine,
 ) -> Result<Counts, Failure> {
-    let hop = retry::begin_hop(running, raw.id, output.id, &rules.hash()).await?;
+    let input = running.lake().schema(raw.id).await?;
+    let hop = retry::begin_hop(running, raw.id, output.id, &rule_of(rules, &input)).await?;
     let (rows, changes) = match hop.input().clone() {
         HopInput::Nothing => {
             hop.abandon().await;

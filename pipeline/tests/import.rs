@@ -354,3 +354,32 @@ async fn an_import_that_is_cut_off_lands_every_resource_once() {
     assert_eq!(land(&life, &options).await.counts.read, 0);
     assert_eq!(life.versions().await, versions);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_leaves_the_newest_version_and_its_deletions() {
+    let house = House::new();
+    let life = house.start().await;
+    let options = options("history", true);
+    let patient = |id: &str, active: bool| {
+        serde_json::json!({
+            "resource": {"resourceType": "Patient", "id": id, "active": active},
+            "request": {"method": "PUT", "url": format!("Patient/{id}")},
+        })
+    };
+    let entries = [
+        patient("kept", true),
+        patient("kept", false),
+        serde_json::json!({"request": {"method": "DELETE", "url": "Patient/gone"}}),
+        patient("gone", true),
+    ];
+    let history = serde_json::json!({"resourceType": "Bundle", "type": "history", "entry": entries});
+    // Lists of Bundles and of resources come, too.
+    let list = serde_json::json!([history, {"resourceType": "Patient", "id": "single"}]);
+    upload(&life, &options, "history.json", list.to_string().into_bytes()).await;
+    let run = land(&life, &options).await;
+    assert_eq!(run.counts.quarantined, 0, "{:?}", life.log(run.id).await);
+    let found = life
+        .ask("fhir.r4.patient", "SELECT concat(id, ' ', CAST(coalesce(active, true) AS VARCHAR)) FROM t ORDER BY 1")
+        .await;
+    assert_eq!(found.into_iter().flatten().collect::<Vec<_>>(), ["kept true", "single true"]);
+}

@@ -383,3 +383,54 @@ async fn a_declared_key_whose_rows_differ_is_told_and_equal_rows_are_not() {
     let run = life.ingest("labs").await;
     assert_eq!(run.state, RunState::Completed, "{:?}", life.log(run.id).await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_of_another_type_leaves_no_rows_of_before_behind() {
+    let house = House::new();
+    let path = house.path("notes.ndjson");
+    std::fs::write(&path, "{\"v\":1,\"w\":\"a\"}\n{\"v\":2,\"w\":\"b\"}\n").unwrap();
+    let life = house.start().await;
+    life.add("files", "files", serde_json::json!({"path": path})).await;
+    assert_eq!(life.ingest("files").await.state, RunState::Completed);
+    for (content, values) in [
+        ("{\"v\":1.5,\"w\":\"a\"}\n{\"v\":2,\"w\":\"b\"}\n", ["1.5", "2.0"]),
+        ("{\"v\":\"x\",\"w\":\"a\"}\n{\"v\":2,\"w\":\"b\"}\n", ["2", "x"]),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        assert_eq!(life.ingest("files").await.state, RunState::Completed);
+        let found = life.ask("processed.files.notes", "SELECT v FROM t ORDER BY 1").await;
+        assert_eq!(found.into_iter().flatten().collect::<Vec<_>>(), values);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_of_files_read_in_full_follows_what_was_changed_and_removed() {
+    let house = House::new();
+    std::fs::write(house.path("a.csv"), "id,v\n1,a\n3,c\n").unwrap();
+    std::fs::write(house.path("b.csv"), "id,v\n2,b\n").unwrap();
+    let life = house.start().await;
+    life.add("files", "files", serde_json::json!({"path": house.path("*.csv"), "table": "t"})).await;
+    life.ingest("files").await;
+    std::fs::write(house.path("a.csv"), "id,v\n1,changed\n3,c\n").unwrap();
+    std::fs::remove_file(house.path("b.csv")).unwrap();
+    let run = life.ingest("files").await;
+    assert!(run.error.unwrap().contains("ingest the table in full"));
+    let full = mavis_pipeline::IngestRequest { full: true, ..request("files") };
+    let run = life.pipeline.start_run(&me(), RunId::new(), full).await.unwrap();
+    assert_eq!(life.wait(run.id).await.state, RunState::Completed);
+    for zone in ["raw", "processed"] {
+        let found = life.ask(&format!("{zone}.files.t"), "SELECT concat(id, v) FROM t ORDER BY 1").await;
+        assert_eq!(found.into_iter().flatten().collect::<Vec<_>>(), ["1changed", "3c"], "{zone}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_of_which_nothing_can_be_read_fails_its_run() {
+    let house = House::new();
+    std::fs::write(house.path("t.xlsx"), "no workbook").unwrap();
+    let life = house.start().await;
+    life.add("files", "files", serde_json::json!({"path": house.path("t.xlsx")})).await;
+    let run = life.ingest("files").await;
+    assert_eq!(run.state, RunState::Failed);
+    assert!(run.error.unwrap().contains("no table of `files` can be read; `t`: file `t.xlsx`"));
+}

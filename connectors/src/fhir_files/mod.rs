@@ -165,7 +165,12 @@ fn columns(keys: usize) -> Vec<SourceColumn> {
         column("request_url", DataType::Utf8, true, "Bundle.entry.request.url"),
         column("if_none_exist", DataType::Utf8, true, "Bundle.entry.request.ifNoneExist"),
         column("file", DataType::Utf8, false, "the file that held it"),
-        column("position", DataType::Int64, false, "its line, or its entry in the Bundle, counted from 1"),
+        column(
+            "position",
+            DataType::Int64,
+            false,
+            "its line, or its entry in the Bundle, counted from 1 (a history: from its end)",
+        ),
     ];
     for number in 1..=keys {
         columns.push(column(&format!("key_{number}"), DataType::Utf8, true, "part of the declared key"));

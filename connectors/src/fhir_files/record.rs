@@ -38,6 +38,8 @@ struct Head {
 
 #[derive(Deserialize)]
 struct Bundle<'a> {
+    #[serde(default)]
+    r#type: Option<Value>,
     #[serde(borrow, default)]
     entry: Option<Vec<&'a RawValue>>,
 }
@@ -102,6 +104,10 @@ fn from_value(text: &str, what: &str) -> Vec<Found> {
     };
     if kind == "Bundle" {
         return match serde_json::from_str::<Bundle<'_>>(text) {
+            // A history has the newest first, and what comes last counts: it is read from its end.
+            Ok(bundle) if bundle.r#type.as_ref().and_then(Value::as_str) == Some("history") => {
+                bundle.entry.unwrap_or_default().into_iter().rev().map(from_entry).collect()
+            }
             Ok(bundle) => bundle.entry.unwrap_or_default().into_iter().map(from_entry).collect(),
             Err(_) => vec![Found::Reject {
                 kind: None,
@@ -123,7 +129,17 @@ fn from_entry(raw: &RawValue) -> Found {
     let Ok(entry) = serde_json::from_str::<Entry<'_>>(raw.get()) else {
         return refuse(None, "the Bundle entry is not one (fullUrl, resource, request)");
     };
-    let Some(resource) = entry.resource else { return refuse(None, "the Bundle entry has no resource") };
+    let Some(resource) = entry.resource else {
+        let is_deletion = entry.request.as_ref().and_then(|request| request.method.as_deref()) == Some("DELETE");
+        return refuse(
+            None,
+            if is_deletion {
+                "the Bundle entry deletes a resource, which a source of files cannot: import the file (`fhir import`)"
+            } else {
+                "the Bundle entry has no resource"
+            },
+        );
+    };
     let Ok(head) = serde_json::from_str::<Head>(resource.get()) else {
         return refuse(
             named_type(resource.get()),
@@ -317,6 +333,21 @@ mod tests {
     )]
     fn a_line_that_is_no_resource_says_why(#[case] line: &str, #[case] kind: Option<&str>, #[case] why: &str) {
         assert_eq!(reason(&from_line(line.as_bytes())), (kind, why));
+    }
+
+    #[test]
+    fn a_history_is_read_from_its_oldest_entry() {
+        let bundle = r#"{"resourceType":"Bundle","type":"history","entry":[
+            {"resource":{"resourceType":"Patient","id":"new"}},{"request":{"method":"DELETE","url":"Patient/x"}},
+            {"resource":{"resourceType":"Patient","id":"old"}}]}"#;
+        let ids: Vec<Option<String>> = from_document(bundle.as_bytes())
+            .into_iter()
+            .map(|found| match found {
+                Found::Record(record) => record.id,
+                Found::Reject { reason, .. } => reason.contains("deletes").then(|| "deletion".to_owned()),
+            })
+            .collect();
+        assert_eq!(ids, [Some("old".to_owned()), Some("deletion".to_owned()), Some("new".to_owned())]);
     }
 
     #[rstest]

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::{
     Shared,
+    head::head,
     sink::Sink,
     text::{TextLines, decode, not_text, text_lines},
 };
@@ -25,22 +26,21 @@ use crate::{
 /// A quoted field may span this much; a quote that does not close within it was not one.
 const MAX_RECORD_LINES: usize = 1_000;
 const MAX_RECORD_BYTES: usize = 4 << 20;
-/// Lines looked at to tell the delimiter.
-const SAMPLE_LINES: usize = 50;
 
-/// What the beginning of a file says about the rest.
-struct Head {
-    delimiter: u8,
-    names: Vec<String>,
-    /// The line of the column names; 0 where there is none.
-    header_line: u64,
-}
-
-/// The columns of all files, in the order in which they first appear.
-pub(super) fn columns(shared: &Shared, runtime: &Handle, files: &[FileEntry]) -> Result<Vec<SourceColumn>, Error> {
+/// The columns of all files, in the order in which they first appear, and what stands above the first file's table.
+pub(super) fn columns(
+    shared: &Shared,
+    runtime: &Handle,
+    files: &[FileEntry],
+) -> Result<(Vec<SourceColumn>, Option<String>), Error> {
     let mut columns: Vec<SourceColumn> = Vec::new();
-    for entry in files {
-        for name in head(shared, runtime, entry)?.names {
+    let mut comment = None;
+    for (place, entry) in files.iter().enumerate() {
+        let head = head(shared, runtime, entry)?;
+        if place == 0 {
+            comment = head.comment;
+        }
+        for name in head.names {
             if !columns.iter().any(|column| column.name == name) {
                 columns.push(SourceColumn {
                     name,
@@ -52,7 +52,7 @@ pub(super) fn columns(shared: &Shared, runtime: &Handle, files: &[FileEntry]) ->
             }
         }
     }
-    Ok(columns)
+    Ok((columns, comment))
 }
 
 /// Reads a file from a place on; answers with the place of its end.
@@ -70,7 +70,7 @@ pub(super) fn read(
     let schema = Arc::new(Schema::new(fields));
     let mut builders: Vec<StringBuilder> = head.names.iter().map(|_| StringBuilder::new()).collect();
     let (mut rows, mut bytes) = (0, 0);
-    while let Some(found) = records.next(Some(head.names.len()))? {
+    while let Some(found) = records.next(Some(head.width()))? {
         if found.line <= head.header_line {
             continue;
         }
@@ -117,54 +117,6 @@ fn finish(schema: &Arc<Schema>, builders: &mut [StringBuilder]) -> Result<Record
         .map_err(|error| Error::Malformed { place: "CSV".to_owned(), reason: error.to_string() })
 }
 
-fn head(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Result<Head, Error> {
-    let delimiter = match shared.delimiter {
-        Some(delimiter) => delimiter,
-        None => {
-            let mut text = text_lines(shared, runtime, entry, 0, 0)?;
-            let mut sample = Vec::new();
-            while sample.len() < SAMPLE_LINES {
-                match text.lines.next_line().map_err(|error| unreadable(entry, &error))? {
-                    Some(line) if line.bytes.trim_ascii().is_empty() => {}
-                    Some(line) => sample.push(line.bytes),
-                    None => break,
-                }
-            }
-            detect(&sample)
-        }
-    };
-    let mut records = Records::new(text_lines(shared, runtime, entry, 0, 0)?, delimiter, entry);
-    let wanted = shared.params.header_row;
-    while let Some(found) = records.next(None)? {
-        if wanted.is_some_and(|row| row > 0 && found.line < row) {
-            continue;
-        }
-        let Ok(values) = found.outcome else {
-            return Err(Error::Malformed {
-                place: format!("file `{}` line {}", entry.name, found.line),
-                reason: "the line of the column names cannot be read".to_owned(),
-            });
-        };
-        let encoding = records.text.encoding;
-        let texts: Vec<String> = if wanted == Some(0) {
-            values.iter().map(|_| String::new()).collect()
-        } else {
-            let decoded: Option<Vec<String>> =
-                values.iter().map(|value| decode(encoding, value.as_deref().unwrap_or_default())).collect();
-            decoded.ok_or_else(|| Error::Malformed {
-                place: format!("file `{}` line {}", entry.name, found.line),
-                reason: format!("the column names are not valid {}: set `encoding`", encoding.name()),
-            })?
-        };
-        let header_line = if wanted == Some(0) { 0 } else { found.last_line };
-        return Ok(Head { delimiter, names: distinct(&texts), header_line });
-    }
-    Err(Error::Malformed {
-        place: format!("file `{}`", entry.name),
-        reason: "it has no line of column names".to_owned(),
-    })
-}
-
 /// The names as they are, trimmed; an empty one becomes `column_N`, a repeated one gets a number.
 pub(super) fn distinct(texts: &[String]) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(texts.len());
@@ -185,21 +137,10 @@ pub(super) fn distinct(texts: &[String]) -> Vec<String> {
     names
 }
 
-/// The delimiter that cuts the most lines into as many fields as the first line has.
-fn detect(sample: &[Vec<u8>]) -> u8 {
-    let score = |delimiter: u8| {
-        let counts: Vec<usize> = sample.iter().map(|line| split(line, delimiter).0.len()).collect();
-        let first = counts.first().copied().unwrap_or_default();
-        let agreeing = counts.iter().filter(|count| **count == first).count();
-        if first < 2 { (0, 0) } else { (agreeing, first) }
-    };
-    [b',', b';', b'\t', b'|'].into_iter().rev().max_by_key(|delimiter| score(*delimiter)).unwrap_or(b',')
-}
-
-type Fields = Vec<Option<Vec<u8>>>;
+pub(super) type Fields = Vec<Option<Vec<u8>>>;
 
 /// Cuts a record into fields; the flag says whether a quote is still open at its end.
-fn split(bytes: &[u8], delimiter: u8) -> (Fields, bool) {
+pub(super) fn split(bytes: &[u8], delimiter: u8) -> (Fields, bool) {
     let mut fields = Vec::new();
     let mut rest = bytes;
     loop {
@@ -243,11 +184,11 @@ fn split(bytes: &[u8], delimiter: u8) -> (Fields, bool) {
 }
 
 /// One record, or why it is none.
-struct Found {
-    line: u64,
-    last_line: u64,
+pub(super) struct Found {
+    pub(super) line: u64,
+    pub(super) last_line: u64,
     raw: Vec<u8>,
-    outcome: Result<Fields, String>,
+    pub(super) outcome: Result<Fields, String>,
 }
 
 struct Physical {
@@ -257,8 +198,8 @@ struct Physical {
 }
 
 /// The records of a file.
-struct Records<'a> {
-    text: TextLines,
+pub(super) struct Records<'a> {
+    pub(super) text: TextLines,
     delimiter: u8,
     entry: &'a FileEntry,
     /// Lines that were taken for the inside of a quote and are to be read again.
@@ -266,7 +207,7 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn new(text: TextLines, delimiter: u8, entry: &'a FileEntry) -> Self {
+    pub(super) fn new(text: TextLines, delimiter: u8, entry: &'a FileEntry) -> Self {
         Self { text, delimiter, entry, pending: VecDeque::new() }
     }
 
@@ -283,8 +224,9 @@ impl<'a> Records<'a> {
         }))
     }
 
-    /// The next record that is not empty; `width` is the number of fields it should have, where that is known.
-    fn next(&mut self, width: Option<usize>) -> Result<Option<Found>, Error> {
+    /// The next record that is not empty; `width` is the least and the greatest number of fields it should have, where
+    /// that is known. Empty fields beyond the greatest are what a delimiter at the line's end makes: they are left away.
+    pub(super) fn next(&mut self, width: Option<(usize, usize)>) -> Result<Option<Found>, Error> {
         loop {
             let Some(first) = self.line()? else { return Ok(None) };
             // A line of tabs alone is a record of empty fields where the delimiter is a tab.
@@ -312,12 +254,20 @@ impl<'a> Records<'a> {
                     (fields, is_open) = split(&raw, self.delimiter);
                 }
             }
-            let problem = if is_open {
-                Some("a quote opens and does not close".to_owned())
-            } else {
-                width
-                    .filter(|width| *width != fields.len())
-                    .map(|width| format!("the line has {} fields where the header has {width}", fields.len()))
+            let problem = match width {
+                _ if is_open => Some("a quote opens and does not close".to_owned()),
+                None => None,
+                Some((least, most)) => {
+                    let found = fields.len();
+                    while fields.len() > most && fields.last().is_some_and(Option::is_none) {
+                        fields.pop();
+                    }
+                    let fits = (least..=most).contains(&fields.len());
+                    if fits {
+                        fields.resize(most, None);
+                    }
+                    (!fits).then(|| format!("the line has {found} fields where the header has {most}"))
+                }
             };
             let Some(reason) = problem else {
                 return Ok(Some(Found { line, last_line, raw, outcome: Ok(fields) }));
@@ -362,17 +312,6 @@ mod tests {
     fn a_record_is_cut_at_its_delimiters(#[case] line: &str, #[case] fields: &[Option<&str>], #[case] open: bool) {
         let expected: Vec<Option<String>> = fields.iter().map(|field| field.map(str::to_owned)).collect();
         assert_eq!(texts(line, b','), (expected, open));
-    }
-
-    #[rstest]
-    #[case(&["a,b,c", "1,2,3"], b',')]
-    #[case(&["a;b;c", "1,5;2,5;3", "2,5;3;4,5"], b';')]
-    #[case(&["a\tb", "1\t2"], b'\t')]
-    #[case(&["a|b|c", "x, y|2|3"], b'|')]
-    #[case(&["only", "one"], b',')]
-    fn the_delimiter_is_the_one_that_cuts_evenly(#[case] lines: &[&str], #[case] delimiter: u8) {
-        let sample: Vec<Vec<u8>> = lines.iter().map(|line| line.as_bytes().to_vec()).collect();
-        assert_eq!(detect(&sample), delimiter);
     }
 
     #[test]

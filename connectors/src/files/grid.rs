@@ -61,16 +61,33 @@ impl Cell {
             Data::Bool(flag) => Cell::Boolean(*flag),
             Data::DateTime(value) => of_serial(value),
             Data::DateTimeIso(text) => of_iso(text),
-            Data::DurationIso(text) => Cell::Text(text.clone()),
+            Data::DurationIso(text) => Cell::Text(clock(text).unwrap_or_else(|| text.clone())),
             // An error is what the cell says: `#N/A` stays `#N/A`.
             Data::Error(error) => Cell::Text(error.to_string()),
         }
     }
 }
 
+/// `PT08H30M00S`, as OpenDocument has times of day and durations, as Excel's are written here: `08:30:00`.
+fn clock(text: &str) -> Option<String> {
+    let mut rest = text.strip_prefix("PT")?;
+    let mut part = |unit: char| -> Option<&str> {
+        let Some((digits, after)) = rest.split_once(unit) else { return Some("0") };
+        rest = after;
+        digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.').then_some(digits)
+    };
+    let (hours, minutes, seconds) = (part('H')?, part('M')?, part('S')?);
+    let (whole, fraction) = seconds.split_once(['.', ',']).unwrap_or((seconds, ""));
+    let (hours, minutes, whole): (u64, u64, u64) = (hours.parse().ok()?, minutes.parse().ok()?, whole.parse().ok()?);
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    (rest.is_empty() && minutes < 60 && whole < 60)
+        .then(|| format!("{hours:02}:{minutes:02}:{whole:02}{point}{fraction}"))
+}
+
 /// A number as it was typed: no `.0`, and no digits that only the binary form has (`129.2`, not `129.19999999999999`).
 fn number_text(number: f64) -> String {
-    if number.fract() == 0.0 && number.abs() < 1e15 {
+    if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 {
         return format!("{number:.0}");
     }
     // A sheet shows 15 significant digits.
@@ -142,6 +159,10 @@ mod tests {
     #[case(Data::Float(12.0), "12")]
     #[case(Data::Float(0.1 + 0.2), "0.3")]
     #[case(Data::Float(-0.5), "-0.5")]
+    #[case(Data::Float(9007199254740991.0), "9007199254740991")]
+    #[case(Data::DurationIso("PT08H30M00S".to_owned()), "08:30:00")]
+    #[case(Data::DurationIso("PT30H05M01.50S".to_owned()), "30:05:01.5")]
+    #[case(Data::DurationIso("P1D".to_owned()), "P1D")]
     #[case(Data::String("007".to_owned()), "007")]
     #[case(Data::Bool(true), "true")]
     #[case(serial(25991.0), "1971-02-27")]

@@ -15,7 +15,7 @@ pub(super) fn find_header(grid: &Grid) -> Option<(usize, usize)> {
     let first = (0..search).find(|row| grid.width(*row) >= enough)?;
     let text_cells = grid.rows[first].iter().filter(|cell| cell.is_text()).count();
     // Names may be years, but a row of values is mostly not text.
-    if text_cells * 2 < grid.width(first) {
+    if text_cells * 2 < grid.width(first) && !has_years(grid, first) {
         let above = first.checked_sub(1).filter(|row| grid.is_text_row(*row) && grid.width(*row) >= 2);
         return above.map(|row| (row, row));
     }
@@ -24,6 +24,23 @@ pub(super) fn find_header(grid: &Grid) -> Option<(usize, usize)> {
         last += 1;
     }
     Some((first, last))
+}
+
+/// Whether the numbers of a row are years that rise one by one, behind a text: `service, 2021, 2022, 2023`.
+fn has_years(grid: &Grid, row: usize) -> bool {
+    let cells: Vec<&Cell> = grid.rows[row].iter().filter(|cell| !cell.is_empty()).collect();
+    let mut years = Vec::new();
+    for cell in &cells {
+        match cell {
+            Cell::Number(year) => years.push(*year),
+            Cell::Text(_) if years.is_empty() => {}
+            _ => return false,
+        }
+    }
+    years.len() >= 2
+        && years.len() < cells.len()
+        && years.iter().all(|year| (1900.0..2200.0).contains(year) && year.fract() == 0.0)
+        && years.windows(2).all(|pair| pair[1] - pair[0] == 1.0)
 }
 
 /// Whether a row gives names to columns that the header has none for yet, and to no other.

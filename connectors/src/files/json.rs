@@ -12,7 +12,7 @@ use arrow::{
     array::RecordBatch,
     datatypes::{DataType, Field, Schema},
 };
-use encoding_rs::UTF_8;
+use encoding_rs::{UTF_16BE, UTF_16LE};
 use serde_json::{error::Category, value::RawValue};
 use tokio::runtime::Handle;
 
@@ -20,7 +20,7 @@ use super::{
     FileTable, Format, Shared,
     json_type::{Builder, Fitted, Members, Shape},
     sink::Sink,
-    text::{TextLines, decode, not_text, text_lines},
+    text::{TextLines, decode, encoding_of, not_text, text_lines, utf16},
 };
 use crate::{
     Error, SourceColumn,
@@ -177,31 +177,42 @@ fn without_mark(start: u64, bytes: &[u8]) -> &[u8] {
 
 fn whole_text(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Result<String, Error> {
     let bytes = read_whole(&shared.location, runtime, entry)?;
-    let encoding = shared.encoding.unwrap_or(UTF_8);
+    let encoding = encoding_of(&bytes, shared.encoding);
+    if encoding == UTF_16LE || encoding == UTF_16BE {
+        return utf16(&bytes, encoding, entry);
+    }
     decode(encoding, without_mark(0, &bytes)).ok_or_else(|| Error::Malformed {
         place: format!("file `{}`", entry.name),
         reason: format!("it is not valid {}: set `encoding`", encoding.name()),
     })
 }
 
-/// The items of a document that is a list, or the document itself.
+/// The items of a document: those of its list, of the list that is the only member of its object (`{"data": [...]}`), the
+/// documents where several stand in the file one after the other, or the document itself.
 fn items<'a>(text: &'a str, entry: &FileEntry) -> Result<Vec<&'a RawValue>, Error> {
-    let trimmed = text.trim();
-    if trimmed.is_empty() {
-        return Ok(Vec::new());
+    let mut parsed = Vec::new();
+    for document in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
+        parsed.push(document.map_err(|error| Error::Malformed {
+            place: format!("file `{}` line {}", entry.name, error.line()),
+            reason: match error.classify() {
+                Category::Eof => "the JSON ends in the middle".to_owned(),
+                _ => format!("it is not valid JSON at column {}", error.column()),
+            },
+        })?);
     }
-    let parsed = if trimmed.starts_with('[') {
-        serde_json::from_str(trimmed)
-    } else {
-        serde_json::from_str::<&RawValue>(trimmed).map(|item| vec![item])
-    };
-    parsed.map_err(|error| Error::Malformed {
-        place: format!("file `{}` line {}", entry.name, error.line()),
-        reason: match error.classify() {
-            Category::Eof => "the JSON ends in the middle".to_owned(),
-            _ => format!("it is not valid JSON at column {}", error.column()),
-        },
-    })
+    let &[document] = parsed.as_slice() else { return Ok(parsed) };
+    if document.get().starts_with('[') {
+        return Ok(serde_json::from_str::<Vec<&RawValue>>(document.get()).unwrap_or(parsed));
+    }
+    Ok(only_list(document.get()).unwrap_or(parsed))
+}
+
+/// The objects of a list that is an object's only member.
+fn only_list(text: &str) -> Option<Vec<&RawValue>> {
+    let members: Members<'_> = serde_json::from_str(text).ok()?;
+    let [(_, list)] = members.0.as_slice() else { return None };
+    let items: Vec<&RawValue> = serde_json::from_str(list.get()).ok()?;
+    (!items.is_empty() && items.iter().all(|item| item.get().starts_with('{'))).then_some(items)
 }
 
 fn members(text: &str) -> Result<Members<'_>, String> {

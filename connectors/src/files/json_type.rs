@@ -61,7 +61,7 @@ impl Shape {
             Some(b'{' | b'[') => Shape::Mixed,
             _ => match raw.parse::<i64>() {
                 Ok(number) => Shape::Integer { is_exact: number.unsigned_abs() <= 1 << 53 },
-                Err(_) if raw.contains(['.', 'e', 'E']) && raw.parse::<f64>().is_ok_and(f64::is_finite) => Shape::Float,
+                Err(_) if raw.contains(['.', 'e', 'E']) && is_float(raw) => Shape::Float,
                 Err(_) => Shape::Mixed,
             },
         }
@@ -98,6 +98,20 @@ impl Shape {
             Shape::Mixed => "json",
         }
     }
+}
+
+/// Whether a float says what the number says: all of its digits, not only the first 15 to 17.
+fn is_float(raw: &str) -> bool {
+    let Ok(float) = raw.parse::<f64>() else { return false };
+    let digits = |text: &str| -> String {
+        let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+        let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+        digits.trim_start_matches('0').trim_end_matches('0').to_owned()
+    };
+    let written = digits(raw);
+    // Programs write a float's 17 digits, or the fewest that tell it.
+    let is_exact = || written.len() <= 17 && written == digits(&format!("{float:.*e}", written.len() - 1));
+    float.is_finite() && (float != 0.0 || written.is_empty()) && (written.len() <= 15 || is_exact())
 }
 
 /// One column of a batch.
@@ -184,6 +198,10 @@ mod tests {
     #[case(&["1", "2.5"], DataType::Float64)]
     #[case(&["9007199254740993", "2.5"], DataType::Utf8)]
     #[case(&["99999999999999999999"], DataType::Utf8)]
+    #[case(&["0.30000000000000004", "0.10000000000000001", "1e-7", "1.50", "-0.0"], DataType::Float64)]
+    #[case(&["0.12345678901234567890", "1"], DataType::Utf8)]
+    #[case(&["1e-400"], DataType::Utf8)]
+    #[case(&["1e400"], DataType::Utf8)]
     #[case(&["true", "false"], DataType::Boolean)]
     #[case(&["true", "1"], DataType::Utf8)]
     #[case(&["\"a\"", "1"], DataType::Utf8)]

@@ -1,6 +1,6 @@
 //! Which tables a set of files makes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tokio::runtime::Handle;
 
@@ -25,6 +25,8 @@ pub(super) struct FileTable {
     pub(super) files: Vec<FileEntry>,
     /// The sheet, where the files are workbooks.
     pub(super) sheet: Option<String>,
+    /// Which of several tables on the sheet, from 0.
+    pub(super) part: Option<usize>,
     pub(super) is_append: bool,
 }
 
@@ -95,9 +97,11 @@ impl Layout {
             let sheets = files.first().map(|first| workbook::sheets(shared, runtime, first));
             match sheets {
                 Some(Ok(sheets)) => match sheets.tables.as_slice() {
-                    [only] => sheet = Some(only.clone()),
+                    [(only, _), rest @ ..] if rest.iter().all(|(sheet, _)| sheet == only) => sheet = Some(only.clone()),
                     _ => {
-                        let reason = format!("its workbooks have the sheets {}: set `sheet`", sheets.tables.join(", "));
+                        let names: BTreeSet<&str> = sheets.tables.iter().map(|(sheet, _)| sheet.as_str()).collect();
+                        let names = names.into_iter().collect::<Vec<_>>().join(", ");
+                        let reason = format!("its workbooks have the sheets {names}: set `sheet`");
                         self.failures.push((TableRef { schema: None, name: name.to_owned() }, reason));
                         return;
                     }
@@ -109,7 +113,8 @@ impl Layout {
                 None => return,
             }
         }
-        self.tables.push(FileTable { name: name.to_owned(), format, files, sheet, is_append: !is_one_file });
+        let name = name.to_owned();
+        self.tables.push(FileTable { name, format, files, sheet, part: None, is_append: !is_one_file });
     }
 
     fn table_per_file(
@@ -128,11 +133,12 @@ impl Layout {
             // Two files of one stem are told apart by their whole names.
             let base =
                 if stems.get(&stem.to_lowercase()).is_some_and(|count| *count > 1) { entry.name.clone() } else { stem };
-            let table = |name: String, sheet: Option<String>| FileTable {
+            let table = |name: String, sheet: Option<(String, Option<usize>)>| FileTable {
                 name,
                 format,
                 files: vec![entry.clone()],
-                sheet,
+                part: sheet.as_ref().and_then(|(_, part)| *part),
+                sheet: sheet.map(|(sheet, _)| sheet),
                 is_append: false,
             };
             if format != Format::Excel {
@@ -151,11 +157,19 @@ impl Layout {
             for (sheet, reason) in sheets.failures {
                 self.failures.push((TableRef { schema: None, name: named(&sheet) }, reason));
             }
-            for sheet in sheets.tables {
-                let name = named(&sheet);
-                if taken.insert(name.clone()) {
-                    self.tables.push(table(name, Some(sheet)));
+            for (sheet, part) in sheets.tables {
+                // The first table has the sheet's own name.
+                let base = match part {
+                    Some(part @ 1..) => format!("{} {}", named(&sheet), part + 1),
+                    _ => named(&sheet),
+                };
+                let mut name = base.clone();
+                let mut number = 2;
+                while !taken.insert(name.clone()) {
+                    name = format!("{base} ({number})");
+                    number += 1;
                 }
+                self.tables.push(table(name, Some((sheet, part))));
             }
         }
     }

@@ -10,19 +10,30 @@
 //! unquoted field is NULL, an empty quoted one is the empty text. JSON has its own types, Parquet exact ones, and the
 //! column of a sheet has a type only if every cell has it.
 //!
+//! Rows of column names are looked for: below titles, on several rows of a sheet; what begins with values has no names and
+//! its columns are called `column_1`, `column_2`. Tables one below the other on a sheet, each with names of its own, are
+//! tables of their own (`Sheet`, `Sheet 2`); sums and notes below a table are rejects.
+//!
+//! Folders named `key=value` (Hive's partitions) are columns of the rows in them, as text, where the rows have none of that
+//! name.
+//!
 //! A record that cannot be a row (too many or too few fields, bytes that are no text, a value of another type) is a
 //! reject with its line; a file that cannot be read at all is an error or a failure of discovery.
 
 mod delimited;
 mod grid;
+mod head;
 mod header;
 mod json;
 mod json_type;
 mod layout;
 mod parquet;
+mod partition;
+mod parts;
 mod sheet;
 mod sink;
 mod text;
+mod values;
 mod workbook;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -184,8 +195,11 @@ fn discover(
 }
 
 fn describe(shared: &Shared, runtime: &Handle, table: &FileTable) -> Result<SourceTable, Error> {
-    let (columns, comment, rows) = match table.format {
-        Format::Csv => (delimited::columns(shared, runtime, &table.files)?, None, None),
+    let (mut columns, comment, rows) = match table.format {
+        Format::Csv => {
+            let (columns, comment) = delimited::columns(shared, runtime, &table.files)?;
+            (columns, comment, None)
+        }
         Format::Ndjson | Format::Json => (json::columns(shared, runtime, table)?, None, None),
         Format::Parquet => {
             let (columns, rows) = parquet::columns(shared, runtime, &table.files)?;
@@ -196,6 +210,7 @@ fn describe(shared: &Shared, runtime: &Handle, table: &FileTable) -> Result<Sour
             (sheet.source_columns(), sheet.comment.clone(), Some(sheet.rows.len() as u64))
         }
     };
+    partition::add_columns(&table.files, &mut columns);
     if columns.is_empty() {
         return Err(Error::Malformed { place: format!("`{}`", table.name), reason: "it has no columns".to_owned() });
     }
@@ -241,10 +256,11 @@ fn read(
         let end: Place = match table.format {
             Format::Csv => delimited::read(shared, runtime, entry, offset, record, &mut sink)?,
             Format::Ndjson | Format::Json => json::read(shared, runtime, table, entry, offset, record, &mut sink)?,
-            Format::Parquet => parquet::read(shared, runtime, entry, record, &mut sink)?,
+            Format::Parquet => parquet::read(shared, runtime, table, entry, record, &mut sink)?,
             Format::Excel => workbook::read(shared, runtime, table, entry, record, &mut sink)?,
         };
         sink.file_done(entry, end)?;
     }
-    sink.end(!table.is_append && !nothing_new)
+    // Read from the beginning, every file that is there was read.
+    sink.end(request.from.is_none() || !table.is_append && !nothing_new)
 }

@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
-    datatypes::{Field, Schema},
+    datatypes::{DataType, Field, Schema},
 };
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture};
@@ -20,7 +20,7 @@ use parquet::{
 };
 use tokio::runtime::Handle;
 
-use super::{Shared, sink::Sink};
+use super::{FileTable, Shared, sink::Sink};
 use crate::{
     Error, SourceColumn, frame,
     objects::{FileEntry, Place},
@@ -94,16 +94,20 @@ pub(super) fn columns(
         for field in metadata.schema().fields() {
             let data_type = frame::plain(field.data_type());
             match columns.iter_mut().find(|column| column.name == *field.name()) {
-                Some(known) if known.data_type == data_type => known.nullable |= field.is_nullable(),
                 Some(known) => {
-                    return Err(Error::Malformed {
-                        place: format!("file `{}`", entry.name),
-                        reason: format!(
-                            "column `{}` is {data_type}, in the files before it {}",
-                            field.name(),
-                            known.data_type
-                        ),
-                    });
+                    let Some(both) = wider(&known.data_type, &data_type) else {
+                        return Err(Error::Malformed {
+                            place: format!("file `{}`", entry.name),
+                            reason: format!(
+                                "column `{}` is {data_type}, in the files before it {}; one table has one type of each \
+                                 column: leave the file out, or give it a source of its own",
+                                field.name(),
+                                known.data_type
+                            ),
+                        });
+                    };
+                    known.data_type = both;
+                    known.nullable |= field.is_nullable();
                 }
                 None => columns.push(SourceColumn {
                     name: field.name().clone(),
@@ -118,21 +122,38 @@ pub(super) fn columns(
     Ok((columns, rows))
 }
 
+/// The type that holds the values of both exactly.
+fn wider(one: &DataType, two: &DataType) -> Option<DataType> {
+    use DataType::{Float32, Float64, Int8, Int16, Int32, Int64};
+    let rank = |data_type: &DataType| [Int8, Int16, Int32, Int64].iter().position(|integer| integer == data_type);
+    match (one, two) {
+        _ if one == two => Some(one.clone()),
+        (Float32, Float64) | (Float64, Float32) => Some(Float64),
+        _ => match (rank(one)?, rank(two)?) {
+            (a, b) if a >= b => Some(one.clone()),
+            _ => Some(two.clone()),
+        },
+    }
+}
+
 /// Reads the row groups of a file from a place on; answers with the place of its end.
 pub(super) fn read(
     shared: &Shared,
     runtime: &Handle,
+    table: &FileTable,
     entry: &FileEntry,
     record: u64,
     sink: &mut Sink<'_>,
 ) -> Result<Place, Halt> {
     let metadata = metadata(shared, runtime, entry)?;
-    let fields: Vec<Field> = metadata
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone().with_data_type(frame::plain(field.data_type())))
-        .collect();
+    // The types are those of all files of the table.
+    let types = if table.files.len() > 1 { columns(shared, runtime, &table.files)?.0 } else { Vec::new() };
+    let of_all = |field: &Field| {
+        let known = types.iter().find(|column| column.name == *field.name());
+        known.map_or_else(|| frame::plain(field.data_type()), |column| column.data_type.clone())
+    };
+    let fields: Vec<Field> =
+        metadata.schema().fields().iter().map(|field| field.as_ref().clone().with_data_type(of_all(field))).collect();
     let schema = Arc::new(Schema::new(fields));
     let groups = metadata.metadata().num_row_groups();
     let place = |done_groups: usize, done: bool| Place {

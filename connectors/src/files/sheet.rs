@@ -5,7 +5,9 @@ use arrow::datatypes::{DataType, TimeUnit};
 use super::{
     delimited::distinct,
     grid::{Cell, Grid},
+    head::NO_NAMES,
     header::{find_header, header_names, is_group_row, is_label_only, is_unit_row},
+    values::{self, Texts},
 };
 use crate::{Error, SourceColumn};
 
@@ -95,7 +97,7 @@ pub(super) fn find_table(grid: &Grid, header_row: Option<u64>) -> Option<Sheet> 
             let row = usize::try_from(row).ok()?.checked_sub(grid.first_row)?;
             (row < grid.rows.len()).then_some((row, row))
         }
-        None => find_header(grid),
+        None => find_header(grid).filter(|header| !is_row_of_values(grid, *header)),
     };
     let names = header.map_or_else(
         || vec![String::new(); grid.last_column()],
@@ -135,7 +137,40 @@ pub(super) fn find_table(grid: &Grid, header_row: Option<u64>) -> Option<Sheet> 
         })
         .collect();
     let titles = header.map_or(0, |(first, _)| first);
-    Some(Sheet { columns, rows, notes, comment: titles_above(grid, titles) })
+    let comment = titles_above(grid, titles);
+    let comment = if header.is_none() && header_row.is_none() { Some(NO_NAMES.to_owned()) } else { comment };
+    Some(Sheet { columns, rows, notes, comment })
+}
+
+/// Whether what was taken for the names is the first row of the table: a row of texts, like those below it.
+fn is_row_of_values(grid: &Grid, (first, last): (usize, usize)) -> bool {
+    let texts = |row: &Vec<Cell>| row.iter().map(Cell::text).collect::<Texts>();
+    // What has titles above it is no first row.
+    first == last
+        && (0..first).all(|row| grid.width(row) == 0)
+        && values::is_row(
+            &texts(&grid.rows[first]),
+            &grid.rows[first + 1..].iter().take(values::ROWS).map(texts).collect::<Vec<_>>(),
+        )
+}
+
+/// Whether a row begins with the word that sums stand behind.
+pub(super) fn is_total(row: &Row) -> bool {
+    const WORDS: [&str; 11] = [
+        "total",
+        "totaux",
+        "total général",
+        "total general",
+        "grand total",
+        "sous-total",
+        "sous total",
+        "subtotal",
+        "somme",
+        "sum",
+        "totals",
+    ];
+    let first = row.cells.iter().find_map(Cell::text).unwrap_or_default().to_lowercase();
+    WORDS.contains(&first.trim().trim_end_matches(':').trim())
 }
 
 /// The rows of the table, and the notes below it.
@@ -157,7 +192,10 @@ fn body(grid: &Grid, first: usize, named: usize) -> (Vec<Row>, Vec<Row>) {
         |from: usize, to: usize| (from..to).filter(|place| grid.width(*place) > 0).map(row).collect::<Vec<Row>>();
     let mut rows = present(first, end);
     let legend = rows.split_off(rows.len() - legend_rows(&rows, narrow));
-    (rows, legend.into_iter().chain(present(end, grid.rows.len())).collect())
+    // Sums are no rows: who adds up the column would count everything twice.
+    let totals = rows.iter().skip(1).rev().take_while(|row| is_total(row)).count();
+    let totals = rows.split_off(rows.len() - totals);
+    (rows, totals.into_iter().chain(legend).chain(present(end, grid.rows.len())).collect())
 }
 
 /// How many of the last rows are a legend right below the table: narrow, and without what every row above them begins
@@ -341,6 +379,29 @@ mod tests {
         let values: Vec<Option<String>> = sheet.rows.iter().map(|row| row.cells[1].text()).collect();
         assert_eq!(sheet.columns[1].data_type, DataType::Utf8);
         assert_eq!(values, [Some("2".to_owned()), Some("N/A".to_owned()), Some("2.5".to_owned())]);
+    }
+
+    #[test]
+    fn sums_below_the_table_are_no_rows() {
+        let grid = grid("nom|lits|total\nA|2|3\nTotal|4|1\nB|5|6\nSous-total|7|9\nTotal :|9|10", &[]);
+        let sheet = find_table(&grid, None).unwrap();
+        assert_eq!(sheet.rows.iter().map(|row| row.number).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(sheet.notes.iter().map(|row| row.number).collect::<Vec<_>>(), [5, 6]);
+    }
+
+    #[test]
+    fn years_are_names_of_columns() {
+        let sheet = find_table(&grid("service|2021|2022|2023\nA|1|2|3\nB|4|5|6", &[]), None).unwrap();
+        assert_eq!(names(&sheet), ["service", "2021", "2022", "2023"]);
+        assert_eq!(sheet.rows.len(), 2);
+    }
+
+    #[test]
+    fn a_sheet_of_texts_without_names_keeps_its_first_row() {
+        let sheet = find_table(&grid("A1|Anne|1950-01-02\nA2|Luc|1961-03-04\nA3|Zoe|1972-05-06", &[]), None).unwrap();
+        assert_eq!(names(&sheet), ["column_1", "column_2", "column_3"]);
+        assert_eq!(sheet.rows.len(), 3);
+        assert!(sheet.comment.unwrap().contains("header_row"));
     }
 
     #[test]

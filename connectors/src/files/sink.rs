@@ -1,7 +1,8 @@
 use arrow::array::RecordBatch;
 
+use super::partition;
 use crate::{
-    ReadRequest,
+    Error, ReadRequest,
     objects::{FileEntry, Place, Places},
     reading::{Halt, Output},
 };
@@ -24,6 +25,8 @@ impl<'a> Sink<'a> {
     /// A batch, cut to the size asked for, and the place after it where there is one.
     pub(super) fn batch(&mut self, entry: &FileEntry, batch: RecordBatch, place: Option<Place>) -> Result<(), Halt> {
         let limit = self.request.batch_rows.max(1);
+        let batch = partition::with_values(entry, batch)
+            .map_err(|error| Error::Malformed { place: format!("file `{}`", entry.name), reason: error.to_string() })?;
         self.rows_since_cursor += batch.num_rows();
         for start in (0..batch.num_rows()).step_by(limit) {
             self.output.batch(batch.slice(start, limit.min(batch.num_rows() - start)))?;

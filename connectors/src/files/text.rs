@@ -1,6 +1,6 @@
 //! Text files as UTF-8 lines: byte order marks, and encodings that are not made of ASCII bytes.
 
-use std::io::{Cursor, Read};
+use std::io::{self, Cursor, Read};
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use tokio::runtime::Handle;
@@ -20,9 +20,13 @@ pub(super) struct TextLines {
     pub(super) can_grow: bool,
 }
 
+/// Bytes that tell encoding and line ends.
+const PROBE_BYTES: usize = 64 << 10;
+
 /// Opens a text file at a line whose start is known, or (offset 0) at its beginning.
 ///
 /// UTF-16 is turned into UTF-8 as a whole; every other encoding is read line by line, since a line end is one byte in it.
+/// Lines that end in a carriage return alone (old Macintosh exports) are told by a beginning that has no other line end.
 pub(super) fn text_lines(
     shared: &Shared,
     runtime: &Handle,
@@ -30,33 +34,85 @@ pub(super) fn text_lines(
     offset: u64,
     record: u64,
 ) -> Result<TextLines, Error> {
-    let mut start = [0_u8; 3];
-    let mut head = open(&shared.location, runtime, entry, 0)?;
-    let mut length = 0;
-    while length < start.len() {
-        match head.reader.read(&mut start[length..]).map_err(|error| unreadable(entry, &error))? {
-            0 => break,
-            read => length += read,
-        }
+    let mut start = Vec::new();
+    let head = open(&shared.location, runtime, entry, 0)?;
+    // Compressed data that is cut is told by whoever reads up to there.
+    let probed = head.reader.take(PROBE_BYTES as u64).read_to_end(&mut start);
+    if start.is_empty() {
+        probed.map_err(|error| unreadable(entry, &error))?;
     }
-    let marked = Encoding::for_bom(&start[..length]).map(|(encoding, _)| encoding);
-    let encoding = marked.or(shared.encoding).unwrap_or(UTF_8);
+    let encoding = encoding_of(&start, shared.encoding);
     if encoding == UTF_16LE || encoding == UTF_16BE {
-        let bytes = read_whole(&shared.location, runtime, entry)?;
-        let (text, _, had_errors) = encoding.decode(&bytes);
-        if had_errors {
-            return Err(Error::Malformed {
-                place: format!("file `{}`", entry.name),
-                reason: format!("it is not valid {}", encoding.name()),
-            });
-        }
-        let mut reader = Cursor::new(text.into_owned().into_bytes());
+        let text = utf16(&read_whole(&shared.location, runtime, entry)?, encoding, entry)?;
+        let returns = ends_in_returns(text.as_bytes());
+        let mut reader = Cursor::new(text.into_bytes());
         reader.set_position(offset);
-        return Ok(TextLines { lines: Lines::new(Box::new(reader), offset, record), encoding: UTF_8, can_grow: false });
+        let lines = Lines::new(line_ends(Box::new(reader), returns), offset, record);
+        return Ok(TextLines { lines, encoding: UTF_8, can_grow: false });
     }
+    let returns = ends_in_returns(&start);
     let opened = open(&shared.location, runtime, entry, offset)?;
-    let can_grow = !opened.is_compressed;
-    Ok(TextLines { lines: Lines::new(opened.reader, offset, record), encoding, can_grow })
+    let can_grow = !opened.is_compressed && !returns;
+    Ok(TextLines { lines: Lines::new(line_ends(opened.reader, returns), offset, record), encoding, can_grow })
+}
+
+/// The encoding of a text that begins so: its mark's, the one that was declared, UTF-16 where every other byte of what
+/// is mostly Latin text is zero, else UTF-8.
+pub(super) fn encoding_of(start: &[u8], declared: Option<&'static Encoding>) -> &'static Encoding {
+    if let Some((marked, _)) = Encoding::for_bom(start) {
+        return marked;
+    }
+    if let Some(declared) = declared {
+        return declared;
+    }
+    let pairs = start[..start.len().min(1024)].chunks_exact(2);
+    let count = pairs.len();
+    let (first, second) = pairs
+        .fold((0, 0), |(first, second), pair| (first + usize::from(pair[0] == 0), second + usize::from(pair[1] == 0)));
+    let (many, few) = (|zeros: usize| count >= 4 && zeros * 10 >= count * 6, |zeros: usize| zeros * 20 <= count);
+    if many(second) && few(first) {
+        UTF_16LE
+    } else if many(first) && few(second) {
+        UTF_16BE
+    } else {
+        UTF_8
+    }
+}
+
+/// UTF-16 as text, without its mark.
+pub(super) fn utf16(bytes: &[u8], encoding: &'static Encoding, entry: &FileEntry) -> Result<String, Error> {
+    let (text, had_errors) = encoding.decode_with_bom_removal(bytes);
+    if had_errors {
+        return Err(Error::Malformed {
+            place: format!("file `{}`", entry.name),
+            reason: format!("it is not valid {}", encoding.name()),
+        });
+    }
+    Ok(text.into_owned())
+}
+
+fn ends_in_returns(start: &[u8]) -> bool {
+    // A return at the very end may be half of a pair.
+    !start.contains(&b'\n') && start.iter().rev().skip(1).any(|byte| *byte == b'\r')
+}
+
+fn line_ends(reader: Box<dyn Read + Send>, returns: bool) -> Box<dyn Read + Send> {
+    if returns { Box::new(Returns(reader)) } else { reader }
+}
+
+/// Carriage returns as line ends; every byte keeps its place.
+struct Returns(Box<dyn Read + Send>);
+
+impl Read for Returns {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.0.read(buffer)?;
+        for byte in &mut buffer[..length] {
+            if *byte == b'\r' {
+                *byte = b'\n';
+            }
+        }
+        Ok(length)
+    }
 }
 
 /// Why a line is set aside whose bytes are not of the encoding.

@@ -10,13 +10,14 @@ use arrow::{
     datatypes::{DataType, Date32Type, Field, Schema, TimeUnit},
 };
 use bytes::Bytes;
-use calamine::{Reader, SheetType, Sheets, open_workbook_auto_from_rs};
+use calamine::{Data, Reader, SheetType, Sheets, open_workbook_auto_from_rs};
 use chrono::NaiveTime;
 use tokio::runtime::Handle;
 
 use super::{
     FileTable, Shared,
     grid::{Cell, Grid, Merge},
+    parts,
     sheet::{self, Sheet},
     sink::Sink,
 };
@@ -29,7 +30,8 @@ use crate::{
 /// The sheets of a workbook that hold a table, and those that are broken.
 #[derive(Debug, Default)]
 pub(super) struct SheetList {
-    pub(super) tables: Vec<String>,
+    /// A sheet, and which of the tables on it, where it has several.
+    pub(super) tables: Vec<(String, Option<usize>)>,
     pub(super) failures: Vec<(String, String)>,
 }
 
@@ -43,7 +45,11 @@ pub(super) fn sheets(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Re
         }
         match grid(&mut workbook, &sheet.name) {
             Ok(grid) if grid.is_empty() => {}
-            Ok(_) => list.tables.push(sheet.name),
+            Ok(grid) => {
+                let count = if shared.params.header_row.is_some() { 1 } else { parts::parts(&grid).len() };
+                let places = (0..count).map(|part| (sheet.name.clone(), (count > 1).then_some(part)));
+                list.tables.extend(places);
+            }
             Err(reason) => list.failures.push((sheet.name, reason)),
         }
     }
@@ -74,16 +80,47 @@ fn load(shared: &Shared, runtime: &Handle, table: &FileTable, entry: &FileEntry)
     let mut workbook = open(shared, runtime, entry)?;
     let place = || format!("sheet `{name}` of `{}`", entry.name);
     let grid = grid(&mut workbook, name).map_err(|reason| Error::Malformed { place: place(), reason })?;
+    let grid = match table.part {
+        None => grid,
+        Some(part) => match parts::parts(&grid).get(part) {
+            Some(rows) => parts::part(&grid, rows),
+            None => return Err(Error::NoSuchTable { table: table.name.clone() }),
+        },
+    };
     sheet::find_table(&grid, shared.params.header_row)
         .ok_or_else(|| Error::Malformed { place: place(), reason: "no table is on it".to_owned() })
 }
 
 fn open(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Result<Sheets<Cursor<Bytes>>, Error> {
     let bytes = Bytes::from(read_whole(&shared.location, runtime, entry)?);
-    open_workbook_auto_from_rs(Cursor::new(bytes)).map_err(|_| Error::Malformed {
+    open_workbook_auto_from_rs(Cursor::new(bytes.clone())).map_err(|_| Error::Malformed {
         place: format!("file `{}`", entry.name),
-        reason: "it is not an Excel or OpenDocument workbook, or it is cut or encrypted".to_owned(),
+        reason: format!("it is not an Excel or OpenDocument workbook{}", instead(&bytes)),
     })
+}
+
+/// What the file seems to be, and what to do about it.
+fn instead(bytes: &[u8]) -> &'static str {
+    const COMPOUND: &[u8] = &[0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1];
+    let has = |name: &str| {
+        let wide: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        bytes.windows(wide.len()).any(|window| window == wide)
+    };
+    let start = &bytes[..bytes.len().min(4096)];
+    let begins = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+    if bytes.is_empty() {
+        ": it is empty"
+    } else if bytes.starts_with(COMPOUND) && has("EncryptedPackage") {
+        ": it is protected by a password; save it without one"
+    } else if bytes.starts_with(COMPOUND) || bytes.starts_with(b"PK") {
+        ", or it is cut or encrypted"
+    } else if begins.starts_with(b"<") {
+        ": it is a web page or XML under another ending; save it as a workbook or as CSV"
+    } else if !start.contains(&0) {
+        ": it is text under another ending; set the source's `format`, e.g. csv"
+    } else {
+        ", or it is cut or encrypted"
+    }
 }
 
 fn grid(workbook: &mut Sheets<Cursor<Bytes>>, name: &str) -> Result<Grid, String> {
@@ -94,7 +131,19 @@ fn grid(workbook: &mut Sheets<Cursor<Bytes>>, name: &str) -> Result<Grid, String
         Sheets::Xls(xls) => xls.merge_cells_by_sheet_name(name).unwrap_or_default(),
         _ => Vec::new(),
     };
-    let rows = range.rows().map(|row| row.iter().map(Cell::of).collect()).collect();
+    let mut rows: Vec<Vec<Cell>> = range.rows().map(|row| row.iter().map(Cell::of).collect()).collect();
+    for (row, column, formula) in formulas(workbook, name) {
+        // A program that writes formulas leaves their values to Excel: without one, the formula is what the cell says.
+        let Some((row, column)) = row.checked_sub(first_row).zip(column.checked_sub(first_column)) else { continue };
+        let (row, column) = (row as usize, column as usize);
+        if matches!(range.get((row, column)), None | Some(Data::Empty)) {
+            let width = rows.first().map_or(0, Vec::len).max(column + 1);
+            let height = rows.len().max(row + 1);
+            rows.resize(height, Vec::new());
+            rows.iter_mut().filter(|row| row.len() < width).for_each(|row| row.resize(width, Cell::Empty));
+            rows[row][column] = Cell::Text(format!("={formula}"));
+        }
+    }
     let merges = merges
         .into_iter()
         .filter(|merge| merge.end.0 >= first_row && merge.end.1 >= first_column)
@@ -104,6 +153,20 @@ fn grid(workbook: &mut Sheets<Cursor<Bytes>>, name: &str) -> Result<Grid, String
         })
         .collect();
     Ok(Grid { rows, merges, first_row: first_row as usize + 1 })
+}
+
+/// The formulas of a sheet, with their places. A sheet without one costs a second pass over its cells.
+fn formulas(workbook: &mut Sheets<Cursor<Bytes>>, name: &str) -> Vec<(u32, u32, String)> {
+    let Sheets::Xlsx(xlsx) = workbook else { return Vec::new() };
+    let Ok(mut cells) = xlsx.worksheet_cells_reader(name) else { return Vec::new() };
+    let mut found = Vec::new();
+    while let Ok(Some(cell)) = cells.next_formula() {
+        let (row, column) = cell.get_position();
+        if !cell.get_value().is_empty() {
+            found.push((row, column, cell.get_value().clone()));
+        }
+    }
+    found
 }
 
 /// Reads a sheet from a row on; answers with the place of its end.
@@ -139,7 +202,12 @@ pub(super) fn read(
     for note in &sheet.notes {
         let origin = format!("{} sheet {} row {}", entry.name, table.sheet.as_deref().unwrap_or_default(), note.number);
         let payload: Vec<String> = note.cells.iter().filter_map(Cell::text).collect();
-        sink.reject(origin, "it stands below the table: a note, not a row of it", payload.join(" | "))?;
+        let reason = if sheet::is_total(note) {
+            "it is a sum below the table, not a row of it"
+        } else {
+            "it stands below the table: a note, not a row of it"
+        };
+        sink.reject(origin, reason, payload.join(" | "))?;
     }
     Ok(done)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::{
     array::{
         ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder,
-        Float64Builder, Int16Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder, Time64MicrosecondBuilder,
+        Float64Builder, Int16Builder, Int32Builder, Int64Builder, RecordBatch, StringBuilder,
         TimestampMicrosecondBuilder,
     },
     datatypes::SchemaRef,
@@ -155,7 +155,6 @@ enum Column {
     Bytes(BinaryBuilder),
     Date(Date32Builder),
     Timestamp(TimestampMicrosecondBuilder),
-    Time(Time64MicrosecondBuilder),
     Numeric(Decimal128Builder, u8),
 }
 
@@ -229,7 +228,6 @@ impl Column {
             Wire::Bytes => Self::Bytes(BinaryBuilder::new()),
             Wire::Date => Self::Date(Date32Builder::new()),
             Wire::Timestamp | Wire::TimestampTz => Self::Timestamp(TimestampMicrosecondBuilder::new()),
-            Wire::Time => Self::Time(Time64MicrosecondBuilder::new()),
             Wire::Numeric { scale, .. } => Self::Numeric(Decimal128Builder::new(), scale),
         }
     }
@@ -248,7 +246,7 @@ impl Column {
             Self::Bool(_) => length(1),
             Self::Int16(_) => length(2),
             Self::Int32(_) | Self::Oid(_) | Self::Float32(_) => length(4),
-            Self::Int64(_) | Self::Float64(_) | Self::Time(_) => length(8),
+            Self::Int64(_) | Self::Float64(_) => length(8),
             Self::Uuid(_) => length(16),
             Self::Date(_) => {
                 length(4)?;
@@ -296,7 +294,6 @@ impl Column {
                     micros => micros.saturating_add(EPOCH_MICROS),
                 }));
             }
-            Self::Time(b) => b.append_option(value.and_then(fixed).map(i64::from_be_bytes)),
             Self::Numeric(b, scale) => b.append_option(value.and_then(|v| numeric::scaled(v, *scale))),
         }
     }
@@ -313,7 +310,6 @@ impl Column {
             Self::Bytes(b) => b,
             Self::Date(b) => b,
             Self::Timestamp(b) => b,
-            Self::Time(b) => b,
             Self::Numeric(b, _) => b,
         }
     }

@@ -33,8 +33,6 @@ pub(super) enum Wire {
     Timestamp,
     /// The same, in UTC.
     TimestampTz,
-    /// Microseconds since midnight.
-    Time,
     Uuid,
     /// NUMERIC with a declared precision of at most 38.
     Numeric {
@@ -59,7 +57,6 @@ impl Wire {
             Wire::Date => DataType::Date32,
             Wire::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
             Wire::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            Wire::Time => DataType::Time64(TimeUnit::Microsecond),
             Wire::Numeric { precision, scale } => {
                 DataType::Decimal128(precision, i8::try_from(scale).unwrap_or(i8::MAX))
             }
@@ -75,7 +72,7 @@ pub(super) struct Travel {
     pub(super) expression: String,
 }
 
-/// Decides how a column travels.
+/// Decides how a column travels. A time of day travels as text: PostgreSQL has a `24:00:00`, Arrow has none.
 pub(super) fn travel(column: &str, of: &ColumnType) -> Travel {
     let quoted = quote(column);
     let as_is = |wire| Travel { wire, expression: quoted.clone() };
@@ -98,7 +95,6 @@ pub(super) fn travel(column: &str, of: &ColumnType) -> Travel {
         "date" => as_is(Wire::Date),
         "timestamp" => as_is(Wire::Timestamp),
         "timestamptz" => as_is(Wire::TimestampTz),
-        "time" => as_is(Wire::Time),
         "uuid" => as_is(Wire::Uuid),
         "oid" => as_is(Wire::Oid),
         "numeric" => match declared(of.modifier) {
@@ -146,6 +142,7 @@ mod tests {
     #[case(of("numeric", ((5 << 16) | (0x7ff & -2)) + 4), Wire::Text)]
     #[case(of("timestamptz", -1), Wire::TimestampTz)]
     #[case(of("inet", -1), Wire::Text)]
+    #[case(of("time", -1), Wire::Text)]
     fn types_that_arrow_holds_exactly_travel_in_binary(#[case] of: ColumnType, #[case] wire: Wire) {
         assert_eq!(travel("c", &of).wire, wire);
     }

@@ -194,6 +194,14 @@ fn suggested(column: &ReportColumn, profile: &ColumnProfile, day_first: bool, no
         return if profile.times > 0 { Convert::Timestamp { formats } } else { Convert::Date { formats } };
     }
     if profile.numeric >= NUMBERS && profile.zero_led == 0 && !looks_like_a_code(&column.lake_name) {
+        if profile.open_comma {
+            notes.push(format!(
+                "column `{}`: nothing says whether the commas in its numbers are decimal signs or part thousands; kept as \
+                 text. To read numbers, set the column's `to` and `decimal_comma` in the source's `clean` parameter",
+                column.name
+            ));
+            return Convert::Keep;
+        }
         let comma = profile.decimal_comma;
         return if profile.whole_numbers { Convert::Integer { comma } } else { Convert::Float { comma } };
     }
@@ -350,6 +358,8 @@ mod tests {
     #[case("v", &["2024-03-14 08:00", "2024-03-15"], "timestamp yyyy-mm-dd")]
     #[case("v", &["1,5", "2", "N/A"], "float comma")]
     #[case("v", &["15", "2"], "integer")]
+    #[case("v", &["1,234", "2,456"], "keep")]
+    #[case("v", &["1,234", "2,456.5"], "float")]
     #[case("v", &["abc", "2"], "keep")]
     #[case("code_postal", &["75001", "69002"], "keep")]
     #[case("v", &["007", "12"], "keep")]

@@ -23,7 +23,7 @@ use crate::{
 pub(crate) fn profiles(sample: &[RecordBatch], year: i32) -> Result<BTreeMap<String, ColumnProfile>, Failure> {
     let mut frame: Option<DataFrame> = None;
     for batch in sample {
-        let next = frame::from_batch(batch)?;
+        let next = frame::from_batch(&with_counterparts(batch)?)?;
         match &mut frame {
             None => frame = Some(next),
             Some(frame) => {
@@ -47,6 +47,17 @@ pub(crate) fn profiles(sample: &[RecordBatch], year: i32) -> Result<BTreeMap<Str
         profiles.insert(column.name().to_string(), profile);
     }
     Ok(profiles)
+}
+
+/// The columns that polars has a type for; maps have none, and are described without a profile.
+fn with_counterparts(batch: &RecordBatch) -> Result<RecordBatch, Failure> {
+    let mut kept = Vec::with_capacity(batch.num_columns());
+    for column in 0..batch.num_columns() {
+        if frame::from_batch(&batch.slice(0, 0).project(&[column])?).is_ok() {
+            kept.push(column);
+        }
+    }
+    Ok(if kept.len() == batch.num_columns() { batch.clone() } else { batch.project(&kept)? })
 }
 
 /// What the texts of a column look like.
@@ -92,6 +103,7 @@ pub(crate) fn text_profile<'a>(texts: impl Iterator<Item = Option<&'a str>>, yea
     found.sort_by_key(|(format, count)| (std::cmp::Reverse(*count), *format));
     profile.date_formats = found.into_iter().map(|(format, count)| (format.to_string(), share(count))).collect();
     profile.decimal_comma = commas_seen > 0 && comma.read > pointed.read;
+    profile.open_comma = commas_seen > 0 && comma.read == pointed.read;
     let best = if profile.decimal_comma { comma } else { pointed };
     profile.numeric = share(best.read);
     profile.whole_numbers = best.read > 0 && best.whole == best.read;
@@ -148,6 +160,30 @@ mod tests {
         let english = of(&[Some("1,500"), Some("2.5"), Some("3.25")]);
         assert!(!english.decimal_comma);
         assert!((english.numeric - 1.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_comma_that_could_be_either_stays_open() {
+        assert!(of(&[Some("1,234"), Some("2,456"), Some("12")]).open_comma);
+        assert!(!of(&[Some("1,234"), Some("0,912")]).open_comma);
+        assert!(!of(&[Some("1,234"), Some("2.5")]).open_comma);
+        assert!(!of(&[Some("1234"), Some("12")]).open_comma);
+    }
+
+    #[test]
+    fn a_map_has_no_profile_and_takes_none_from_the_others() {
+        let mut map =
+            arrow::array::MapBuilder::new(None, arrow::array::StringBuilder::new(), arrow::array::Int64Builder::new());
+        map.keys().append_value("k");
+        map.values().append_value(1);
+        map.append(true).unwrap();
+        let batch = RecordBatch::try_from_iter([
+            ("m", std::sync::Arc::new(map.finish()) as arrow::array::ArrayRef),
+            ("v", std::sync::Arc::new(arrow::array::StringArray::from(vec!["1"]))),
+        ])
+        .unwrap();
+        let profiles = profiles(&[batch], 2026).unwrap();
+        assert_eq!(profiles.keys().collect::<Vec<_>>(), ["v"]);
     }
 
     #[test]

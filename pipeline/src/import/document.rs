@@ -232,29 +232,61 @@ fn names(text: &[u8], relative: bool) -> Result<json::Value<'_>, json::ParseErro
 
 fn document(at: Position, text: &[u8], want: Want, visit: &mut dyn FnMut(Position, Item<'_>)) {
     let text = trimmed(text);
-    let value = match want {
-        // What fills a file is mostly a Bundle.
-        Want::Names { relative } if at.line > 0 => names(text, relative),
+    let parsed = match want {
+        // What fills a file is mostly a Bundle; a list is taken apart below.
+        Want::Names { relative } if at.line > 0 && text.starts_with(b"{") => names(text, relative),
         _ => json::parse(text),
     };
-    let value = match value {
-        Ok(value) => value,
-        Err(error) => return visit(at, Item::Broken { reason: error.to_string(), text }),
-    };
+    match parsed {
+        Err(error) => visit(at, Item::Broken { reason: error.to_string(), text }),
+        // A list of resources and Bundles: its entries are counted through.
+        Ok(json::Value::Array(items)) => {
+            let mut next = 0;
+            for item in items {
+                next = value(Position { entry: next, ..at }, item, None, visit);
+            }
+        }
+        // What was parsed is UTF-8.
+        Ok(one) => {
+            value(at, one, std::str::from_utf8(text).ok(), visit);
+        }
+    }
+}
+
+/// Visits a resource, or the entries of a Bundle; answers with the number after the last of them.
+fn value(at: Position, value: json::Value<'_>, text: Option<&str>, visit: &mut dyn FnMut(Position, Item<'_>)) -> u32 {
     if value.get("resourceType").and_then(json::Value::as_str) != Some("Bundle") {
         let entry =
             Entry { index: 0, full_url: None, resource: Some(value), method: None, url: None, if_none_exist: None };
-        // What was parsed is UTF-8.
-        return visit(at, Item::Entry { entry, text: std::str::from_utf8(text).ok() });
+        visit(at, Item::Entry { entry, text });
+        return at.entry + 1;
     }
+    // A history has the newest first, and what comes last counts here.
+    let is_history = value.get("type").and_then(json::Value::as_str) == Some("history");
+    // Only a Bundle that is none needs its text.
+    let known = if text.is_none() && !value.get("entry").is_none_or(|entry| matches!(entry, json::Value::Array(_))) {
+        let mut written = Vec::new();
+        value.write(&mut written);
+        written
+    } else {
+        Vec::new()
+    };
     match bundle::entries(value) {
-        Ok(entries) => {
-            for entry in entries {
-                let at = Position { entry: u32::try_from(entry.index).unwrap_or(u32::MAX), ..at };
-                visit(at, Item::Entry { entry, text: None });
+        Ok(mut entries) => {
+            let next = at.entry + u32::try_from(entries.len()).unwrap_or(0);
+            if is_history {
+                entries.reverse();
             }
+            for entry in entries {
+                let place = at.entry.saturating_add(u32::try_from(entry.index).unwrap_or(u32::MAX));
+                visit(Position { entry: place, ..at }, Item::Entry { entry, text: None });
+            }
+            next
         }
-        Err(error) => visit(at, Item::Broken { reason: error.to_string(), text }),
+        Err(error) => {
+            visit(at, Item::Broken { reason: error.to_string(), text: text.map_or(&known, str::as_bytes) });
+            at.entry + 1
+        }
     }
 }
 
@@ -324,6 +356,22 @@ mod tests {
         assert_eq!(found(line, true).2.len(), 3);
         assert_eq!(names(BUNDLE.as_bytes(), false).unwrap(), json::parse(BUNDLE.as_bytes()).unwrap());
         assert!(names(br#"{"resourceType":"Patient","id":"a","a":1,"a":2}"#, false).is_err());
+    }
+
+    #[test]
+    fn a_list_holds_bundles_and_resources() {
+        let list = format!(
+            r#"[{BUNDLE}, {{"resourceType":"Patient","id":"c"}}, {{"resourceType":"Bundle","entry":3}}, {BUNDLE}]"#
+        );
+        let wanted =
+            [(0, 0, 0, true), (0, 0, 1, true), (0, 0, 2, true), (0, 0, 3, false), (0, 0, 4, true), (0, 0, 5, true)];
+        assert_eq!(found(&[("a", list.into_bytes())]), wanted);
+    }
+
+    #[test]
+    fn a_history_is_read_from_its_oldest_entry() {
+        let history = BUNDLE.replace("collection", "history").into_bytes();
+        assert_eq!(found(&[("a", history)]), [(0, 0, 1, true), (0, 0, 0, true)]);
     }
 
     #[test]

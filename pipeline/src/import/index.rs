@@ -148,6 +148,8 @@ pub(crate) struct Index {
     pub(crate) entries: u64,
     /// References that only a name of an entry can resolve, as [`name_hash`] names them.
     asked: HashSet<u128>,
+    /// Entries whose `Type/id` comes again later.
+    pub(crate) superseded: u64,
 }
 
 /// Reads one piece.
@@ -162,7 +164,8 @@ pub(crate) fn index(piece: &Piece, paths: &[std::path::PathBuf], digests: &[Stri
         if let Some(condition) = &intent.condition {
             index.conditions.insert(condition.clone());
         } else {
-            index.last.insert(name_hash(&[intent.resource.name(), &intent.id]), at);
+            let before = index.last.insert(name_hash(&[intent.resource.name(), &intent.id]), at);
+            index.superseded += u64::from(before.is_some());
         }
         if intent.verb != Verb::Store {
             return;
@@ -208,7 +211,10 @@ pub(crate) fn index(piece: &Piece, paths: &[std::path::PathBuf], digests: &[Stri
 impl Index {
     /// Puts the index of a later piece behind this one.
     pub(crate) fn extend(&mut self, later: Index) {
-        self.last.extend(later.last);
+        self.superseded += later.superseded;
+        for (name, at) in later.last {
+            self.superseded += u64::from(self.last.insert(name, at).is_some());
+        }
         self.full_urls.extend(later.full_urls);
         self.renamed.extend(later.renamed);
         for (hash, mut holders) in later.holders {
@@ -236,6 +242,7 @@ impl Index {
         self.conditions.clear();
         self.types.clear();
         self.entries = 0;
+        self.superseded = 0;
         self.asked.clear();
         self.extend(later);
         self

@@ -125,8 +125,10 @@ impl<'a> Set<'a> {
         let (entries, types) = (index.entries, index.types.clone());
         running
             .info(format!(
-                "{entries} entries of {} types; {} conditional references, {} entries with ifNoneExist",
+                "{entries} entries of {} types ({} of a resource that comes again later; the last counts); {} conditional \
+                 references, {} entries with ifNoneExist",
                 types.len(),
+                index.superseded,
                 index.conditions.len(),
                 index.creates.len()
             ))

@@ -67,6 +67,12 @@ fn patients_are_recognised(
 #[case::english("processed.x.visits",
     &["visit_id", "patient_mrn", "admission_date:Date32", "discharge_date:Date32", "department", "attending_physician", "encounter_type"],
     &[("subject", "reference('Patient', p.patient_mrn)"), ("period.start", "p.admission_date"), ("serviceType.text", "p.department"), ("participant[0].individual.display", "p.attending_physician"), ("class.code", "code_map('encounter-class', p.encounter_type)")])]
+#[case::abbreviated("processed.x.admissions",
+    &["encounter_id", "patient_id", "admit_dt:Timestamp(Microsecond, None)", "discharge_dt:Timestamp(Microsecond, None)", "visit_type"],
+    &[("subject", "reference('Patient', p.patient_id)"), ("period.start", "p.admit_dt"), ("period.end", "p.discharge_dt"), ("identifier[0].value", "p.encounter_id")])]
+#[case::discharge_summaries("processed.pmsi.rss",
+    &["num_rss", "num_patient", "entree:Date32", "sortie:Date32", "dp"],
+    &[("subject", "reference('Patient', p.num_patient)"), ("period.start", "p.entree"), ("identifier[0].value", "p.num_rss")])]
 fn stays_are_recognised(#[case] table: &str, #[case] names: &[&str], #[case] expected: &[(&str, &str)]) {
     let suggestion = best(table, names, &[]);
     assert_eq!(suggestion.mapping.resource.name(), "Encounter");

@@ -16,6 +16,8 @@ pub(crate) enum Value<'a> {
     /// A serial number with a date format.
     Date(f64),
     Error(&'a str),
+    /// A formula whose value was never computed.
+    Formula(&'a str),
 }
 
 pub(crate) fn sheet(name: &str, rows: &[Vec<Value<'_>>], merges: &[&str]) -> SheetPart {
@@ -29,6 +31,7 @@ pub(crate) fn sheet(name: &str, rows: &[Vec<Value<'_>>], merges: &[&str]) -> She
                 Value::Text(text) => write!(xml, "<c r=\"{place}\" t=\"inlineStr\"><is><t>{text}</t></is></c>"),
                 Value::Number(number) => write!(xml, "<c r=\"{place}\"><v>{number}</v></c>"),
                 Value::Date(serial) => write!(xml, "<c r=\"{place}\" s=\"1\"><v>{serial}</v></c>"),
+                Value::Formula(text) => write!(xml, "<c r=\"{place}\"><f>{text}</f><v></v></c>"),
                 Value::Error(text) => write!(xml, "<c r=\"{place}\" t=\"e\"><v>{text}</v></c>"),
             }
             .unwrap();

@@ -1,6 +1,7 @@
 //! `files` on generated files: the contract for each format, and what becomes of bad input.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod odd;
 mod support;
 
 use std::{fs, io::Write, path::Path, sync::Arc};
