@@ -20,6 +20,7 @@ mod commit;
 mod compare;
 mod conform;
 mod create;
+pub mod erase;
 mod error;
 mod evolve;
 pub mod hash;

@@ -7,6 +7,7 @@
 pub mod clean;
 mod context;
 mod discover;
+mod erase;
 mod error;
 mod failure;
 mod fhir_zone;
@@ -27,6 +28,7 @@ mod to_raw;
 mod worker;
 mod write;
 
+pub use erase::Erasure;
 pub use error::Error;
 pub use pipeline::{Pipeline, PipelineOptions};
 pub use report::{ColumnProfile, DiscoveryReport, ReportColumn, ReportTable};

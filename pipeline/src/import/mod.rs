@@ -17,6 +17,7 @@ mod land;
 mod resolve;
 mod spool;
 
+pub(crate) use document::open as open_file;
 pub(crate) use fetch::{check as check_fetched, fetch};
 pub(crate) use land::import;
 pub(crate) use spool::Spool;

@@ -16,7 +16,7 @@ use mavis_fhir::{
 };
 use mavis_types::{Principal, TableName, Zone};
 
-use super::{negotiate::Format, outcome::Outcome, sql_run::unprocessable};
+use super::{negotiate::Format, outcome::Outcome};
 use crate::App;
 
 /// The type's name in FHIR.
@@ -157,8 +157,8 @@ async fn store(
     if named && json.get_str("id") != Some(id.as_str()) {
         return Err(Outcome::invalid("the `id` in the body is not the one in the address"));
     }
-    let view = View::parse(&json).map_err(|error| unprocessable(&error))?;
-    let plan = Plan::new(&view).map_err(|error| unprocessable(&error))?;
+    let view = View::parse(&json).map_err(|error| Outcome::from(&error))?;
+    let plan = Plan::new(&view).map_err(|error| Outcome::from(&error))?;
     let name = view.name.as_ref().map(|name| name.to_lowercase()).ok_or_else(|| {
         let message = "a stored ViewDefinition has a `name`: it is its table's";
         Outcome::new(StatusCode::UNPROCESSABLE_ENTITY, "required", message)

@@ -4,6 +4,8 @@
 mod boot;
 mod command_line;
 mod demo;
+mod erasure;
+mod fhir_client;
 mod fhir_operations;
 mod fhir_read;
 mod fhir_write;
@@ -13,4 +15,5 @@ mod http_lists;
 mod http_sql;
 mod runs;
 mod security;
+mod sql_export;
 mod sql_on_fhir;
