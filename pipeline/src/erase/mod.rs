@@ -70,7 +70,7 @@ pub(crate) async fn erase(context: &Arc<Context>, patient: &str, shared_too: boo
     // What was promised is done first: a promise holds the texts.
     settle(context).await?;
     let everything: BTreeSet<ResourceType> = ResourceType::all().collect();
-    let _nobody_else_writes = context.turns.wait(&everything).await;
+    let turns = context.turns.wait(&everything).await;
     let running = Running::unlisted(Arc::clone(context), RunId::new());
     let mut done = Erasure::default();
     let mut past = Past::new();
@@ -79,6 +79,8 @@ pub(crate) async fn erase(context: &Arc<Context>, patient: &str, shared_too: boo
     done.shared = found.shared.iter().cloned().collect();
     done.referring = found.referring.iter().cloned().collect();
     let touched = resources(&running, &found, &mut done, &mut past).await?;
+    // Nobody of this process has written in between; a publication may wait for a write of another one, which needs turns.
+    drop(turns);
     touched.publish(&running).await?;
     if found.ids.is_empty() {
         // An interruption may have left older versions of what is gone.
