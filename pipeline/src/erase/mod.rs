@@ -92,6 +92,8 @@ pub(crate) async fn erase(context: &Arc<Context>, patient: &str, shared_too: boo
     done.quarantined = origin::quarantined(&running, patient, &found).await?;
     done.files = origin::files(&running, patient, &mut done.unreached).await?;
     forget(&running, past).await?;
+    // Rows that were looked up before are kept in memory.
+    running.lake().forget_rows();
     running.catalog().scrub().await?;
     tracing::info!(resources = done.resources.values().sum::<u64>(), "a person was erased");
     Ok(done)

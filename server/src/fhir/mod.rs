@@ -5,6 +5,7 @@
 //! OperationOutcome ([`outcome`]).
 
 mod access;
+mod audit;
 mod base;
 mod bundle;
 mod call;
@@ -39,7 +40,7 @@ pub use export::Exports;
 
 /// Every route of the door, relative to `/fhir`. A token is asked for before all of them but `metadata`.
 pub fn router(app: &App) -> Router {
-    let guarded = routes().layer(middleware::from_fn_with_state(app.auth.clone(), access::require_token));
+    let guarded = audited(app).layer(middleware::from_fn_with_state(app.auth.clone(), access::require_token));
     Router::new()
         .route("/metadata", get(capability::metadata))
         .merge(guarded)
@@ -73,7 +74,12 @@ pub fn root(
 /// The routes that need a token, for whoever has shown one: entries of a batch.
 fn unguarded(app: &App) -> Router {
     let open = Router::new().route("/metadata", get(capability::metadata));
-    open.merge(routes()).layer(middleware::from_fn(outcome::always)).with_state(app.clone())
+    open.merge(audited(app)).layer(middleware::from_fn(outcome::always)).with_state(app.clone())
+}
+
+/// Every route but that of the capability statement; what is done through them is audited.
+fn audited(app: &App) -> Router<App> {
+    routes().layer(middleware::from_fn_with_state(app.clone(), audit::noted))
 }
 
 fn routes() -> Router<App> {

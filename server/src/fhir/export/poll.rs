@@ -11,7 +11,10 @@ use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
 use super::job::{self, Job, Kind, Known, Live, State};
-use crate::{App, fhir::outcome::Outcome};
+use crate::{
+    App,
+    fhir::{audit::Answered, outcome::Outcome},
+};
 
 /// Seconds until it is worth asking again.
 const ASK_AGAIN: u32 = 2;
@@ -137,5 +140,5 @@ pub(in crate::fhir) async fn file(
         headers.insert(header::CONTENT_TYPE, media_type);
     }
     headers.insert(header::CONTENT_LENGTH, bytes.into());
-    Ok(response)
+    Ok(Answered::mark(response, usize::try_from(output.rows).unwrap_or(usize::MAX)))
 }

@@ -119,7 +119,8 @@ async fn answer(
         links.push(("next", link(Some(&next.sign(&app.signing_key, &signed_for)))));
     }
     let bundle = bundle::History { base: &base, total: found.total, links, versions: &found.versions };
-    Ok(format.answer(StatusCode::OK, bundle.to_json()))
+    let answer = format.answer(StatusCode::OK, bundle.to_json());
+    Ok(Answered::mark(answer, found.versions.len()))
 }
 
 /// The parameters of a history.
