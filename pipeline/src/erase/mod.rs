@@ -88,8 +88,8 @@ pub(crate) async fn erase(context: &Arc<Context>, patient: &str, shared_too: boo
         done.unreached
             .push("there is no version of this Patient; older versions of all FHIR tables were deleted".to_owned());
     }
-    origin::rows(&running, &found, &mut done, &mut past).await?;
-    done.quarantined = origin::quarantined(&running, patient, &found).await?;
+    Box::pin(origin::rows(&running, &found, &mut done, &mut past)).await?;
+    done.quarantined = Box::pin(origin::quarantined(&running, patient, &found)).await?;
     done.files = origin::files(&running, patient, &mut done.unreached).await?;
     forget(&running, past).await?;
     // Rows that were looked up before are kept in memory.

@@ -78,7 +78,7 @@ impl Key {
 
 /// Erases the rows of both zones.
 pub(super) async fn rows(running: &Running, found: &Found, done: &mut Erasure, past: &mut Past) -> Result<(), Failure> {
-    for (rule, ids) in rules(running, found).await? {
+    for (rule, ids) in Box::pin(rules(running, found)).await? {
         let unreached = |why: &str| format!("rows of the tables that mapping `{}` reads: {why}", rule.name);
         let [input] = rule.inputs.as_slice() else {
             done.unreached.push(unreached("it joins several tables"));
@@ -111,7 +111,7 @@ async fn rules(running: &Running, found: &Found) -> Result<Vec<(Rule, BTreeSet<S
     let mut rules: BTreeMap<String, (Rule, BTreeSet<String>)> = BTreeMap::new();
     for source in running.catalog().sources().await? {
         let Some(report) = latest(&running.context, &source).await? else { continue };
-        for rule in mapping::rules_of_source(running, &source, &report).await? {
+        for rule in Box::pin(mapping::rules_of_source(running, &source, &report)).await? {
             if let Some(ids) = found.ids.get(&rule.mapping.resource).filter(|_| found.makers.contains(&rule.name)) {
                 rules.insert(rule.name.clone(), (rule, ids.clone()));
             }
@@ -123,7 +123,7 @@ async fn rules(running: &Running, found: &Found) -> Result<Vec<(Rule, BTreeSet<S
 /// Erases payloads in quarantine.
 pub(super) async fn quarantined(running: &Running, patient: &str, found: &Found) -> Result<u64, Failure> {
     let mut keys: BTreeMap<TableName, Vec<Key>> = BTreeMap::new();
-    for (rule, ids) in rules(running, found).await? {
+    for (rule, ids) in Box::pin(rules(running, found)).await? {
         let (Some(key), Some(input)) = (Key::of(&rule, &ids), rule.inputs.first()) else { continue };
         for zone in [Zone::Processed, Zone::Raw] {
             keys.entry(TableName::new(zone, &input.schema, &input.table)).or_default().push(key.clone());
