@@ -33,8 +33,8 @@ use super::{
     negotiate::Format,
     outcome::Outcome,
     page::Place,
-    read::{self, missing, unplanned},
-    rows::{Stored, columns, current, fetch, frame, is_id, texts},
+    read::{self, missing},
+    rows::{Stored, columns, current, fetch, frame, is_id, texts, unplanned},
     search::tables,
 };
 use crate::App;

@@ -29,8 +29,7 @@ use super::{
 use crate::{
     App,
     fhir::{
-        read::unplanned,
-        rows::columns,
+        rows::{columns, unplanned},
         search::tables::{self, Tables},
     },
 };

@@ -12,8 +12,7 @@ use super::request::once;
 use crate::fhir::{
     export::members,
     outcome::Outcome,
-    read::unplanned,
-    rows::{columns, current, fetch, frame},
+    rows::{columns, current, fetch, frame, unplanned},
 };
 
 /// What narrows the resources, as it is asked for.

@@ -17,8 +17,7 @@ use crate::{
     App,
     fhir::{
         outcome::Outcome,
-        read::unplanned,
-        rows::{columns, current, fetch, frame},
+        rows::{columns, current, fetch, frame, unplanned},
         views::is_seen,
     },
 };
