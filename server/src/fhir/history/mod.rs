@@ -17,7 +17,9 @@ use mavis_types::Principal;
 use url::form_urlencoded;
 
 use self::query::{Asked, Mark};
-use super::{base::base, negotiate::Format, outcome::Outcome, page::Place, read::missing, rows::is_id};
+use super::{
+    audit::Answered, base::base, negotiate::Format, outcome::Outcome, page::Place, read::missing, rows::is_id,
+};
 use crate::App;
 
 /// Versions on a page where the request does not say, and at most.
