@@ -21,6 +21,7 @@ mod audit;
 mod cursor;
 mod database;
 mod engine;
+mod erase;
 mod error;
 mod intent;
 mod kept;

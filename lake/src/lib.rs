@@ -21,6 +21,7 @@ mod compact;
 mod compare;
 mod conform;
 mod create;
+pub mod erase;
 mod error;
 mod evolve;
 pub mod hash;

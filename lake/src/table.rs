@@ -136,6 +136,11 @@ impl Open {
         *delta = fresh.clone();
         Ok(fresh)
     }
+
+    /// Drops what is kept of versions that are no more.
+    pub(crate) fn forget_versions(&self) {
+        self.providers.invalidate_all();
+    }
 }
 
 fn opening(name: &TableName, error: deltalake_core::DeltaTableError) -> Error {

@@ -7,6 +7,7 @@
 pub mod clean;
 mod context;
 mod discover;
+mod erase;
 mod error;
 mod failure;
 mod fhir_zone;
@@ -28,6 +29,7 @@ mod upkeep;
 mod worker;
 mod write;
 
+pub use erase::Erasure;
 pub use error::Error;
 pub use pipeline::{Pipeline, PipelineOptions};
 pub use report::{ColumnProfile, DiscoveryReport, ReportColumn, ReportTable};

@@ -19,6 +19,7 @@ pub mod grpc;
 pub mod http;
 pub mod telemetry;
 
+mod erase;
 mod first_token;
 mod listen;
 mod query_log;

@@ -11,7 +11,6 @@ use datafusion::{
     catalog::TableProvider,
     common::utils::datafusion_strsim::levenshtein,
     datasource::{empty::EmptyTable, provider_as_source},
-    logical_expr::Expr,
 };
 use mavis_catalog::{Catalog, Column, LakeSnapshot, Table};
 use mavis_fhir::{shape::base_schema, view::Plan};
@@ -25,7 +24,7 @@ use crate::{
     planner::{Sources, plain},
     system,
     time_travel::AsOf,
-    views::{self, ViewTable},
+    views::{self, Only, ViewTable},
 };
 
 /// Zone and schema of a table that is named alone.
@@ -49,7 +48,7 @@ pub(crate) struct View<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Given<'a> {
     pub(crate) views: &'a HashMap<String, Arc<Plan>>,
-    pub(crate) only: &'a [Expr],
+    pub(crate) only: &'a Only,
 }
 
 /// The tables of one statement: for the walk through names, and for planning.
@@ -178,7 +177,7 @@ impl<'a> View<'a> {
     async fn given(&self, name: &str, given: Given<'_>) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
         let plan = given.views.get(name).cloned();
         let plan = plan.ok_or_else(|| Error::NoSuchTable { table: name.to_owned(), hint: String::new() })?;
-        let provider = self.view(plan, given.only.to_vec(), None).await?;
+        let provider = self.view(plan, given.only, None).await?;
         // no schema of the lake is called so
         let relation = ["fhir".to_owned(), "given views".to_owned(), name.to_owned()];
         Ok((BoundName { name: relation.clone(), relation, columns: provider.schema(), stamp: None }, provider))
@@ -192,7 +191,7 @@ impl<'a> View<'a> {
         if !views::is_seen(self.principal, &row) {
             return Err(absent());
         }
-        let provider = self.view(plan, Vec::new(), key.as_of).await?;
+        let provider = self.view(plan, &Only::default(), key.as_of).await?;
         let name = ["fhir".to_owned(), views::SCHEMA.to_owned(), name.to_owned()];
         let mut relation = name.clone();
         if let (Some(as_of), [_, _, last]) = (key.as_of, &mut relation) {
@@ -201,12 +200,11 @@ impl<'a> View<'a> {
         Ok((BoundName { relation, name, columns: provider.schema(), stamp: None }, provider))
     }
 
-    /// A planned view over the resources as the principal sees them. `only`: conditions on their flat columns. A type of
-    /// which nothing was ever stored has no rows.
+    /// A planned view over the resources as the principal sees them. A type of which nothing was ever stored has no rows.
     pub(crate) async fn view(
         &self,
         plan: Arc<Plan>,
-        only: Vec<Expr>,
+        only: &Only,
         as_of: Option<AsOf>,
     ) -> Result<Arc<dyn TableProvider>, Error> {
         let table = TableName::new(Zone::Fhir, DEFAULT.1, plan.resource().table());
@@ -220,6 +218,7 @@ impl<'a> View<'a> {
                 Arc::new(GuardedTable::of_nothing(columns, &table, policy, self.principal.token))
             }
         };
+        let only = only.conditions(plan.resource(), &resources.schema());
         Ok(Arc::new(ViewTable::new(plan, resources, only)))
     }
 

@@ -41,3 +41,4 @@ pub use limits::Limits;
 pub use listing::TableListing;
 pub use session::{Prepared, QueryStream, Session};
 pub use sight::{Payloads, knows_run, knows_source, origin};
+pub use views::Only;

@@ -15,7 +15,7 @@ use datafusion::{
     dataframe::DataFrame,
     datasource::provider_as_source,
     execution::SessionState,
-    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder},
+    logical_expr::{LogicalPlan, LogicalPlanBuilder},
     scalar::ScalarValue,
     sql::sqlparser::ast::{ObjectName, Statement},
 };
@@ -33,6 +33,7 @@ use crate::{
     fault, guard,
     names::{TableKey, resolve, tables},
     planner, run,
+    views::Only,
 };
 
 /// No snapshot seen yet.
@@ -166,12 +167,11 @@ impl Session {
         .boxed()
     }
 
-    /// A frame over the rows of a planned view (SQL on FHIR) at this session's snapshot. `only`: conditions on the flat
-    /// columns of the resources (`id`, `__patient`, `__last_updated`), unqualified.
+    /// A frame over the rows of a planned view (SQL on FHIR) at this session's snapshot.
     ///
     /// # Errors
     /// [`Error::NoSuchTable`] where the principal may not read the resources.
-    pub fn view(&self, plan: Arc<Plan>, only: Vec<Expr>) -> BoxFuture<'_, Result<DataFrame, Error>> {
+    pub fn view<'a>(&'a self, plan: Arc<Plan>, only: &'a Only) -> BoxFuture<'a, Result<DataFrame, Error>> {
         async move {
             let view = View::new(&self.inner.lake, &self.principal, self.pinned);
             let provider = view.view(plan, only, None).await?;
@@ -215,7 +215,7 @@ impl Session {
     }
 
     /// Runs a statement in which some names mean planned views (SQL on FHIR's SQLQuery), and whose parameters are `:name`.
-    /// A name of a view hides a table of that name. `only`: as in [`Session::view`], for each of the views.
+    /// A name of a view hides a table of that name. `only` holds for each of the views.
     ///
     /// # Errors
     /// As [`Session::query`].
@@ -223,7 +223,7 @@ impl Session {
         &'a self,
         sql: &'a str,
         views: &'a HashMap<String, Arc<Plan>>,
-        only: &'a [Expr],
+        only: &'a Only,
         params: &'a [(String, ScalarValue)],
         limits: Option<Limits>,
     ) -> BoxFuture<'a, Result<QueryStream, Error>> {
@@ -259,7 +259,7 @@ impl Session {
     }
 
     async fn put(&self, sql: &str) -> Result<Put, Error> {
-        let mut put = self.put_over(parse(sql)?, Given { views: &HashMap::new(), only: &[] }).await?;
+        let mut put = self.put_over(parse(sql)?, Given { views: &HashMap::new(), only: &Only::default() }).await?;
         if let Admitted::Query(_) = put.statement {
             put.question = put.opened.stamps().map(|tables| Question::new(sql, tables));
         }

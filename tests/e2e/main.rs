@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod fhir;
+mod fhir_clients;
 mod first_day;
 mod flight;
 mod killed;

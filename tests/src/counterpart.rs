@@ -41,10 +41,16 @@ pub fn s3_endpoint() -> Option<String> {
     counterpart("MAVIS_TEST_S3", "the S3 server")
 }
 
-/// The Python that has the Flight SQL driver.
+/// The Python that has the Flight SQL driver and the FHIR models.
 #[must_use]
 pub fn python() -> Option<PathBuf> {
-    counterpart("MAVIS_TEST_PYTHON", "the Python with the Flight SQL driver").map(PathBuf::from)
+    counterpart("MAVIS_TEST_PYTHON", "the Python with the Flight SQL driver and the FHIR models").map(PathBuf::from)
+}
+
+/// The folder whose `node_modules` has the FHIR client; `node` is on the path then.
+#[must_use]
+pub fn node_packages() -> Option<PathBuf> {
+    counterpart("MAVIS_TEST_NODE", "the FHIR client of Node").map(PathBuf::from)
 }
 
 /// A database of its own on the PostgreSQL server, dropped with this value.

@@ -9,6 +9,7 @@ on_both!(
     discarding_takes_the_waiting_rows_of_one_unit,
     rows_are_filtered_and_paged_by_id,
     a_payload_comes_back_byte_for_byte,
+    erased_rows_leave_nothing_in_the_files,
 );
 
 fn row(sequence: i64, ordinal: i64) -> NewQuarantined {
@@ -89,4 +90,23 @@ async fn a_payload_comes_back_byte_for_byte(db: Db) {
         (row.payload.as_str(), row.step, row.reason.as_str()),
         (payload, Step::ToProcessed, "birth_date: not a date")
     );
+}
+
+async fn erased_rows_leave_nothing_in_the_files(db: Db) {
+    let name = "kanarienvogel";
+    let rows: Vec<_> =
+        (0..1_500).map(|ordinal| NewQuarantined { payload: name.to_owned(), ..row(1, ordinal) }).collect();
+    db.catalog.quarantine(&rows).await.unwrap();
+    db.catalog.quarantine(&[row(2, 0)]).await.unwrap();
+    let ids: Vec<i64> = all(&db).await.iter().filter(|row| row.payload == name).map(|row| row.id).collect();
+    assert_eq!(db.catalog.erase_quarantined(&ids).await.unwrap(), 1_500);
+    assert_eq!(db.catalog.erase_quarantined(&ids).await.unwrap(), 0);
+    db.catalog.scrub().await.unwrap();
+    assert_eq!(all(&db).await.len(), 1);
+    // PostgreSQL's files are the server's.
+    for entry in db.folder.iter().flat_map(|folder| std::fs::read_dir(folder.path()).unwrap()) {
+        let file = entry.unwrap().path();
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(!bytes.windows(name.len()).any(|window| window == name.as_bytes()), "{}", file.display());
+    }
 }

@@ -259,18 +259,19 @@ pub(super) fn referring(paths: &[Path], to: &[(ResourceType, String)], schema: &
     any(paths, &[], &Test::Reference(to.iter().map(test).collect()), schema)
 }
 
-pub(super) fn in_compartment(resource: ResourceType, patient: &str, schema: &SchemaRef) -> Option<Expr> {
+pub(super) fn in_compartments(resource: ResourceType, patients: &[String], schema: &SchemaRef) -> Option<Expr> {
     let own = resource.name() == "Patient";
     let codes = definitions::patient_compartment(resource);
     let parameters = codes.iter().filter_map(|code| definitions::search_parameter(resource, code));
     let target: ResourceType = "Patient".parse().ok()?;
+    let targets: Vec<(ResourceType, String)> = patients.iter().map(|id| (target, id.clone())).collect();
     let paths: Vec<Path> = parameters
         .filter_map(|parameter| path::compile(resource, parameter.expression).ok())
         .flat_map(|selection| selection.paths().to_vec())
         .filter(|path| path.element.type_id.is_reference())
         .collect();
-    let members = (!paths.is_empty()).then(|| referring(&paths, &[(target, patient.to_owned())], schema));
-    let itself = own.then(|| plain::one_of("id", &[patient.to_owned()], schema));
+    let members = (!paths.is_empty()).then(|| referring(&paths, &targets, schema));
+    let itself = own.then(|| plain::one_of("id", patients, schema));
     match (itself, members) {
         (Some(itself), Some(members)) => Some(itself.or(members)),
         (one, other) => one.or(other),

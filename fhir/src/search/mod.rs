@@ -214,5 +214,11 @@ pub fn reverse_includes() -> Vec<(String, Vec<ResourceType>)> {
 /// Which rows of a type's table are in the compartment of a patient; `None` where no resource of the type is in one.
 #[must_use]
 pub fn in_compartment(resource: ResourceType, patient: &str, schema: &SchemaRef) -> Option<Expr> {
-    condition::in_compartment(resource, patient, schema)
+    in_compartments(resource, &[patient.to_owned()], schema)
+}
+
+/// As [`in_compartment`], of any of these patients.
+#[must_use]
+pub fn in_compartments(resource: ResourceType, patients: &[String], schema: &SchemaRef) -> Option<Expr> {
+    condition::in_compartments(resource, patients, schema)
 }

@@ -22,6 +22,47 @@ pub fn patient_of<'a>(resource_type: ResourceType, resource: &'a Value<'_>, id: 
     PATHS.get(usize::from(resource_type.0))?.iter().find_map(|path| first_patient(resource, path))
 }
 
+/// Every patient whose compartment the resource is in, some more than once: for a Patient `id`, and all that the search
+/// parameters of the patient compartment find.
+pub fn patients_of<'a>(
+    resource_type: ResourceType,
+    resource: &'a Value<'_>,
+    id: &'a str,
+) -> impl Iterator<Item = &'a str> {
+    let own = (resource_type.name() == "Patient").then_some(id);
+    let mut found = Vec::new();
+    for path in PATHS.get(usize::from(resource_type.0)).into_iter().flatten() {
+        all_patients(resource, path, &mut found);
+    }
+    own.into_iter().chain(found)
+}
+
+fn all_patients<'a>(value: &'a Value<'_>, path: &[&str], found: &mut Vec<&'a str>) {
+    if let Value::Array(items) = value {
+        return items.iter().for_each(|item| all_patients(item, path, found));
+    }
+    match path.split_first() {
+        Some((name, rest)) => {
+            if let Some(value) = value.get(name) {
+                all_patients(value, rest, found);
+            }
+        }
+        None => {
+            if let Some(("Patient", id)) = value.get_str("reference").and_then(relative_reference) {
+                found.push(id);
+            }
+        }
+    }
+}
+
+/// Whether a Patient that an element of the resource itself refers to is the one that [`patient_of`] gives: the element is
+/// the first that it looks at, and occurs once.
+pub(crate) fn tells_patient(resource_type: ResourceType, element: &str) -> bool {
+    let first = PATHS.get(usize::from(resource_type.0)).and_then(|paths| paths.first());
+    let many = definitions::element(definitions::root(resource_type), element).is_none_or(|element| element.many);
+    resource_type.name() != "Patient" && first.is_some_and(|path| path.as_slice() == [element]) && !many
+}
+
 fn first_patient<'a>(value: &'a Value<'_>, path: &[&str]) -> Option<&'a str> {
     if let Value::Array(items) = value {
         return items.iter().find_map(|item| first_patient(item, path));
@@ -108,5 +149,14 @@ mod tests {
     ) {
         let value = json::parse(text.as_bytes()).unwrap();
         assert_eq!(patient_of(resource, &value, "own"), patient);
+        assert_eq!(patients_of(resource, &value, "own").next(), patient);
+    }
+
+    #[test]
+    fn a_resource_that_names_two_patients_is_in_both_compartments() {
+        let text = r#"{"subject":{"reference":"Patient/a"},"performer":[{"reference":"Practitioner/p"},{"reference":"Patient/b"}]}"#;
+        let value = json::parse(text.as_bytes()).unwrap();
+        let resource: ResourceType = "Observation".parse().unwrap();
+        assert_eq!(patients_of(resource, &value, "o").collect::<Vec<_>>(), ["a", "b"]);
     }
 }

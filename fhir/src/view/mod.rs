@@ -12,6 +12,7 @@ mod inline;
 mod meta;
 mod parse;
 mod plan;
+mod push;
 mod repeat;
 mod rows;
 mod run;

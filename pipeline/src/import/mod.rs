@@ -22,6 +22,7 @@ mod resolve;
 mod spool;
 mod work;
 
+pub(crate) use document::open as open_file;
 pub(crate) use fetch::{check as check_fetched, fetch};
 pub(crate) use land::import;
 pub(crate) use listing::finished;

@@ -119,6 +119,30 @@ impl Spool {
         Ok(files)
     }
 
+    /// Every content that is here, listed or not.
+    pub(crate) async fn contents(&self) -> Result<Vec<PathBuf>, Error> {
+        let listing = |error: std::io::Error| failed("listing files", &error);
+        let mut paths = Vec::new();
+        let mut entries = match tokio::fs::read_dir(self.root.join("blobs")).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(paths),
+            entries => entries.map_err(listing)?,
+        };
+        while let Some(entry) = entries.next_entry().await.map_err(listing)? {
+            paths.push(entry.path());
+        }
+        Ok(paths)
+    }
+
+    /// Deletes a content and the names that it is listed by.
+    pub(crate) async fn drop_content(&self, path: &Path) -> Result<(), Error> {
+        let deleting = |error: std::io::Error| failed("deleting a file", &error);
+        for file in self.files().await?.iter().filter(|file| self.path(file) == path) {
+            let entry = self.folder("names").await?.join(format!("{}.json", hex_digest(file.name.as_bytes())));
+            tokio::fs::remove_file(entry).await.map_err(deleting)?;
+        }
+        tokio::fs::remove_file(path).await.map_err(deleting)
+    }
+
     /// Notes which files a run lands: files that come later belong to a later run.
     pub(crate) async fn keep_set(&self, run: RunId, files: &[Spooled]) -> Result<(), Error> {
         let path = self.folder("sets").await?.join(format!("{run}.json"));

@@ -82,8 +82,15 @@ pub(crate) fn is_row_by_row(mapping: &Mapping) -> bool {
     relations.0 == 1 && mapping.for_each.is_none()
 }
 
-/// The columns that the key is made of, where each part is a column and nothing else.
+/// The columns that the key is made of, sorted; as [`key_in_order`].
 pub(crate) fn key_columns(mapping: &Mapping) -> Option<Vec<String>> {
+    let mut columns = key_in_order(mapping)?;
+    columns.sort();
+    Some(columns)
+}
+
+/// The columns that the key is made of, where each part is a column and nothing else.
+pub(crate) fn key_in_order(mapping: &Mapping) -> Option<Vec<String>> {
     let mut columns = Vec::new();
     for part in &mapping.key {
         let mut parser = Parser::new(&GenericDialect {}).try_with_sql(part).ok()?;
@@ -94,7 +101,6 @@ pub(crate) fn key_columns(mapping: &Mapping) -> Option<Vec<String>> {
         };
         columns.push(if name.quote_style.is_some() { name.value } else { name.value.to_lowercase() });
     }
-    columns.sort();
     Some(columns)
 }
 

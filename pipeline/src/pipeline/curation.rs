@@ -6,7 +6,7 @@ use mavis_lake::maintain::{Optimized, Vacuumed};
 use mavis_types::{Principal, RunId, SourceName, TableName};
 
 use super::Pipeline;
-use crate::{Error, job::Job, mapping, replay};
+use crate::{Erasure, Error, erase, failure::Failure, job::Job, mapping, replay};
 
 impl Pipeline {
     pub async fn mappings(&self) -> Result<Vec<MappingRow>, Error> {
@@ -131,5 +131,21 @@ impl Pipeline {
             done.push((table.name, self.context().lake.vacuum(table.id, retention, RunId::new()).await?));
         }
         Ok(done)
+    }
+
+    /// Erases a person from the lake, the quarantine and the archive of imports; see [`Erasure`] for what is left. It goes on
+    /// to its end when nobody waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where something is in use for too long, [`Error::Invalid`]: erase again when that is mended.
+    pub async fn erase(&self, by: &Principal, patient: &str, shared_too: bool) -> Result<Erasure, Error> {
+        self.context().audit(by, "patient.erase", &format!("Patient/{patient}")).await;
+        let (context, patient) = (std::sync::Arc::clone(&self.inner.context), patient.to_owned());
+        let done = tokio::spawn(async move { Box::pin(erase::erase(&context, &patient, shared_too)).await }).await;
+        match done.map_err(Failure::from).flatten() {
+            Ok(done) => Ok(done),
+            Err(Failure::Transient(reason)) => Err(Error::Busy { name: "the lake".to_owned(), reason }),
+            Err(failure) => Err(Error::Invalid { reason: failure.to_string() }),
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod client;
 mod demo;
+mod erase;
 mod failure;
 mod fhir;
 mod ingest;
@@ -73,6 +74,8 @@ enum Command {
     /// Look after the lake's tables
     #[command(subcommand)]
     Lake(lake::LakeCommand),
+    /// Erase a person from everywhere
+    Erase(erase::Erase),
 }
 
 /// Runs the command that the arguments ask for.
@@ -114,6 +117,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Quarantine(command) => command.run(&client, format).await,
             Command::Token(command) => command.run(&client, format).await,
             Command::Lake(command) => command.run(&client, format).await,
+            Command::Erase(command) => command.run(&client, format).await,
         }
     }))
 }

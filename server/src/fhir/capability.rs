@@ -57,6 +57,7 @@ fn operations() -> Value {
     json!([
         operation("export", "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export"),
         { "name": "sql-run", "definition": definition("$sql-run") },
+        { "name": "sql-export", "definition": definition("$sql-export") },
         { "name": "viewdefinition-run", "definition": definition("$viewdefinition-run") },
         { "name": "sqlquery-run", "definition": definition("$sqlquery-run") },
     ])

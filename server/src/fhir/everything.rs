@@ -28,12 +28,13 @@ use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::{
+    audit::Answered,
     base::base,
     negotiate::Format,
     outcome::Outcome,
     page::Place,
-    read::{self, missing, unplanned},
-    rows::{Stored, columns, current, fetch, frame, is_id, texts},
+    read::{self, missing},
+    rows::{Stored, columns, current, fetch, frame, is_id, texts, unplanned},
     search::tables,
 };
 use crate::App;
@@ -129,7 +130,8 @@ pub(super) async fn everything(
         let next = Place { snapshot, offset, after_id: None };
         links.push(json!({ "relation": "next", "url": link(Some(&next.sign(&app.signing_key, &signed_for))) }));
     }
-    Ok(format.answer(StatusCode::OK, written(&base, found.total, &links, &found.page)))
+    let answer = format.answer(StatusCode::OK, written(&base, found.total, &links, &found.page));
+    Ok(Answered::mark(answer, found.page.len()))
 }
 
 fn query(parameters: &[(String, String)]) -> String {

@@ -5,30 +5,28 @@
 //! `storageDetail.type` (`https`), and `input`, a list of `{type, url}`. Ids are kept.
 
 use axum::{
-    Extension,
-    body::Bytes,
-    extract::{Path, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::Path,
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use chrono::SecondsFormat;
 use mavis_catalog::RunState;
 use mavis_fhir::ResourceType;
 use mavis_pipeline::{FetchedFile, ImportOptions};
-use mavis_types::{Principal, RunId, SourceName};
+use mavis_types::{RunId, SourceName};
 use serde_json::{Value, json};
 
 use super::{
     base::base,
+    call::Call,
+    export::poll,
     outcome::Outcome,
     write::{may_write, prefers_async},
 };
-use crate::{App, http::ApiError};
+use crate::http::ApiError;
 
 /// Files of one manifest, at most.
 const MAX_FILES: usize = 10_000;
-/// Seconds until an import is worth asking for again.
-const ASK_AGAIN: u32 = 2;
 
 fn told(error: ApiError) -> Outcome {
     let code = if error.status.is_server_error() { "exception" } else { "invalid" };
@@ -65,12 +63,8 @@ fn manifest(body: &[u8]) -> Result<(ImportOptions, Vec<FetchedFile>), Outcome> {
     Ok((ImportOptions { source, authoritative: true, again: false }, files))
 }
 
-pub(super) async fn begin(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Outcome> {
+pub(super) async fn begin(call: Call) -> Result<Response, Outcome> {
+    let Call { app, principal, headers, body, .. } = call;
     may_write(&principal)?;
     if !prefers_async(&headers) {
         let message = "an import is asynchronous: send `Prefer: respond-async`";
@@ -79,11 +73,7 @@ pub(super) async fn begin(
     let (options, files) = manifest(&body)?;
     let run =
         app.pipeline.start_fetch(&principal, RunId::new(), options, files).await.map_err(|error| told(error.into()))?;
-    let mut response = StatusCode::ACCEPTED.into_response();
-    if let Ok(place) = HeaderValue::from_str(&format!("{}/_import/{}", base(&app, &headers), run.id)) {
-        response.headers_mut().insert(header::CONTENT_LOCATION, place);
-    }
-    Ok(response)
+    Ok(poll::accepted(&format!("{}/_import/{}", base(&app, &headers), run.id), ()))
 }
 
 fn missing() -> Outcome {
@@ -91,12 +81,8 @@ fn missing() -> Outcome {
 }
 
 /// `GET _import/[run]`.
-pub(super) async fn status(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Outcome> {
+pub(super) async fn status(Path(id): Path<String>, call: Call) -> Result<Response, Outcome> {
+    let Call { app, principal, headers, .. } = call;
     may_write(&principal)?;
     let id: RunId = id.parse().map_err(|_| missing())?;
     let mut run = app.catalog.run(id).await.map_err(|_| missing())?;
@@ -136,26 +122,16 @@ pub(super) async fn status(
         }
         RunState::Cancelled => Err(missing()),
         RunState::Pending | RunState::Running | RunState::Retrying => {
-            let mut response = StatusCode::ACCEPTED.into_response();
-            let headers = response.headers_mut();
-            headers.insert(header::RETRY_AFTER, ASK_AGAIN.into());
-            if let Ok(progress) = HeaderValue::from_str(&format!("{} resources read", counts.read)) {
-                headers.insert("x-progress", progress);
-            }
-            Ok(response)
+            Ok(poll::going_on(&format!("{} resources read", counts.read), ()))
         }
     }
 }
 
 /// `DELETE _import/[run]`.
-pub(super) async fn cancel(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
-) -> Result<Response, Outcome> {
-    may_write(&principal)?;
+pub(super) async fn cancel(Path(id): Path<String>, call: Call) -> Result<Response, Outcome> {
+    may_write(&call.principal)?;
     let id: RunId = id.parse().map_err(|_| missing())?;
-    app.pipeline.cancel(&principal, id).await.map_err(|error| told(error.into()))?;
+    call.app.pipeline.cancel(&call.principal, id).await.map_err(|error| told(error.into()))?;
     Ok(StatusCode::ACCEPTED.into_response())
 }
 

@@ -5,10 +5,13 @@
 //! OperationOutcome ([`outcome`]).
 
 mod access;
+mod audit;
 mod base;
 mod bundle;
+mod call;
 mod capability;
 mod conditional;
+mod erase;
 mod everything;
 mod export;
 mod history;
@@ -19,6 +22,7 @@ mod page;
 mod read;
 mod rows;
 mod search;
+mod sql_export;
 mod sql_run;
 mod terminology;
 mod views;
@@ -36,7 +40,7 @@ pub use export::Exports;
 
 /// Every route of the door, relative to `/fhir`. A token is asked for before all of them but `metadata`.
 pub fn router(app: &App) -> Router {
-    let guarded = routes().layer(middleware::from_fn_with_state(app.auth.clone(), access::require_token));
+    let guarded = audited(app).layer(middleware::from_fn_with_state(app.auth.clone(), access::require_token));
     Router::new()
         .route("/metadata", get(capability::metadata))
         .merge(guarded)
@@ -70,7 +74,12 @@ pub fn root(
 /// The routes that need a token, for whoever has shown one: entries of a batch.
 fn unguarded(app: &App) -> Router {
     let open = Router::new().route("/metadata", get(capability::metadata));
-    open.merge(routes()).layer(middleware::from_fn(outcome::always)).with_state(app.clone())
+    open.merge(audited(app)).layer(middleware::from_fn(outcome::always)).with_state(app.clone())
+}
+
+/// Every route but that of the capability statement; what is done through them is audited.
+fn audited(app: &App) -> Router<App> {
+    routes().layer(middleware::from_fn_with_state(app.clone(), audit::noted))
 }
 
 fn routes() -> Router<App> {
@@ -83,9 +92,10 @@ fn routes() -> Router<App> {
         .route("/{type}/{id}/{of}", get(search::get_compartment))
         .route("/{type}/{id}/{of}/_search", post(search::post_compartment))
         .route("/Patient/{id}/$everything", get(everything::everything))
-        .route("/$export", get(export::system).post(export::post_system))
-        .route("/Patient/$export", get(export::patients).post(export::post_patients))
-        .route("/Group/{id}/$export", get(export::group).post(export::post_group))
+        .route("/Patient/{id}/$erase", post(erase::patient))
+        .route("/$export", get(export::system).post(export::system))
+        .route("/Patient/$export", get(export::patients).post(export::patients))
+        .route("/Group/{id}/$export", get(export::group).post(export::group))
         .route("/_export/{id}", get(export::status).delete(export::cancel))
         .route("/_export/{id}/{file}", get(export::file))
         .route("/$import", post(import::begin))
@@ -103,15 +113,21 @@ fn routes() -> Router<App> {
         .route("/{type}/_history", get(history::of_type))
         .route("/{type}/{id}/_history", get(history::of_instance))
         .route("/{type}/{id}/_history/{version}", get(read::vread))
-        .route("/$sql-run", get(sql_run::get).post(sql_run::post))
-        .route("/$viewdefinition-run", get(sql_run::get).post(sql_run::post))
-        .route("/$sqlquery-run", get(sql_run::get).post(sql_run::post))
+        .route("/$sql-run", get(sql_run::run).post(sql_run::run))
+        .route("/$viewdefinition-run", get(sql_run::run).post(sql_run::run))
+        .route("/$sqlquery-run", get(sql_run::run).post(sql_run::run))
+        .route("/$sql-export", post(sql_export::begin))
+        .route("/$viewdefinition-export", post(sql_export::begin))
+        .route("/$sqlquery-export", post(sql_export::begin))
+        .route("/_sql-export/{id}", get(sql_export::status).delete(sql_export::cancel))
+        .route("/_sql-export/{id}/result", get(sql_export::result))
+        .route("/_sql-export/{id}/{file}", get(sql_export::file))
         .route("/ViewDefinition", get(views::search).post(views::create))
         .route("/ViewDefinition/{id}", get(views::read).put(views::update).delete(views::delete))
-        .route("/ViewDefinition/$viewdefinition-run", get(sql_run::get).post(sql_run::post))
-        .route("/ViewDefinition/$run", get(sql_run::get).post(sql_run::post))
-        .route("/ViewDefinition/{id}/$viewdefinition-run", get(sql_run::get_stored).post(sql_run::post_stored))
-        .route("/ViewDefinition/{id}/$run", get(sql_run::get_stored).post(sql_run::post_stored))
+        .route("/ViewDefinition/$viewdefinition-run", get(sql_run::run).post(sql_run::run))
+        .route("/ViewDefinition/$run", get(sql_run::run).post(sql_run::run))
+        .route("/ViewDefinition/{id}/$viewdefinition-run", get(sql_run::run_stored).post(sql_run::run_stored))
+        .route("/ViewDefinition/{id}/$run", get(sql_run::run_stored).post(sql_run::run_stored))
         .fallback(outcome::not_found)
         .method_not_allowed_fallback(outcome::not_allowed)
 }

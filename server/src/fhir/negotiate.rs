@@ -6,10 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::outcome::Outcome;
-
-/// The media type of everything that this door answers.
-pub(super) const FHIR_JSON: &str = "application/fhir+json; fhirVersion=4.0";
+use super::outcome::{FHIR_JSON, Outcome};
 
 /// How an answer is written.
 #[derive(Debug, Clone, Copy)]

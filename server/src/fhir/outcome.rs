@@ -7,11 +7,13 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use mavis_fhir::search::SearchError;
+use mavis_fhir::{search::SearchError, view::ViewError};
 use serde_json::{Value, json};
 
-use super::negotiate::FHIR_JSON;
 use crate::{auth::Denied, http::ApiError};
+
+/// The media type of everything that this door answers.
+pub(super) const FHIR_JSON: &str = "application/fhir+json; fhirVersion=4.0";
 
 /// An error as FHIR tells it: issues with codes of the value set `issue-type`.
 #[derive(Debug, Clone)]
@@ -128,6 +130,17 @@ impl From<mavis_sql::Error> for Outcome {
         let status =
             if error.status == StatusCode::BAD_REQUEST { StatusCode::INTERNAL_SERVER_ERROR } else { error.status };
         Self { retry_after, ..Self::new(status, code, error.message) }
+    }
+}
+
+/// A view that is not valid, or that has no answer for the data.
+impl From<&ViewError> for Outcome {
+    fn from(error: &ViewError) -> Self {
+        let message = match error {
+            ViewError::Arrow(_) => "the view could not be computed".to_owned(),
+            error => format!("the view is not valid: {error}"),
+        };
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "processing", message)
     }
 }
 

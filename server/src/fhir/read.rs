@@ -18,6 +18,8 @@ use super::{
 };
 use crate::App;
 
+pub(super) use super::rows::unplanned;
+
 pub(super) async fn read(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
@@ -122,11 +124,6 @@ pub(super) async fn absent(session: &Session, resource: ResourceType, id: &str) 
         return Ok(missing(resource));
     }
     Ok(Outcome::new(StatusCode::GONE, "deleted", format!("this {resource} was deleted")))
-}
-
-/// A plan that this door made and that does not hold together: a defect of ours, told as one.
-pub(super) fn unplanned(error: datafusion::error::DataFusionError) -> mavis_sql::Error {
-    mavis_sql::Error::Execution { message: error.strip_backtrace() }
 }
 
 #[cfg(test)]

@@ -14,8 +14,6 @@ use mavis_sql::{Error, Session, When};
 use mavis_types::{TableName, Zone};
 use tracing::debug;
 
-use super::read::unplanned;
-
 /// A resource as it is answered.
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
@@ -92,6 +90,11 @@ pub(super) async fn fetch(session: &Session, frame: DataFrame) -> Result<Vec<Sto
         read(batch, &mut rows).ok_or_else(misshapen)?;
     }
     Ok(rows)
+}
+
+/// A plan that this door made and that does not hold together: a defect of ours, told as one.
+pub(super) fn unplanned(error: datafusion::error::DataFusionError) -> mavis_sql::Error {
+    mavis_sql::Error::Execution { message: error.strip_backtrace() }
 }
 
 /// The texts of a column, nulls passed over.

@@ -2,10 +2,8 @@
 //! in SQL. Whoever may read the resources that a view is about sees it.
 
 use axum::{
-    Extension,
-    body::Bytes,
-    extract::{Path, Query, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::Path,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use mavis_catalog::{NewView, ViewRow};
@@ -16,8 +14,7 @@ use mavis_fhir::{
 };
 use mavis_types::{Principal, TableName, Zone};
 
-use super::{negotiate::Format, outcome::Outcome, sql_run::unprocessable};
-use crate::App;
+use super::{call::Call, negotiate::Format, outcome::Outcome, rows::is_id};
 
 /// The type's name in FHIR.
 const KIND: &str = "ViewDefinition";
@@ -51,12 +48,8 @@ fn only_administrators(principal: &Principal) -> Result<(), Outcome> {
 }
 
 /// `GET ViewDefinition`: all, or those of a `name`, `url` or `resource`.
-pub(super) async fn search(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Query(parameters): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
-) -> Result<Response, Outcome> {
+pub(super) async fn search(call: Call) -> Result<Response, Outcome> {
+    let Call { app, principal, query: parameters, headers, .. } = call;
     let format = Format::of(&headers, &parameters)?;
     let known = ["name", "url", "resource", "_id", "_format", "_pretty"];
     if let Some((name, _)) = parameters.iter().find(|(name, _)| !known.contains(&name.as_str())) {
@@ -86,79 +79,48 @@ pub(super) async fn search(
 }
 
 /// `GET ViewDefinition/[id]`
-pub(super) async fn read(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
-) -> Result<Response, Outcome> {
-    let format = Format::of(&headers, &parameters)?;
-    let row = app.catalog.view(KIND, &id).await.map_err(failed)?;
-    if !is_seen(&principal, &row) {
+pub(super) async fn read(Path(id): Path<String>, call: Call) -> Result<Response, Outcome> {
+    let format = Format::of(&call.headers, &call.query)?;
+    let row = call.app.catalog.view(KIND, &id).await.map_err(failed)?;
+    if !is_seen(&call.principal, &row) {
         return Err(missing());
     }
     Ok(tagged(format.answer(StatusCode::OK, resource(&row)), &row))
 }
 
 /// `POST ViewDefinition`: stored under an id of the server's choice.
-pub(super) async fn create(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Query(parameters): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Outcome> {
-    store(&app, &principal, uuid::Uuid::new_v4().to_string(), false, &parameters, &headers, &body).await
+pub(super) async fn create(call: Call) -> Result<Response, Outcome> {
+    store(call, uuid::Uuid::new_v4().to_string(), false).await
 }
 
 /// `PUT ViewDefinition/[id]`
-pub(super) async fn update(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Outcome> {
-    store(&app, &principal, id, true, &parameters, &headers, &body).await
+pub(super) async fn update(Path(id): Path<String>, call: Call) -> Result<Response, Outcome> {
+    store(call, id, true).await
 }
 
 /// `DELETE ViewDefinition/[id]`
-pub(super) async fn delete(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
-) -> Result<Response, Outcome> {
-    only_administrators(&principal)?;
-    app.catalog.remove_view(KIND, &id).await.map_err(failed)?;
+pub(super) async fn delete(Path(id): Path<String>, call: Call) -> Result<Response, Outcome> {
+    only_administrators(&call.principal)?;
+    call.app.catalog.remove_view(KIND, &id).await.map_err(failed)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn store(
-    app: &App,
-    principal: &Principal,
-    id: String,
-    named: bool,
-    parameters: &[(String, String)],
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Response, Outcome> {
-    only_administrators(principal)?;
-    let format = Format::of(headers, parameters)?;
-    let is_id = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-    if !is_id {
+/// `named`: whether the client says the id.
+async fn store(call: Call, id: String, named: bool) -> Result<Response, Outcome> {
+    only_administrators(&call.principal)?;
+    let format = Format::of(&call.headers, &call.query)?;
+    if !is_id(&id) {
         return Err(Outcome::invalid("an id has 1 to 64 letters, digits, `-` and `.`"));
     }
-    let mut json = json::parse(body).map_err(|error| Outcome::invalid(error.to_string()))?;
+    let mut json = json::parse(&call.body).map_err(|error| Outcome::invalid(error.to_string()))?;
     if json.get_str("resourceType") != Some(KIND) {
         return Err(Outcome::invalid("the body is not a ViewDefinition"));
     }
     if named && json.get_str("id") != Some(id.as_str()) {
         return Err(Outcome::invalid("the `id` in the body is not the one in the address"));
     }
-    let view = View::parse(&json).map_err(|error| unprocessable(&error))?;
-    let plan = Plan::new(&view).map_err(|error| unprocessable(&error))?;
+    let view = View::parse(&json).map_err(|error| Outcome::from(&error))?;
+    let plan = Plan::new(&view).map_err(|error| Outcome::from(&error))?;
     let name = view.name.as_ref().map(|name| name.to_lowercase()).ok_or_else(|| {
         let message = "a stored ViewDefinition has a `name`: it is its table's";
         Outcome::new(StatusCode::UNPROCESSABLE_ENTITY, "required", message)
@@ -172,7 +134,7 @@ async fn store(
         resource: Some(plan.resource().name().to_owned()),
         text: json.to_json(),
     };
-    let (row, is_new) = app.catalog.put_view(new).await.map_err(failed)?;
+    let (row, is_new) = call.app.catalog.put_view(new).await.map_err(failed)?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = tagged(format.answer(status, resource(&row)), &row);
     if let Ok(location) = HeaderValue::from_str(&format!("/fhir/{KIND}/{}", row.id)) {

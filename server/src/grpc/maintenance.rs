@@ -6,8 +6,11 @@ use mavis_proto::v1::{self as pb, maintenance_service_server::MaintenanceService
 use mavis_types::TableName;
 use tonic::{Request, Response, Status};
 
-use super::{caller::engineer, status};
-use crate::App;
+use super::{
+    caller::{admin, engineer},
+    status,
+};
+use crate::{App, erase::erase};
 
 /// Retention where the caller names none, and at least, in hours.
 const RETENTION: (u32, u32) = (168, 24);
@@ -61,5 +64,21 @@ impl MaintenanceService for Maintenance {
             .map(|(name, done)| pb::VacuumedTable { table: name.to_string(), files_deleted: done.files_deleted })
             .collect();
         Ok(Response::new(pb::VacuumResponse { tables }))
+    }
+
+    async fn erase(&self, request: Request<pb::EraseRequest>) -> Result<Response<pb::EraseResponse>, Status> {
+        let by = admin(&self.app, &request, "patient.erase").await?;
+        let request = request.into_inner();
+        let (done, exports) = erase(&self.app, &by, &request.patient, request.shared_too).await.map_err(status)?;
+        Ok(Response::new(pb::EraseResponse {
+            resources: done.resources.into_iter().collect(),
+            rows: done.rows.into_iter().collect(),
+            quarantined: done.quarantined,
+            files: done.files,
+            exports,
+            shared: done.shared,
+            referring: done.referring,
+            unreached: done.unreached,
+        }))
     }
 }

@@ -1,9 +1,12 @@
 //! The server as its clients meet it: real sockets, real binary, one data folder per test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod audit;
 mod boot;
 mod command_line;
 mod demo;
+mod erasure;
+mod fhir_client;
 mod fhir_operations;
 mod fhir_read;
 mod fhir_write;
@@ -13,4 +16,5 @@ mod http_lists;
 mod http_sql;
 mod runs;
 mod security;
+mod sql_export;
 mod sql_on_fhir;

@@ -232,6 +232,10 @@ async fn a_stored_view_is_a_table_for_whoever_may_read_its_resources() {
     assert_eq!(sql(&test, &reader, columns).await["rows"], json!([["id"], ["family"], ["given"], ["n"]]));
     let explained = sql(&test, &reader, "EXPLAIN SELECT family FROM fhir.views.names").await.to_string();
     assert!(explained.contains("FhirView: resource=Patient, columns=[family]"), "{explained}");
+    // Only the rows of the resource asked for are made: the filter above the view keeps all of what it gets.
+    let asked = "EXPLAIN ANALYZE SELECT family FROM fhir.views.names WHERE id = 'a'";
+    let explained = sql(&test, &reader, asked).await.to_string();
+    assert!(explained.contains("(2/2)"), "{explained}");
     let error = sql(&test, &stranger, question).await;
     assert!(error["error"]["message"].as_str().unwrap().contains("there is no table"), "{error}");
 
@@ -260,6 +264,14 @@ async fn a_stored_view_is_a_table_for_whoever_may_read_its_resources() {
     let status = answer.status();
     let text = answer.text().await.unwrap();
     assert_eq!((status, serde_json::from_str::<Value>(&text).unwrap()), (StatusCode::OK, json!([{"family": "Two"}])));
+    // A value that the query cannot work with is the caller's to mend, and is not told.
+    let mut failing = library.clone();
+    failing["content"][0]["data"] = json!(STANDARD.encode("SELECT CAST(family AS INT) AS n FROM patient_names"));
+    failing["parameter"] = json!([]);
+    let answer =
+        send_as(&test, &reader, Method::POST, "/fhir/$sqlquery-run", Some(parameters(&failing, &[], &[]))).await;
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(!answer.text().await.unwrap().contains("One"));
     let answer = send_as(&test, &stranger, Method::POST, "/fhir/$sqlquery-run", Some(body)).await;
     assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
 

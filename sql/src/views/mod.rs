@@ -5,9 +5,11 @@
 //! a query asks for are made, and only what they need is read.
 
 mod exec;
+mod only;
 mod stored;
 mod table;
 
+pub use only::Only;
 pub(crate) use stored::{SCHEMA, is_seen, plan, schema};
 pub(crate) use table::ViewTable;
 

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
     common::{Result, ToDFSchema},
-    logical_expr::{Expr, TableType, utils::conjunction},
+    logical_expr::{Expr, TableProviderFilterPushDown, TableType, utils::conjunction},
     physical_plan::{ExecutionPlan, filter::FilterExec},
 };
 use mavis_fhir::view::Plan;
@@ -43,11 +43,20 @@ impl TableProvider for ViewTable {
         TableType::View
     }
 
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let schema = self.resources.schema();
+        let support = filters.iter().map(|filter| match self.plan.on_resources(filter, &schema) {
+            Some(_) => TableProviderFilterPushDown::Inexact,
+            None => TableProviderFilterPushDown::Unsupported,
+        });
+        Ok(support.collect())
+    }
+
     async fn scan(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _: &[Expr],
+        filters: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = match projection {
@@ -62,13 +71,17 @@ impl TableProvider for ViewTable {
         let mut reads = plan.reads();
         // A scan without any column is a special case that not every source counts right.
         reads.insert("id".to_owned());
-        for filter in &self.only {
+        let mut only = self.only.clone();
+        only.extend(filters.iter().filter_map(|filter| self.plan.on_resources(filter, &schema)));
+        for filter in &only {
             reads.extend(filter.column_refs().into_iter().map(|column| column.name.clone()));
         }
         let columns: Vec<usize> =
             (0..schema.fields().len()).filter(|index| reads.contains(schema.field(*index).name())).collect();
-        let mut input = self.resources.scan(state, Some(&columns), &self.only, None).await?;
-        if let Some(filter) = conjunction(self.only.iter().cloned()) {
+        // What the view itself says helps the scan, and is tested by the view.
+        let helps: Vec<Expr> = only.iter().cloned().chain(self.plan.implied(&schema)).collect();
+        let mut input = self.resources.scan(state, Some(&columns), &helps, None).await?;
+        if let Some(filter) = conjunction(only) {
             let predicate = state.create_physical_expr(filter, &input.schema().to_dfschema()?)?;
             input = Arc::new(FilterExec::try_new(predicate, input)?);
         }

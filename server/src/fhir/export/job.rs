@@ -24,47 +24,78 @@ const MOST: usize = 20;
 
 /// What stands in an export's folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Job {
-    pub(super) id: Uuid,
+pub(in crate::fhir) struct Job {
+    pub(in crate::fhir) id: Uuid,
     /// The URL that began it.
-    pub(super) request: String,
+    pub(in crate::fhir) request: String,
     /// The token that began it.
-    pub(super) owner: String,
+    pub(in crate::fhir) owner: String,
     /// When the state that it exports was published.
-    pub(super) transaction_time: DateTime<Utc>,
-    pub(super) began_at: DateTime<Utc>,
-    pub(super) state: State,
+    pub(in crate::fhir) transaction_time: DateTime<Utc>,
+    pub(in crate::fhir) began_at: DateTime<Utc>,
+    #[serde(default)]
+    pub(in crate::fhir) kind: Kind,
+    pub(in crate::fhir) state: State,
+}
+
+/// What is exported.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "snake_case")]
+pub(in crate::fhir) enum Kind {
+    #[default]
+    Resources,
+    /// Rows of views and queries.
+    Rows { format: String, media_type: String, tracking: Option<String> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub(super) enum State {
+pub(in crate::fhir) enum State {
     Running,
-    Done { at: DateTime<Utc>, outputs: Vec<Written> },
-    Failed { at: DateTime<Utc>, reason: String },
+    Done {
+        at: DateTime<Utc>,
+        outputs: Vec<Written>,
+    },
+    Failed {
+        at: DateTime<Utc>,
+        reason: String,
+        /// What a request that waited for the answer would have been told.
+        #[serde(default = "server_error")]
+        status: u16,
+    },
+}
+
+fn server_error() -> u16 {
+    500
 }
 
 /// A file of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Written {
-    pub(super) resource: String,
-    pub(super) file: String,
-    pub(super) rows: u64,
+pub(in crate::fhir) struct Written {
+    /// The type of its resources, or the name that was given to its rows.
+    pub(in crate::fhir) resource: String,
+    pub(in crate::fhir) file: String,
+    pub(in crate::fhir) rows: u64,
 }
 
 /// An export of this process.
 #[derive(Debug, Default)]
-pub(super) struct Live {
-    pub(super) cancel: CancellationToken,
-    pub(super) types: AtomicU64,
-    pub(super) types_done: AtomicU64,
-    pub(super) rows: AtomicU64,
+pub(in crate::fhir) struct Live {
+    pub(in crate::fhir) cancel: CancellationToken,
+    /// Types of resources, or views and queries.
+    pub(in crate::fhir) parts: AtomicU64,
+    pub(in crate::fhir) parts_done: AtomicU64,
+    pub(in crate::fhir) rows: AtomicU64,
 }
 
 impl Live {
-    pub(super) fn progress(&self) -> String {
-        let (done, types) = (self.types_done.load(Ordering::Relaxed), self.types.load(Ordering::Relaxed));
-        format!("{done} of {types} types, {} resources", self.rows.load(Ordering::Relaxed))
+    pub(in crate::fhir) fn progress(&self, kind: &Kind) -> String {
+        let (parts, rows) = match kind {
+            Kind::Resources => ("types", "resources"),
+            Kind::Rows { .. } => ("views and queries", "rows"),
+        };
+        let (done, all) = (self.parts_done.load(Ordering::Relaxed), self.parts.load(Ordering::Relaxed));
+        format!("{done} of {all} {parts}, {} {rows}", self.rows.load(Ordering::Relaxed))
     }
 }
 
@@ -83,7 +114,7 @@ struct Inner {
 
 /// What is known of an export.
 #[derive(Debug)]
-pub(super) enum Known {
+pub(in crate::fhir) enum Known {
     Nothing,
     Running(Job, Arc<Live>),
     Ended(Job),
@@ -97,11 +128,11 @@ impl Exports {
         Self { inner: Arc::new(inner) }
     }
 
-    pub(super) fn folder(&self, id: Uuid) -> PathBuf {
+    pub(in crate::fhir) fn folder(&self, id: Uuid) -> PathBuf {
         self.inner.folder.join(id.hyphenated().to_string())
     }
 
-    pub(super) fn turns(&self) -> Arc<Semaphore> {
+    pub(in crate::fhir) fn turns(&self) -> Arc<Semaphore> {
         Arc::clone(&self.inner.turns)
     }
 
@@ -110,7 +141,7 @@ impl Exports {
     }
 
     /// Begins one; `None` where too many go on.
-    pub(super) async fn begin(&self, job: &Job) -> std::io::Result<Option<Arc<Live>>> {
+    pub(in crate::fhir) async fn begin(&self, job: &Job) -> std::io::Result<Option<Arc<Live>>> {
         self.forget_old().await;
         let live = {
             let mut all = self.inner.live.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,11 +160,11 @@ impl Exports {
     }
 
     /// From here on only the folder knows of it.
-    pub(super) fn end(&self, id: Uuid) {
+    pub(in crate::fhir) fn end(&self, id: Uuid) {
         self.inner.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
-    pub(super) async fn store(&self, job: &Job) -> std::io::Result<()> {
+    pub(in crate::fhir) async fn store(&self, job: &Job) -> std::io::Result<()> {
         let folder = self.folder(job.id);
         tokio::fs::create_dir_all(&folder).await?;
         let text = serde_json::to_vec(job).map_err(std::io::Error::other)?;
@@ -142,7 +173,7 @@ impl Exports {
         tokio::fs::rename(part, folder.join("job.json")).await
     }
 
-    pub(super) async fn find(&self, id: Uuid) -> Known {
+    pub(in crate::fhir) async fn find(&self, id: Uuid) -> Known {
         // First who works on it: it may end in between.
         let live = self.live(id);
         let Some(job) = read(&self.folder(id)).await else { return Known::Nothing };
@@ -152,7 +183,7 @@ impl Exports {
                 Some(job) if job.state != State::Running => Known::Ended(job),
                 _ => {
                     let reason = "the server was restarted while it exported; begin the export again".to_owned();
-                    Known::Ended(Job { state: State::Failed { at: job.began_at, reason }, ..job })
+                    Known::Ended(Job { state: State::Failed { at: job.began_at, reason, status: 500 }, ..job })
                 }
             },
             _ => Known::Ended(job),
@@ -160,7 +191,7 @@ impl Exports {
     }
 
     /// Ends an export and deletes its files.
-    pub(super) async fn remove(&self, id: Uuid) -> std::io::Result<()> {
+    pub(in crate::fhir) async fn remove(&self, id: Uuid) -> std::io::Result<()> {
         if let Some(live) = self.live(id) {
             live.cancel.cancel();
         }
@@ -171,8 +202,27 @@ impl Exports {
         }
     }
 
+    /// Ends every export and deletes its files; answers how many there were.
+    ///
+    /// # Errors
+    /// As the file system says.
+    pub async fn remove_all(&self) -> std::io::Result<u64> {
+        let mut entries = match tokio::fs::read_dir(&self.inner.folder).await {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            entries => entries?,
+        };
+        let mut removed = 0;
+        while let Some(entry) = entries.next_entry().await? {
+            if let Some(id) = entry.file_name().to_str().and_then(|name| Uuid::parse_str(name).ok()) {
+                self.remove(id).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
     /// Deletes what is older than a day.
-    pub(super) async fn forget_old(&self) {
+    pub(in crate::fhir) async fn forget_old(&self) {
         let Ok(mut entries) = tokio::fs::read_dir(&self.inner.folder).await else { return };
         while let Ok(Some(entry)) = entries.next_entry().await {
             let id = entry.file_name().to_str().and_then(|name| Uuid::parse_str(name).ok());
@@ -190,7 +240,7 @@ impl Exports {
 }
 
 /// When the files of an export are deleted.
-pub(super) fn expires(job: &Job) -> DateTime<Utc> {
+pub(in crate::fhir) fn expires(job: &Job) -> DateTime<Utc> {
     let ended = match &job.state {
         State::Running => job.began_at,
         State::Done { at, .. } | State::Failed { at, .. } => *at,
@@ -198,7 +248,7 @@ pub(super) fn expires(job: &Job) -> DateTime<Utc> {
     ended + LIFE
 }
 
-pub(super) fn is_over(job: &Job, now: DateTime<Utc>) -> bool {
+pub(in crate::fhir) fn is_over(job: &Job, now: DateTime<Utc>) -> bool {
     expires(job) <= now
 }
 
@@ -218,6 +268,7 @@ mod tests {
             owner: String::new(),
             transaction_time: now,
             began_at: now,
+            kind: Kind::Resources,
             state,
         }
     }

@@ -4,17 +4,22 @@
 //! folder: NDJSON, one resource to a line as a read would answer it, or Parquet, the columns of `fhir.r4.<type>`. It goes on
 //! while nobody asks, ends when it is deleted, and its files live a day. What a restart interrupts is reported as failed.
 //!
-//! Whose a resource is (for all patients, and for a Group) says the column `__patient`: the first patient that the
-//! parameters of the patient compartment find in it.
+//! Whose a resource is (for all patients, and for a Group) say the parameters of the patient compartment: a resource that
+//! names a member beside another patient is the member's too.
+//!
+//! [`job`], [`run`] and [`poll`] know nothing of resources: exports of rows ([`super::sql_export`]) use them too.
 
 mod asked;
 mod door;
 mod files;
-mod job;
+pub(super) mod job;
+pub(super) mod poll;
+pub(super) mod run;
 mod work;
 
-pub(super) use door::{cancel, file, group, patients, post_group, post_patients, post_system, status, system};
+pub(super) use door::{cancel, file, group, patients, status, system};
 pub use job::Exports;
+pub(super) use work::{TIME, members};
 
 /// How long the files of an export live.
 const LIFE: std::time::Duration = std::time::Duration::from_secs(24 * 3600);

@@ -1,6 +1,6 @@
 //! The work of an export, type by type.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use chrono::Utc;
 use datafusion::{
@@ -13,29 +13,29 @@ use futures::StreamExt;
 use mavis_fhir::{
     ResourceType,
     bundle::relative_reference,
-    search::{Handling, Request, View, compile, tables as tables_of},
+    search::{Handling, Request, View, compile, in_compartments, tables as tables_of},
 };
 use mavis_sql::{Limits, Session};
 use mavis_types::{Principal, SnapshotId};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{
     asked::{Asked, Level, Output},
     files::Files,
-    job::{Job, Live, State, Written},
+    job::{Live, Written},
+    run::Failure,
 };
 use crate::{
     App,
     fhir::{
-        outcome::Outcome,
-        read::unplanned,
-        rows::columns,
+        rows::{columns, unplanned},
         search::tables::{self, Tables},
     },
 };
 
 /// How long one type may take.
-const TIME: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+pub(in crate::fhir) const TIME: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 /// Whose resources are exported, where not everybody's.
 #[derive(Debug, Clone)]
@@ -45,68 +45,27 @@ pub(super) enum Whose {
     Patients(Vec<String>),
 }
 
-/// Runs an export to its end and notes it.
-pub(super) async fn run(
-    app: App,
-    principal: Principal,
-    snapshot: Option<SnapshotId>,
-    asked: Asked,
-    whose: Whose,
-    mut job: Job,
-    live: Arc<Live>,
-) {
-    let exports = app.exports.clone();
-    let work = async {
-        let _turn = exports.turns().acquire_owned().await;
-        export(&app, &principal, snapshot, &asked, &whose, &job, &live).await
-    };
-    let stopping = app.readiness.stopping();
-    let outcome = tokio::select! {
-        // Its folder is gone already.
-        () = live.cancel.cancelled() => return exports.end(job.id),
-        // The folder says that it went on, and that nobody does any more.
-        () = stopping => return exports.end(job.id),
-        outcome = work => outcome,
-    };
-    let at = Utc::now();
-    job.state = match outcome {
-        Ok(outputs) => State::Done { at, outputs },
-        Err(reason) => {
-            tracing::warn!(export = %job.id, reason, "an export failed");
-            State::Failed { at, reason }
-        }
-    };
-    if !live.cancel.is_cancelled()
-        && let Err(error) = exports.store(&job).await
-    {
-        tracing::error!(export = %job.id, %error, "the end of an export was not noted");
-    }
-    exports.end(job.id);
-}
-
-async fn export(
+/// Writes the files of an export.
+pub(super) async fn export(
     app: &App,
     principal: &Principal,
     snapshot: Option<SnapshotId>,
     asked: &Asked,
     whose: &Whose,
-    job: &Job,
+    job: Uuid,
     live: &Live,
-) -> Result<Vec<Written>, String> {
-    let told = |error: mavis_sql::Error| {
-        Outcome::from(error).to_json()["issue"][0]["diagnostics"].as_str().unwrap_or_default().to_owned()
-    };
-    let session = app.engine.session(principal, snapshot).await.map_err(told)?;
-    let there = tables::all(&app.engine, &session).await.map_err(told)?;
+) -> Result<Vec<Written>, Failure> {
+    let session = app.engine.session(principal, snapshot).await?;
+    let there = tables::all(&app.engine, &session).await?;
     let types: Vec<ResourceType> = there.into_iter().filter(|resource| asked.takes(*resource)).collect();
-    live.types.store(types.len() as u64, Ordering::Relaxed);
+    live.parts.store(types.len() as u64, Ordering::Relaxed);
     let mut outputs = Vec::new();
     for resource in types {
-        let frame = rows(&session, resource, asked, whose).await.map_err(told)?;
+        let frame = rows(&session, resource, asked, whose).await?;
         if let Some(frame) = frame {
             outputs.extend(one_type(app, &session, resource, frame, asked, job, live).await?);
         }
-        live.types_done.fetch_add(1, Ordering::Relaxed);
+        live.parts_done.fetch_add(1, Ordering::Relaxed);
     }
     Ok(outputs)
 }
@@ -164,7 +123,9 @@ async fn rows(
         Whose::Anybody => {}
         Whose::AnyPatient => conditions.push(ident("__patient").is_not_null()),
         Whose::Patients(ids) => {
-            conditions.push(ident("__patient").in_list(ids.iter().map(|id| lit(id.as_str())).collect(), false));
+            let schema = frame.as_ref().map(|frame| frame.schema().inner().clone());
+            let inside = schema.and_then(|schema| in_compartments(resource, ids, &schema));
+            conditions.push(inside.unwrap_or_else(|| lit(false)));
         }
     }
     for condition in conditions {
@@ -201,32 +162,32 @@ async fn one_type(
     resource: ResourceType,
     frame: DataFrame,
     asked: &Asked,
-    job: &Job,
+    job: Uuid,
     live: &Live,
-) -> Result<Vec<Written>, String> {
+) -> Result<Vec<Written>, Failure> {
     let planned = match asked.output {
         Output::Ndjson => frame.select(columns()),
         Output::Parquet => Ok(frame),
     };
-    let frame = planned.map_err(|error| error.strip_backtrace())?;
+    let frame = planned.map_err(unplanned)?;
     let limits = Limits { time: TIME, ..Limits::default() };
-    let answer = session.run(frame, Some(limits)).await.map_err(|error| error.to_string())?;
+    let answer = session.run(frame, Some(limits)).await?;
     let schema = (asked.output == Output::Parquet).then(|| answer.schema.clone());
     let view = asked.elements_of(resource).map(View::Elements);
-    let mut files = Files::new(&app.exports.folder(job.id), resource, view, schema);
+    let mut files = Files::new(&app.exports.folder(job), resource, view, schema);
     let mut batches = answer.batches;
     while let Some(batch) = batches.next().await {
-        let batch = batch.map_err(|error| error.to_string())?;
+        let batch = batch?;
         live.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         let written = tokio::task::spawn_blocking(move || files.write(&batch).map(|()| files)).await;
-        files = written.map_err(|_| "a task broke".to_owned())?.map_err(|error| error.to_string())?;
+        files = written.map_err(|_| Failure::server("a task broke"))?.map_err(Failure::server)?;
     }
     let finished = tokio::task::spawn_blocking(move || files.finish()).await;
-    finished.map_err(|_| "a task broke".to_owned())?.map_err(|error| error.to_string())
+    finished.map_err(|_| Failure::server("a task broke"))?.map_err(Failure::server)
 }
 
 /// The patients that are members of a Group, now; inactive ones left out.
-pub(super) fn members(group: &str) -> Vec<String> {
+pub(in crate::fhir) fn members(group: &str) -> Vec<String> {
     let value: Value = serde_json::from_str(group).unwrap_or_default();
     let members = value["member"].as_array().into_iter().flatten();
     let active = members.filter(|member| member["inactive"] != true);

@@ -17,7 +17,9 @@ use mavis_types::Principal;
 use url::form_urlencoded;
 
 use self::query::{Asked, Mark};
-use super::{base::base, negotiate::Format, outcome::Outcome, page::Place, read::missing, rows::is_id};
+use super::{
+    audit::Answered, base::base, negotiate::Format, outcome::Outcome, page::Place, read::missing, rows::is_id,
+};
 use crate::App;
 
 /// Versions on a page where the request does not say, and at most.
@@ -119,7 +121,8 @@ async fn answer(
         links.push(("next", link(Some(&next.sign(&app.signing_key, &signed_for)))));
     }
     let bundle = bundle::History { base: &base, total: found.total, links, versions: &found.versions };
-    Ok(format.answer(StatusCode::OK, bundle.to_json()))
+    let answer = format.answer(StatusCode::OK, bundle.to_json());
+    Ok(Answered::mark(answer, found.versions.len()))
 }
 
 /// The parameters of a history.

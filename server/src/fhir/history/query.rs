@@ -19,10 +19,7 @@ use futures::TryStreamExt;
 use mavis_fhir::ResourceType;
 use mavis_sql::{Error, Session};
 
-use super::super::{
-    read::unplanned,
-    rows::{self, Stored, columns, fetch, frame},
-};
+use super::super::rows::{self, Stored, columns, fetch, frame, unplanned};
 use crate::App;
 
 /// Schema of the history tables.

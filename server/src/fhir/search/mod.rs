@@ -33,6 +33,7 @@ use self::{
     tables::Tables,
 };
 use super::{
+    audit::Answered,
     bundle::{Entry, Mode, Searchset},
     outcome::{self, Outcome},
     page::Place,
@@ -226,7 +227,8 @@ async fn answer(
     }
     let outcome = (!warnings.is_empty()).then(|| outcome::issue("warning", "not-supported", &warnings.join("; ")));
     let bundle = Searchset { base: &asked.base, total: found.total, links, entries: &entries, outcome };
-    Ok(asked.format.answer(StatusCode::OK, bundle.to_json()))
+    let answer = asked.format.answer(StatusCode::OK, bundle.to_json());
+    Ok(Answered::mark_search(answer, entries.len(), &asked.parameters))
 }
 
 /// A search of each type, and what of the request became of it.

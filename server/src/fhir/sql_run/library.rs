@@ -11,9 +11,9 @@ use crate::{App, fhir::outcome::Outcome};
 
 /// A query and the views that it reads, by the names that it gives them.
 #[derive(Debug)]
-pub(super) struct SqlQuery {
-    pub(super) sql: String,
-    pub(super) views: Views,
+pub(in crate::fhir) struct SqlQuery {
+    pub(in crate::fhir) sql: String,
+    pub(in crate::fhir) views: Views,
     /// Names of its parameters.
     parameters: Vec<String>,
 }
@@ -43,7 +43,7 @@ impl SqlQuery {
     ///
     /// # Errors
     /// 400 for a value whose parameter the query does not have.
-    pub(super) fn values(&self, given: &[(String, Given)]) -> Result<Vec<(String, ScalarValue)>, Outcome> {
+    pub(in crate::fhir) fn values(&self, given: &[(String, Given)]) -> Result<Vec<(String, ScalarValue)>, Outcome> {
         let mut values = Vec::new();
         for (name, value) in given {
             if !self.parameters.is_empty() && !self.parameters.contains(name) {

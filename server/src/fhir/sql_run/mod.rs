@@ -14,107 +14,59 @@ mod subject;
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::array::RecordBatch;
-use axum::{
-    Extension,
-    body::Bytes,
-    extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode},
-    response::Response,
-};
+use axum::{extract::Path, http::StatusCode, response::Response};
 use futures::StreamExt;
-use mavis_fhir::view::{Plan, View, ViewError};
-use mavis_sql::QueryStream;
-use mavis_types::Principal;
+use mavis_fhir::view::{Plan, View};
+use mavis_sql::{Limits, Only, QueryStream, Session};
 
-use self::{request::Asked, subject::Subject};
-use super::outcome::Outcome;
+use self::request::Asked;
+pub(super) use self::{
+    patients::Narrow,
+    request::{Given, named, once, parameters, text, values, written},
+    subject::{Subject, Which, find},
+};
+use super::{call::Call, outcome::Outcome};
 use crate::{
-    App,
     auth::Door,
     http::{ApiError, send},
     query_log::QueryLog,
 };
 
-/// GET, when all parameters are primitive.
-pub(super) async fn get(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Query(parameters): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
-) -> Result<Response, Outcome> {
-    run(&app, &principal, Asked::of_query(&parameters)?, &headers).await
-}
-
-pub(super) async fn post(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Query(parameters): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Outcome> {
-    let mut asked = Asked::of_query(&parameters)?;
-    asked.read_body(&headers, &body)?;
-    run(&app, &principal, asked, &headers).await
+/// By GET, when all parameters are primitive, or by POST.
+pub(super) async fn run(call: Call) -> Result<Response, Outcome> {
+    let mut asked = Asked::of_query(&call.query)?;
+    asked.read_body(&call.headers, &call.body)?;
+    answer(call, asked).await
 }
 
 /// `ViewDefinition/[id]/$viewdefinition-run`, of version 2.
-pub(super) async fn get_stored(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
-) -> Result<Response, Outcome> {
-    let mut asked = Asked::of_query(&parameters)?;
+pub(super) async fn run_stored(Path(id): Path<String>, call: Call) -> Result<Response, Outcome> {
+    let mut asked = Asked::of_query(&call.query)?;
+    asked.read_body(&call.headers, &call.body)?;
     asked.refer(format!("ViewDefinition/{id}"))?;
-    run(&app, &principal, asked, &headers).await
+    answer(call, asked).await
 }
 
-/// As [`get_stored`].
-pub(super) async fn post_stored(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Outcome> {
-    let mut asked = Asked::of_query(&parameters)?;
-    asked.read_body(&headers, &body)?;
-    asked.refer(format!("ViewDefinition/{id}"))?;
-    run(&app, &principal, asked, &headers).await
-}
-
-async fn run(app: &App, principal: &Principal, asked: Asked, headers: &HeaderMap) -> Result<Response, Outcome> {
-    let written = asked.written(headers)?;
+async fn answer(call: Call, asked: Asked) -> Result<Response, Outcome> {
+    let Call { app, principal, headers, .. } = call;
+    let written = asked.written(&headers)?;
     let asked = Arc::new(asked);
-    let session = app.engine.session(principal, None).await?;
-    let subject = subject::find(app, &session, &asked).await?;
+    let session = app.engine.session(&principal, None).await?;
+    let (subject, _) = find(&app, &session, &asked.which).await?;
     if !asked.resources.is_empty() && !matches!(subject, Subject::View(_)) {
         return Err(Outcome::invalid("`resource` goes with a ViewDefinition: a query runs over what is stored"));
     }
-    let patients = patients::named(&session, &asked).await?;
+    let only = asked.narrow.only(&session).await?;
     // The text in the audit: no SQL, and nothing of the request's resources.
-    let log = QueryLog::begin(app, principal, Door::Fhir, subject.audited());
+    let log = QueryLog::begin(&app, &principal, Door::Fhir, subject.audited());
     let queried = match &subject {
         Subject::View(plan) if !asked.resources.is_empty() => {
             // Much work may come with a request: it is done beside the threads that answer.
             let (plan, asked) = (Arc::clone(plan), Arc::clone(&asked));
-            let made = tokio::task::spawn_blocking(move || inline::rows(plan, &asked, patients.as_deref())).await;
+            let made = tokio::task::spawn_blocking(move || inline::rows(plan, &asked.resources, &only)).await;
             Ok(made.map_err(|error| told(&ApiError::internal(&error)))??)
         }
-        Subject::View(plan) => {
-            let only = patients::conditions(&asked, patients.as_deref());
-            match session.view(Arc::clone(plan), only).await {
-                Ok(frame) => session.run(frame, None).await,
-                Err(error) => Err(error),
-            }
-        }
-        Subject::Query(query) => {
-            let only = patients::conditions(&asked, patients.as_deref());
-            let values = query.values(&asked.values)?;
-            session.query_views(&query.sql, &query.views, &only, &values, None).await
-        }
+        subject => stored(&session, subject, &asked.values, &only, None).await?,
     };
     let stream = match queried {
         Ok(stream) => log.follow(limited(stream, asked.limit)),
@@ -124,6 +76,26 @@ async fn run(app: &App, principal: &Principal, asked: Asked, headers: &HeaderMap
         }
     };
     send(stream, written).await.map_err(|error| told(&error))
+}
+
+/// Runs a subject over what is stored. The outer error is the caller's: a value that the query has no parameter for.
+pub(super) async fn stored(
+    session: &Session,
+    subject: &Subject,
+    values: &[(String, Given)],
+    only: &Only,
+    limits: Option<Limits>,
+) -> Result<Result<QueryStream, mavis_sql::Error>, Outcome> {
+    Ok(match subject {
+        Subject::View(plan) => match session.view(Arc::clone(plan), only).await {
+            Ok(frame) => session.run(frame, limits).await,
+            Err(error) => Err(error),
+        },
+        Subject::Query(query) => {
+            let values = query.values(values)?;
+            session.query_views(&query.sql, &query.views, only, &values, limits).await
+        }
+    })
 }
 
 /// The first rows of a stream; then it is dropped, which stops the work.
@@ -145,9 +117,9 @@ fn limited(mut stream: QueryStream, limit: Option<usize>) -> QueryStream {
 }
 
 /// What the caller's own SQL or view did wrong is unprocessable; the rest as everywhere.
-fn refused(error: mavis_sql::Error) -> Outcome {
+pub(super) fn refused(error: mavis_sql::Error) -> Outcome {
     match &error {
-        mavis_sql::Error::Invalid { .. } | mavis_sql::Error::Refused { .. } => {
+        mavis_sql::Error::Invalid { .. } | mavis_sql::Error::Refused { .. } | mavis_sql::Error::Value { .. } => {
             Outcome::new(StatusCode::UNPROCESSABLE_ENTITY, "processing", error.to_string())
         }
         mavis_sql::Error::NoSuchTable { .. } => Outcome::new(StatusCode::NOT_FOUND, "not-found", error.to_string()),
@@ -155,26 +127,17 @@ fn refused(error: mavis_sql::Error) -> Outcome {
     }
 }
 
-fn told(error: &ApiError) -> Outcome {
+pub(super) fn told(error: &ApiError) -> Outcome {
     match error.status {
         StatusCode::BAD_REQUEST => Outcome::new(StatusCode::UNPROCESSABLE_ENTITY, "processing", error.message.clone()),
         status => Outcome::new(status, "exception", error.message.clone()),
     }
 }
 
-/// A view that is not valid, or that has no answer for the data: 422.
-pub(super) fn unprocessable(error: &ViewError) -> Outcome {
-    let message = match error {
-        ViewError::Arrow(_) => "the view could not be computed".to_owned(),
-        error => format!("the view is not valid: {error}"),
-    };
-    Outcome::new(StatusCode::UNPROCESSABLE_ENTITY, "processing", message)
-}
-
 /// Plans a ViewDefinition.
 fn planned(json: &mavis_fhir::json::Value<'_>) -> Result<Arc<Plan>, Outcome> {
     let plan = View::parse(json).and_then(|view| Plan::new(&view));
-    plan.map(Arc::new).map_err(|error| unprocessable(&error))
+    plan.map(Arc::new).map_err(|error| Outcome::from(&error))
 }
 
 /// Planned views by the names that a query gives them.

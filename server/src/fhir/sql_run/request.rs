@@ -1,28 +1,20 @@
 //! The parameters of `$sql-run`, from a query string and from a Parameters resource.
 
 use axum::http::{HeaderMap, StatusCode, header};
-use chrono::{DateTime, Utc};
-use mavis_fhir::{
-    json::{self, Value},
-    temporal,
-};
+use mavis_fhir::json::{self, Value};
 
+use super::{patients::Narrow, subject::Which};
 use crate::{fhir::outcome::Outcome, http::Written};
 
 /// What one call asks for.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
-    pub(super) canonical: Option<String>,
-    pub(super) reference: Option<String>,
-    /// JSON of the subject.
-    pub(super) subject: Option<String>,
+    pub(super) which: Which,
     /// Values for the parameters of a query, by name, as the JSON of `value[x]`.
     pub(super) values: Vec<(String, Given)>,
     /// JSON of the resources that a view runs over in the place of those stored.
     pub(super) resources: Vec<String>,
-    pub(super) patients: Vec<String>,
-    pub(super) groups: Vec<String>,
-    pub(super) since: Option<DateTime<Utc>>,
+    pub(super) narrow: Narrow,
     pub(super) limit: Option<usize>,
     format: Option<String>,
     header: Option<bool>,
@@ -30,7 +22,7 @@ pub(super) struct Asked {
 
 /// The value of a parameter of a query.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Given {
+pub(in crate::fhir) enum Given {
     Boolean(bool),
     /// As written.
     Number(String),
@@ -56,81 +48,39 @@ impl Asked {
         if body.is_empty() {
             return Ok(());
         }
-        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media = content_type.and_then(|text| text.split(';').next()).unwrap_or("application/json").trim();
-        if !matches!(media, "application/fhir+json" | "application/json" | "application/json+fhir" | "text/json") {
-            let message = "the parameters are posted as `application/fhir+json`";
-            return Err(Outcome::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", message));
-        }
-        let json = json::parse(body).map_err(|error| Outcome::invalid(error.to_string()))?;
-        if json.get_str("resourceType") != Some("Parameters") {
-            return Err(Outcome::invalid("the body is not a Parameters resource"));
-        }
-        for parameter in json.get("parameter").into_iter().flat_map(Value::items) {
-            let name = parameter.get_str("name").ok_or_else(|| Outcome::invalid("a parameter has no name"))?;
+        let json = parameters(headers, body)?;
+        for (name, parameter) in named(json.get("parameter"))? {
             self.read(name, parameter)?;
         }
         Ok(())
     }
 
     fn read(&mut self, name: &str, parameter: &Value<'_>) -> Result<(), Outcome> {
-        let resource = parameter.get("resource");
-        match (name, resource) {
-            ("subjectResource" | "viewResource" | "queryResource", Some(resource)) => {
-                return once(name, &mut self.subject, resource.to_json());
-            }
+        match (name, parameter.get("resource")) {
             ("resource", Some(resource)) => {
                 self.resources.push(resource.to_json());
                 return Ok(());
             }
-            // a Parameters resource with a value for each parameter of the query, or the same as parts
-            ("parameters", resource) => {
-                let given = match resource {
-                    Some(resource) => resource.get("parameter"),
-                    None => parameter.get("part"),
-                };
-                for value in given.into_iter().flat_map(Value::items) {
-                    let name = value.get_str("name").ok_or_else(|| Outcome::invalid("a parameter has no name"))?;
-                    self.values.push((name.to_owned(), given_value(name, value)?));
-                }
+            ("parameters", _) => {
+                self.values.extend(values(parameter)?);
                 return Ok(());
             }
+            (name, Some(resource)) if self.which.set_resource(name, resource)? => return Ok(()),
             _ => {}
         }
-        let value = parameter.members().find(|(name, _)| name.starts_with("value")).map(|(_, value)| value);
-        let text = match value {
-            Some(Value::String(text)) => text.clone().into_owned(),
-            Some(Value::Bool(value)) => value.to_string(),
-            Some(Value::Number(number)) => (*number).to_owned(),
-            Some(object) => object.get_str("reference").map(str::to_owned).ok_or_else(|| no_value(name))?,
-            None => return Err(no_value(name)),
-        };
-        self.set(name, &text)
+        self.set(name, &text(name, parameter)?)
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), Outcome> {
-        let value = value.to_owned();
+        if self.which.set(name, value)? || self.narrow.set(name, value)? {
+            return Ok(());
+        }
         let wrong = |needs: &str| Outcome::invalid(format!("`{name}` is {needs}"));
         match name {
-            "subjectCanonical" | "viewCanonical" | "queryCanonical" => once(name, &mut self.canonical, value),
-            "subjectReference" | "viewReference" | "queryReference" => once(name, &mut self.reference, value),
-            "_format" | "format" => once(name, &mut self.format, value),
+            "_format" | "format" => once(name, &mut self.format, value.to_owned()),
             "header" => {
                 let header = value.parse().map_err(|_| wrong("true or false"))?;
                 once(name, &mut self.header, header)
-            }
-            "patient" => {
-                self.patients.push(id_of("Patient", &value).ok_or_else(|| wrong("a reference to a Patient"))?);
-                Ok(())
-            }
-            "group" => {
-                self.groups.push(id_of("Group", &value).ok_or_else(|| wrong("a reference to a Group"))?);
-                Ok(())
-            }
-            "_since" => {
-                let period = temporal::parse(&value).ok_or_else(|| wrong("an instant"))?;
-                let since = DateTime::from_timestamp_micros(period.start).ok_or_else(|| wrong("an instant"))?;
-                once(name, &mut self.since, since)
             }
             "_limit" => {
                 let limit = value.parse().map_err(|_| wrong("a number of rows"))?;
@@ -149,7 +99,7 @@ impl Asked {
     /// # Errors
     /// 400 where the request names another one.
     pub(super) fn refer(&mut self, reference: String) -> Result<(), Outcome> {
-        once("subjectReference", &mut self.reference, reference)
+        once("subjectReference", &mut self.which.reference, reference)
     }
 
     /// What the rows are written as: `_format`, or what `Accept` asks for; JSON where neither says.
@@ -164,27 +114,74 @@ impl Asked {
             (None, Some(accept)) => accept.split(',').collect(),
             (None, None) => vec!["json"],
         };
-        let found = wanted.iter().find_map(|word| {
-            let word = word.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-            // a `+` in a query that was not encoded has become a blank
-            match word.replace(' ', "+").as_str() {
-                "json" | "application/json" | "text/json" | "*/*" | "application/*" | "" => Some(Written::Objects),
-                "ndjson"
-                | "application/x-ndjson"
-                | "application/ndjson"
-                | "application/fhir+ndjson"
-                | "application/jsonl" => Some(Written::Lines),
-                "csv" | "text/csv" | "text/*" => Some(Written::Csv { header }),
-                "parquet" | "application/vnd.apache.parquet" | "application/octet-stream" => Some(Written::Parquet),
-                "fhir" | "application/fhir+json" => Some(Written::Parameters),
-                _ => None,
-            }
-        });
+        let found = wanted.iter().find_map(|word| written(word, header));
         found.ok_or_else(|| {
             let message = "the formats are json, ndjson, csv, parquet and fhir";
             Outcome::new(StatusCode::NOT_ACCEPTABLE, "not-supported", message)
         })
     }
+}
+
+/// How rows are written for the word of a format or a media type; `None` for one that is not offered.
+pub(in crate::fhir) fn written(word: &str, header: bool) -> Option<Written> {
+    let word = word.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    // a `+` in a query that was not encoded has become a blank
+    match word.replace(' ', "+").as_str() {
+        "json" | "application/json" | "text/json" | "*/*" | "application/*" | "" => Some(Written::Objects),
+        "ndjson" | "application/x-ndjson" | "application/ndjson" | "application/fhir+ndjson" | "application/jsonl" => {
+            Some(Written::Lines)
+        }
+        "csv" | "text/csv" | "text/*" => Some(Written::Csv { header }),
+        "parquet" | "application/vnd.apache.parquet" | "application/octet-stream" => Some(Written::Parquet),
+        "fhir" | "application/fhir+json" => Some(Written::Parameters),
+        _ => None,
+    }
+}
+
+/// The Parameters resource of a body.
+///
+/// # Errors
+/// 415 for another media type, 400 for what is no Parameters resource.
+pub(in crate::fhir) fn parameters<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Value<'a>, Outcome> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media = content_type.and_then(|text| text.split(';').next()).unwrap_or("application/json").trim();
+    if !matches!(media, "application/fhir+json" | "application/json" | "application/json+fhir" | "text/json") {
+        let message = "the parameters are posted as `application/fhir+json`";
+        return Err(Outcome::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", message));
+    }
+    let json = json::parse(body).map_err(|error| Outcome::invalid(error.to_string()))?;
+    if json.get_str("resourceType") != Some("Parameters") {
+        return Err(Outcome::invalid("the body is not a Parameters resource"));
+    }
+    Ok(json)
+}
+
+/// A list of parameters, or of parts of one, with their names.
+pub(in crate::fhir) fn named<'v, 'a>(list: Option<&'v Value<'a>>) -> Result<Vec<(&'v str, &'v Value<'a>)>, Outcome> {
+    let parameters = list.into_iter().flat_map(Value::items);
+    let no_name = || Outcome::invalid("a parameter has no name");
+    parameters.map(|parameter| Ok((parameter.get_str("name").ok_or_else(no_name)?, parameter))).collect()
+}
+
+/// The text of a parameter's value; of a Reference, what it refers to.
+pub(in crate::fhir) fn text(name: &str, parameter: &Value<'_>) -> Result<String, Outcome> {
+    let value = parameter.members().find(|(name, _)| name.starts_with("value")).map(|(_, value)| value);
+    match value {
+        Some(Value::String(text)) => Ok(text.clone().into_owned()),
+        Some(Value::Bool(value)) => Ok(value.to_string()),
+        Some(Value::Number(number)) => Ok((*number).to_owned()),
+        Some(object) => object.get_str("reference").map(str::to_owned).ok_or_else(|| no_value(name)),
+        None => Err(no_value(name)),
+    }
+}
+
+/// Values for the parameters of a query: a Parameters resource with one for each of them, or the same as parts.
+pub(in crate::fhir) fn values(parameter: &Value<'_>) -> Result<Vec<(String, Given)>, Outcome> {
+    let given = match parameter.get("resource") {
+        Some(resource) => resource.get("parameter"),
+        None => parameter.get("part"),
+    };
+    named(given)?.into_iter().map(|(name, value)| Ok((name.to_owned(), given_value(name, value)?))).collect()
 }
 
 fn no_value(name: &str) -> Outcome {
@@ -193,7 +190,7 @@ fn no_value(name: &str) -> Outcome {
 }
 
 /// Sets what can be said once; the same again says nothing new.
-fn once<T: PartialEq>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Outcome> {
+pub(in crate::fhir) fn once<T: PartialEq>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Outcome> {
     if place.as_ref().is_some_and(|known| *known != value) {
         return Err(Outcome::invalid(format!("`{name}` is given twice, differently")));
     }
@@ -211,27 +208,10 @@ fn given_value(name: &str, parameter: &Value<'_>) -> Result<Given, Outcome> {
     }
 }
 
-/// The id in `Type/id`, `.../Type/id` or a bare id.
-fn id_of(type_name: &str, reference: &str) -> Option<String> {
-    let (before, id) = reference.rsplit_once('/').unwrap_or((type_name, reference));
-    let is_id = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-    (is_id && before.rsplit('/').next() == Some(type_name)).then(|| id.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
-
-    #[rstest]
-    #[case("Patient/a", Some("a"))]
-    #[case("a", Some("a"))]
-    #[case("http://x.org/fhir/Patient/a-1", Some("a-1"))]
-    #[case("Group/a", None)]
-    #[case("Patient/../a b", None)]
-    fn a_patient_is_named_by_its_id(#[case] reference: &str, #[case] id: Option<&str>) {
-        assert_eq!(id_of("Patient", reference).as_deref(), id);
-    }
 
     #[rstest]
     #[case(None, None, Ok(Written::Objects))]

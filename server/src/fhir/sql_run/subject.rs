@@ -12,26 +12,62 @@ use mavis_fhir::{
 };
 use mavis_sql::Session;
 
-use super::{library::SqlQuery, planned, request::Asked};
+use super::{library::SqlQuery, planned, request::once};
 use crate::{
     App,
     fhir::{
         outcome::Outcome,
-        read::unplanned,
-        rows::{columns, current, fetch, frame},
+        rows::{columns, current, fetch, frame, unplanned},
         views::is_seen,
     },
 };
 
+/// A view or query, as a request names it: exactly one of the three.
+#[derive(Debug, Default)]
+pub(in crate::fhir) struct Which {
+    canonical: Option<String>,
+    pub(super) reference: Option<String>,
+    /// Its JSON.
+    resource: Option<String>,
+}
+
+impl Which {
+    /// Takes a parameter with a primitive value or a reference, if it is one of these.
+    ///
+    /// # Errors
+    /// 400 where it says two things.
+    pub(in crate::fhir) fn set(&mut self, name: &str, value: &str) -> Result<bool, Outcome> {
+        let place = match name {
+            "subjectCanonical" | "viewCanonical" | "queryCanonical" => &mut self.canonical,
+            "subjectReference" | "viewReference" | "queryReference" => &mut self.reference,
+            _ => return Ok(false),
+        };
+        once(name, place, value.to_owned()).map(|()| true)
+    }
+
+    /// As [`Which::set`], of a parameter that is a resource.
+    ///
+    /// # Errors
+    /// 400 where it says two things.
+    pub(in crate::fhir) fn set_resource(&mut self, name: &str, value: &Value<'_>) -> Result<bool, Outcome> {
+        match name {
+            "subjectResource" | "viewResource" | "queryResource" => {
+                once(name, &mut self.resource, value.to_json()).map(|()| true)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
 #[derive(Debug)]
-pub(super) enum Subject {
+pub(in crate::fhir) enum Subject {
     View(Arc<Plan>),
     Query(Box<SqlQuery>),
 }
 
 impl Subject {
     /// What the audit says of it.
-    pub(super) fn audited(&self) -> &str {
+    pub(in crate::fhir) fn audited(&self) -> &str {
         match self {
             Self::View(plan) => plan.resource().table(),
             Self::Query(query) => &query.sql,
@@ -39,10 +75,16 @@ impl Subject {
     }
 }
 
+/// The subject, and the name that it gives itself.
+///
 /// # Errors
 /// 400 where not exactly one is given, 404 where there is none such, 422 where it is not valid.
-pub(super) async fn find(app: &App, session: &Session, asked: &Asked) -> Result<Subject, Outcome> {
-    match (&asked.subject, &asked.reference, &asked.canonical) {
+pub(in crate::fhir) async fn find(
+    app: &App,
+    session: &Session,
+    which: &Which,
+) -> Result<(Subject, Option<String>), Outcome> {
+    match (&which.resource, &which.reference, &which.canonical) {
         (Some(text), None, None) => of_json(app, session, text).await,
         (None, Some(reference), None) => {
             let text = referred(app, session, reference).await?.ok_or_else(unknown)?;
@@ -62,13 +104,14 @@ fn unknown() -> Outcome {
     Outcome::new(StatusCode::NOT_FOUND, "not-found", "there is no such view or query")
 }
 
-async fn of_json(app: &App, session: &Session, text: &str) -> Result<Subject, Outcome> {
+async fn of_json(app: &App, session: &Session, text: &str) -> Result<(Subject, Option<String>), Outcome> {
     let json = json::parse(text.as_bytes()).map_err(|error| Outcome::invalid(error.to_string()))?;
-    match json.get_str("resourceType") {
-        Some("Library") => Ok(Subject::Query(Box::new(SqlQuery::read(app, session, &json).await?))),
+    let subject = match json.get_str("resourceType") {
+        Some("Library") => Subject::Query(Box::new(SqlQuery::read(app, session, &json).await?)),
         // a view need not say what it is
-        _ => planned(&json).map(Subject::View),
-    }
+        _ => Subject::View(planned(&json)?),
+    };
+    Ok((subject, json.get_str("name").map(str::to_owned)))
 }
 
 /// The text of a stored view or library.

@@ -1,19 +1,12 @@
 //! The operations' requests and answers.
 
-use axum::{
-    Extension,
-    body::Bytes,
-    extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode},
-    response::Response,
-};
+use axum::{extract::Path, http::StatusCode, response::Response};
 use chrono::{SecondsFormat, Utc};
 use mavis_fhir::{
     json,
     terminology::{self, CodeSystem, Property, TerminologyError, ValueSet},
 };
 use mavis_sql::Session;
-use mavis_types::Principal;
 use serde_json::{Value, json};
 
 use super::{
@@ -21,12 +14,7 @@ use super::{
     input::Input,
     shelf::{Shelf, read_value_set},
 };
-use crate::{
-    App,
-    fhir::{negotiate::Format, outcome::Outcome, rows::is_id},
-};
-
-type Parameters = Vec<(String, String)>;
+use crate::fhir::{call::Call, negotiate::Format, outcome::Outcome, rows::is_id};
 
 /// Codes on a page of an expansion where the request does not say.
 const PAGE: usize = 1_000;
@@ -51,18 +39,11 @@ impl From<Unanswered> for Outcome {
 }
 
 /// What every operation begins with.
-async fn begin(
-    app: &App,
-    principal: &Principal,
-    query: Parameters,
-    headers: &HeaderMap,
-    body: &Bytes,
-    known: &[&str],
-) -> Result<(Format, Input, Session), Outcome> {
-    let format = Format::of(headers, &query)?;
-    let input = Input::read(query, body, known)?;
-    let snapshot = app.engine.session(principal, None).await?.snapshot();
-    let session = app.engine.session(principal, snapshot).await?;
+async fn begin(call: &Call, known: &[&str]) -> Result<(Format, Input, Session), Outcome> {
+    let format = Format::of(&call.headers, &call.query)?;
+    let input = Input::read(call.query.clone(), &call.body, known)?;
+    let snapshot = call.app.engine.session(&call.principal, None).await?.snapshot();
+    let session = call.app.engine.session(&call.principal, snapshot).await?;
     Ok((format, input, session))
 }
 
@@ -98,17 +79,10 @@ async fn about(
 }
 
 /// `ValueSet/$expand` and `ValueSet/[id]/$expand`.
-pub(in crate::fhir) async fn expand(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    id: Option<Path<String>>,
-    Query(query): Query<Parameters>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Outcome> {
+pub(in crate::fhir) async fn expand(id: Option<Path<String>>, call: Call) -> Result<Response, Outcome> {
     let known =
         ["url", "valueSetVersion", "valueSet", "filter", "offset", "count", "includeDesignations", "activeOnly"];
-    let (format, input, session) = begin(&app, &principal, query, &headers, &body, &known).await?;
+    let (format, input, session) = begin(&call, &known).await?;
     if input.get("includeDesignations") == Some("true") || input.get("activeOnly") == Some("true") {
         let message = "`includeDesignations` and `activeOnly` are not supported";
         return Err(Outcome::new(StatusCode::BAD_REQUEST, "not-supported", message));
@@ -190,15 +164,9 @@ fn named(name: &str, kind: &str, value: impl Into<Value>) -> Value {
 }
 
 /// `CodeSystem/$lookup`.
-pub(in crate::fhir) async fn lookup(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    Query(query): Query<Parameters>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Outcome> {
+pub(in crate::fhir) async fn lookup(call: Call) -> Result<Response, Outcome> {
     let known = ["system", "version", "code", "coding", "property"];
-    let (format, input, session) = begin(&app, &principal, query, &headers, &body, &known).await?;
+    let (format, input, session) = begin(&call, &known).await?;
     let (system, code, _) =
         input.codes(None).into_iter().next().ok_or_else(|| required("`code` with `system`, or `coding`"))?;
     let system = system.ok_or_else(|| required("`system`"))?;
@@ -279,16 +247,9 @@ fn display_fits(given: Option<&str>, known: Option<&str>, others: &[&str]) -> bo
 }
 
 /// `CodeSystem/$validate-code` and `CodeSystem/[id]/$validate-code`.
-pub(in crate::fhir) async fn validate_in_system(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    id: Option<Path<String>>,
-    Query(query): Query<Parameters>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Outcome> {
+pub(in crate::fhir) async fn validate_in_system(id: Option<Path<String>>, call: Call) -> Result<Response, Outcome> {
     let known = ["url", "codeSystem", "version", "code", "display", "coding", "codeableConcept", "system"];
-    let (format, input, session) = begin(&app, &principal, query, &headers, &body, &known).await?;
+    let (format, input, session) = begin(&call, &known).await?;
     let shelf = Shelf::new(&session);
     let url = versioned(&input, "version");
     let of_coding = input.codings.first().and_then(|(system, _, _)| system.clone());
@@ -327,16 +288,9 @@ pub(in crate::fhir) async fn validate_in_system(
 }
 
 /// `ValueSet/$validate-code` and `ValueSet/[id]/$validate-code`.
-pub(in crate::fhir) async fn validate_in_value_set(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    id: Option<Path<String>>,
-    Query(query): Query<Parameters>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Outcome> {
+pub(in crate::fhir) async fn validate_in_value_set(id: Option<Path<String>>, call: Call) -> Result<Response, Outcome> {
     let known = ["url", "valueSetVersion", "valueSet", "code", "system", "display", "coding", "codeableConcept"];
-    let (format, input, session) = begin(&app, &principal, query, &headers, &body, &known).await?;
+    let (format, input, session) = begin(&call, &known).await?;
     let mut shelf = Shelf::new(&session);
     let url = versioned(&input, "valueSetVersion");
     let text =
@@ -360,17 +314,10 @@ pub(in crate::fhir) async fn validate_in_value_set(
 }
 
 /// `ConceptMap/$translate` and `ConceptMap/[id]/$translate`.
-pub(in crate::fhir) async fn translate(
-    State(app): State<App>,
-    Extension(principal): Extension<Principal>,
-    id: Option<Path<String>>,
-    Query(query): Query<Parameters>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Outcome> {
+pub(in crate::fhir) async fn translate(id: Option<Path<String>>, call: Call) -> Result<Response, Outcome> {
     let known =
         ["url", "conceptMap", "conceptMapVersion", "code", "system", "coding", "codeableConcept", "targetsystem"];
-    let (format, input, session) = begin(&app, &principal, query, &headers, &body, &known).await?;
+    let (format, input, session) = begin(&call, &known).await?;
     let shelf = Shelf::new(&session);
     let url = versioned(&input, "conceptMapVersion");
     let text = about(

@@ -8,10 +8,7 @@ use mavis_fhir::{
 use mavis_sql::{Error, Session};
 
 use super::Unanswered;
-use crate::fhir::{
-    read::unplanned,
-    rows::{Stored, columns, current, fetch, frame},
-};
+use crate::fhir::rows::{Stored, columns, current, fetch, frame, unplanned};
 
 /// Resources that one question may need.
 const MAX_FETCHES: usize = 500;

@@ -1,0 +1,30 @@
+//! Erasing a person, as the gRPC door and the FHIR door do it.
+
+use mavis_pipeline::Erasure;
+use mavis_types::Principal;
+
+use crate::App;
+
+/// Erases a person and every bulk export, finished or not: what they hold cannot be told apart. The principal may administer.
+///
+/// # Errors
+/// As [`mavis_pipeline::Pipeline::erase`].
+pub(crate) async fn erase(
+    app: &App,
+    by: &Principal,
+    patient: &str,
+    shared_too: bool,
+) -> Result<(Erasure, u64), mavis_pipeline::Error> {
+    let mut done = app.pipeline.erase(by, patient, shared_too).await?;
+    // Answers that were computed before are kept in memory.
+    app.engine.forget_answers();
+    // Last: one that begins before that reads what was there before.
+    let exports = match app.exports.remove_all().await {
+        Ok(exports) => exports,
+        Err(error) => {
+            done.unreached.push(format!("files of bulk exports: {error}"));
+            0
+        }
+    };
+    Ok((done, exports))
+}
