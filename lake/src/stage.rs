@@ -45,6 +45,7 @@ const PAGE_ROWS: usize = 2_048;
 const DOCUMENT: &str = "resource";
 const DOCUMENT_ID: &str = "id";
 const DOCUMENT_PAGE_BYTES: usize = 48 << 10;
+const ID_PAGE_BYTES: usize = 8 << 10;
 /// An upload part; object stores take no less than 5 MB.
 const PART_BYTES: usize = 8 << 20;
 const DOING: &str = "writing data files";
@@ -111,7 +112,13 @@ impl FileKind {
                     for column in [DOCUMENT, DOCUMENT_ID] {
                         builder = builder.set_column_dictionary_enabled(ColumnPath::from(column), false);
                     }
-                    builder = builder.set_column_data_page_size_limit(ColumnPath::from(DOCUMENT), DOCUMENT_PAGE_BYTES);
+                    builder = builder
+                        .set_column_data_page_size_limit(ColumnPath::from(DOCUMENT), DOCUMENT_PAGE_BYTES)
+                        .set_column_data_page_size_limit(ColumnPath::from(DOCUMENT_ID), ID_PAGE_BYTES);
+                    // Read with every document: what compressing them saves is not worth the time.
+                    for column in [DOCUMENT_ID, "__version", "__last_updated"] {
+                        builder = builder.set_column_compression(ColumnPath::from(column), Compression::UNCOMPRESSED);
+                    }
                 }
                 builder.build()
             }
