@@ -47,6 +47,7 @@ const PAGE_ROWS: usize = 2_048;
 const DOCUMENT: &str = "resource";
 const DOCUMENT_ID: &str = "id";
 const DOCUMENT_PAGE_BYTES: usize = 48 << 10;
+const ID_PAGE_BYTES: usize = 8 << 10;
 /// Bytes that the unfinished row groups of all stages of the process may hold together: beyond it, who has more than
 /// [`GREEDY_BYTES`] closes its row group.
 const ALL_ROW_GROUPS_BYTES: usize = 96 << 20;
@@ -123,7 +124,13 @@ impl FileKind {
                     for column in [DOCUMENT, DOCUMENT_ID] {
                         builder = builder.set_column_dictionary_enabled(ColumnPath::from(column), false);
                     }
-                    builder = builder.set_column_data_page_size_limit(ColumnPath::from(DOCUMENT), DOCUMENT_PAGE_BYTES);
+                    builder = builder
+                        .set_column_data_page_size_limit(ColumnPath::from(DOCUMENT), DOCUMENT_PAGE_BYTES)
+                        .set_column_data_page_size_limit(ColumnPath::from(DOCUMENT_ID), ID_PAGE_BYTES);
+                    // Read with every document: what compressing them saves is not worth the time.
+                    for column in [DOCUMENT_ID, "__version", "__last_updated"] {
+                        builder = builder.set_column_compression(ColumnPath::from(column), Compression::UNCOMPRESSED);
+                    }
                 }
                 builder.build()
             }

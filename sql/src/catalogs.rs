@@ -288,13 +288,16 @@ pub(crate) enum State {
 
 /// The snapshot of that id, or the newest.
 pub(crate) async fn pin(catalog: &Catalog, id: Option<SnapshotId>) -> Result<Option<Arc<LakeSnapshot>>, Error> {
-    match id {
-        None => Ok(catalog.newest_snapshot().await?),
-        Some(id) => match catalog.snapshot(id).await {
-            Ok(snapshot) => Ok(Some(Arc::new(snapshot))),
-            Err(mavis_catalog::Error::NotFound { .. }) => Err(Error::SnapshotGone { id: id.0 }),
-            Err(error) => Err(error.into()),
-        },
+    let newest = catalog.newest_snapshot().await?;
+    let Some(id) = id else { return Ok(newest) };
+    // Most requests pin the newest as they begin, and ask for it by its id afterwards.
+    if newest.as_ref().is_some_and(|newest| newest.id == id) {
+        return Ok(newest);
+    }
+    match catalog.snapshot(id).await {
+        Ok(snapshot) => Ok(Some(Arc::new(snapshot))),
+        Err(mavis_catalog::Error::NotFound { .. }) => Err(Error::SnapshotGone { id: id.0 }),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -72,7 +72,7 @@ for query, files in zip(queries, json.loads(sys.argv[1])):
     times = []
     for _ in range(6):
         start = time.time()
-        rows = connection.execute(query.format(files=files)).fetch_arrow_table().num_rows
+        rows = connection.sql(query.format(files=files)).to_arrow_table().num_rows
         times.append((time.time() - start) * 1000)
     print(rows, statistics.median(times[1:]))
 "#;

@@ -91,10 +91,6 @@ impl Lake {
             }
             (seen, at) = (earlier, before);
         }
-        // A row that never was has no states.
-        while states.last().is_some_and(|state| state.row.is_none()) {
-            states.pop();
-        }
         Ok(Some(RowPast { states, sees_back_to: (oldest, self.committed(table, oldest).await) }))
     }
 

@@ -1,7 +1,7 @@
 //! Who is calling: a bearer token becomes a principal, the same way at every door.
 //!
-//! Nothing is cached: each request asks the catalog (one look-up by hash), so that a revoked token is refused at once, on
-//! every server that shares the catalog. A failed login is audited, and its answer comes later the more often the same
+//! Nothing is kept here: each request asks the catalog (one look-up by hash, in its memory while nothing was committed to it),
+//! so that a revoked token is refused at once, on every server that shares the catalog. A failed login is audited, and its answer comes later the more often the same
 //! peer fails; a good token is never slowed down.
 
 mod bearer;

@@ -1,6 +1,6 @@
 //! The HTTP door: health without a token, everything else with one.
 //!
-//! One file per resource: [`sql`] answers queries, [`sources`], [`tables`], [`runs`] and [`events`] tell what there is and
+//! One file per resource: [`sql`] answers queries, [`rows`] rows by key, [`sources`], [`tables`], [`runs`] and [`events`] tell what there is and
 //! what ran, [`metrics`] and [`health`] are for operators. [`openapi`] describes them all from the handlers themselves.
 //! [`error`] is the one place that turns errors into statuses. A request gets a number, a span and a count in [`request`].
 
@@ -13,6 +13,7 @@ mod metrics;
 mod openapi;
 mod page;
 mod request;
+mod rows;
 mod runs;
 mod sources;
 mod sql;
@@ -65,6 +66,8 @@ fn described() -> (Router<App>, Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(sql::query))
         .routes(routes!(sources::list))
         .routes(routes!(tables::list))
+        .routes(routes!(rows::range::list, rows::read::batch))
+        .routes(routes!(rows::past::one))
         .routes(routes!(runs::list))
         .routes(routes!(runs::show))
         .routes(routes!(events::watch))

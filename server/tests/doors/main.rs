@@ -13,6 +13,7 @@ mod fhir_write;
 mod flight;
 mod harness;
 mod http_lists;
+mod http_rows;
 mod http_sql;
 mod runs;
 mod security;

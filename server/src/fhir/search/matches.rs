@@ -19,11 +19,11 @@ use mavis_fhir::{
 };
 use mavis_sql::{Error, Session};
 
-use super::tables::Tables;
+use super::{of_patient, tables::Tables};
 use crate::fhir::{
     page::Place,
     read::unplanned,
-    rows::{self, Stored, columns, fetch},
+    rows::{self, Stored},
 };
 
 /// The search of one type; several together are one search.
@@ -51,6 +51,12 @@ pub(super) struct Next {
 pub(super) async fn find(tables: &Tables<'_>, parts: &[Part], place: Option<&Place>) -> Result<Found, Error> {
     let Some(first) = parts.first() else { return Ok(Found { total: Some(0), ..Found::default() }) };
     let wanted = first.search.count;
+    if let [part] = parts {
+        let after = by_id(parts).and(place).and_then(|place| place.after_id.as_deref());
+        if let Some(ids) = of_patient::ids(tables, part, after).await? {
+            return of_ids(tables, part, ids, place).await;
+        }
+    }
     let total = if wanted == 0 || first.search.total == Total::Accurate {
         let mut total = 0;
         for part in parts {
@@ -84,6 +90,24 @@ pub(super) async fn find(tables: &Tables<'_>, parts: &[Part], place: Option<&Pla
     });
     let matches = texts(tables, &keys).await?;
     Ok(Found { matches, total, next })
+}
+
+/// The page of a search whose matches are all known.
+async fn of_ids(tables: &Tables<'_>, part: &Part, ids: Vec<String>, place: Option<&Place>) -> Result<Found, Error> {
+    let wanted = part.search.count;
+    let (offset, after) = place.map_or((0, None), |place| (place.offset, place.after_id.as_deref()));
+    // What comes after an id is without those before it.
+    let before = if after.is_some() { 0 } else { offset };
+    let all = if after.is_some() { offset + ids.len() } else { ids.len() };
+    let keys: Vec<_> = ids.iter().skip(before).take(wanted).map(|id| (part.resource, id.clone())).collect();
+    let more = wanted > 0 && before + keys.len() < ids.len();
+    let next = more.then(|| Next {
+        offset: offset + keys.len(),
+        after_id: by_id(std::slice::from_ref(part)).and_then(|_| keys.last().map(|(_, id)| id.clone())),
+    });
+    let is_told = wanted == 0 || part.search.total == Total::Accurate || (!more && (offset == 0 || !keys.is_empty()));
+    let total = is_told.then(|| i64::try_from(all).unwrap_or(i64::MAX));
+    Ok(Found { matches: texts(tables, &keys).await?, total, next })
 }
 
 /// The one search that is ordered by id alone: its pages begin after the last id of the one before, not after so many rows.
@@ -173,10 +197,7 @@ pub(super) async fn texts(
     }
     let mut found: HashMap<(ResourceType, String), Stored> = HashMap::with_capacity(keys.len());
     for (resource, ids) in by_type {
-        let Some(table) = tables.frame(resource) else { continue };
-        let wanted = is_one_of(&ids);
-        let frame = table.clone().filter(wanted).and_then(|frame| frame.select(columns())).map_err(unplanned)?;
-        let stored = fetch(tables.session, frame).await?;
+        let stored = rows::by_ids(tables.session, &rows::current(resource), &ids).await?;
         found.extend(stored.into_iter().map(|stored| ((resource, stored.id.clone()), stored)));
     }
     Ok(keys.iter().filter_map(|key| found.remove(key).map(|stored| (key.0, stored))).collect())

@@ -7,6 +7,7 @@ mod asked;
 mod explain;
 mod included;
 mod matches;
+mod of_patient;
 pub(super) mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};

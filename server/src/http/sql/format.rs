@@ -8,7 +8,7 @@ pub(in crate::http) const PARQUET: &str = "application/vnd.apache.parquet";
 
 /// What rows are written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(in crate::http) enum Format {
     Json,
     Ndjson,
     Csv,
@@ -22,6 +22,13 @@ pub(super) enum Format {
 pub(in crate::http) struct Asked {
     /// `json`, `ndjson`, `csv`, `arrow` or `parquet`, whatever `Accept` says.
     format: Option<String>,
+}
+
+impl Asked {
+    /// As a route with parameters of its own reads it.
+    pub(in crate::http) fn of(format: Option<String>) -> Self {
+        Self { format }
+    }
 }
 
 /// Word, media types that ask for it (the first is the one answered).
@@ -39,7 +46,7 @@ impl Format {
     ///
     /// # Errors
     /// 400 for an unknown word, 406 when nothing that is offered is accepted.
-    pub(super) fn choose(asked: &Asked, headers: &HeaderMap) -> Result<Self, ApiError> {
+    pub(in crate::http) fn choose(asked: &Asked, headers: &HeaderMap) -> Result<Self, ApiError> {
         if let Some(word) = &asked.format {
             let found = OFFERED.iter().find(|(_, name, _)| word.eq_ignore_ascii_case(name));
             return found.map(|(format, ..)| *format).ok_or_else(|| {

@@ -14,12 +14,13 @@ mod parquet;
 mod request;
 mod rows;
 
+use ::arrow::array::RecordBatch;
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
+use futures::{StreamExt, stream};
 use mavis_sql::QueryStream;
 use mavis_types::Principal;
 
-pub(super) use format::PARQUET;
-use format::{Asked, Format};
+pub(super) use format::{Asked, Format, PARQUET};
 use request::Statement;
 
 use super::{
@@ -61,6 +62,30 @@ pub(crate) async fn send(query: QueryStream, written: Written) -> Result<Respons
         Written::Parquet => (answer::encoder(Format::Parquet, schema)?, Format::Parquet.content_type()),
     };
     answer::send(query, encoder, content_type).await
+}
+
+/// Sends rows that are there already.
+///
+/// # Errors
+/// 400 for columns that the format cannot hold.
+pub(super) async fn send_batch(rows: RecordBatch, format: Format) -> Result<Response, ApiError> {
+    let schema = rows.schema();
+    let batches = stream::iter([Ok(rows)]).boxed();
+    answer::answer(QueryStream { id: uuid::Uuid::now_v7(), schema, batches }, format).await
+}
+
+/// Writes rows as a JSON list of objects.
+///
+/// # Errors
+/// 500 for a type that JSON cannot hold.
+pub(super) fn write_objects(rows: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ApiError> {
+    use answer::Encode;
+    let mut objects = rows::Objects::new(&rows.schema());
+    objects
+        .head(out)
+        .and_then(|()| objects.rows(rows, out))
+        .and_then(|()| objects.tail(out))
+        .map_err(|error| ApiError::internal(&error))
 }
 
 /// Ask a question in SQL
