@@ -7,6 +7,8 @@ use std::{collections::BTreeSet, ops::Range};
 
 use super::grid::{Cell, Grid, Merge};
 
+static EMPTY: Cell = Cell::Empty;
+
 /// The rows of each table; one range where there is only one.
 pub(super) fn parts(grid: &Grid) -> Vec<Range<usize>> {
     let mut starts = vec![0];
@@ -55,7 +57,7 @@ fn is_table(grid: &Grid, above: Range<usize>, block: &Range<usize>) -> bool {
     // A title may stand right above the names.
     let Some(names) = block.clone().find(|row| grid.width(*row) > 1) else { return false };
     let is_typed = |cell: &Cell| !cell.is_empty() && !cell.is_text();
-    let cell = |row: usize, column: usize| grid.rows[row].get(column).unwrap_or(&Cell::Empty);
+    let cell = |row: usize, column: usize| grid.rows[row].get(column).unwrap_or(&EMPTY);
     let texts: Vec<String> = grid.rows[names].iter().filter_map(Cell::text).collect();
     let distinct: BTreeSet<&String> = texts.iter().collect();
     grid.is_text_row(names)
@@ -64,9 +66,15 @@ fn is_table(grid: &Grid, above: Range<usize>, block: &Range<usize>) -> bool {
         && above.clone().all(|row| grid.rows[row].iter().filter_map(Cell::text).collect::<Vec<_>>() != texts)
         && (names + 1..block.end).any(|row| grid.rows[row].iter().any(is_typed))
         && (0..grid.rows[names].len()).any(|column| {
-            let values = above.clone().filter(|row| !cell(*row, column).is_empty()).count();
-            let typed = above.clone().filter(|row| is_typed(cell(*row, column))).count();
-            !cell(names, column).is_empty() && typed >= 1 && typed * 2 >= values
+            // From the first value on, names and titles above it left out.
+            let values: Vec<bool> = above
+                .clone()
+                .filter(|row| !cell(*row, column).is_empty())
+                .map(|row| is_typed(cell(row, column)))
+                .skip_while(|typed| !typed)
+                .collect();
+            let typed = values.iter().filter(|typed| **typed).count();
+            !cell(names, column).is_empty() && typed > 0 && typed * 2 >= values.len()
         })
 }
 

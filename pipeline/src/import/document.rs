@@ -264,13 +264,14 @@ fn value(at: Position, value: json::Value<'_>, text: Option<&str>, visit: &mut d
     // A history has the newest first, and what comes last counts here.
     let is_history = value.get("type").and_then(json::Value::as_str) == Some("history");
     // Only a Bundle that is none needs its text.
-    let known = if text.is_none() && !value.get("entry").is_none_or(|entry| matches!(entry, json::Value::Array(_))) {
-        let mut written = Vec::new();
-        value.write(&mut written);
-        written
-    } else {
-        Vec::new()
-    };
+    let is_sound = value.get("entry").is_none_or(|entry| match entry {
+        json::Value::Array(items) => items.iter().all(|item| matches!(item, json::Value::Object(_))),
+        _ => false,
+    });
+    let mut known = Vec::new();
+    if text.is_none() && !is_sound {
+        value.write(&mut known);
+    }
     match bundle::entries(value) {
         Ok(mut entries) => {
             let next = at.entry + u32::try_from(entries.len()).unwrap_or(0);
@@ -284,7 +285,7 @@ fn value(at: Position, value: json::Value<'_>, text: Option<&str>, visit: &mut d
             next
         }
         Err(error) => {
-            visit(at, Item::Broken { reason: error.to_string(), text: text.map_or(&known, str::as_bytes) });
+            visit(at, Item::Broken { reason: error.to_string(), text: text.map_or(known.as_slice(), str::as_bytes) });
             at.entry + 1
         }
     }
