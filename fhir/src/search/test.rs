@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{
+    codes::CodeSet,
     decimal::Decimal,
     near::Near,
     token::{OfType, Token},
@@ -25,6 +26,8 @@ pub(super) enum Test {
     /// `:text`: the folded beginning of the text beside a code.
     TokenText(Vec<String>),
     OfType(Vec<OfType>),
+    /// Codes of any of the sets.
+    Concepts(Vec<CodeSet>),
     Text(How, Vec<String>),
     Date(Vec<DateTest>),
     Number(Vec<NumberTest>),
@@ -129,7 +132,17 @@ impl Test {
             return Err("a value is empty: leave the parameter or the comma out".to_owned());
         }
         let texts = || parts.iter().map(|part| unescape(part));
-        let folded = || texts().map(|text| fold(&text).into_owned()).collect();
+        // what is nothing but marks would be the beginning of everything
+        let folded = || -> Read<Vec<String>> {
+            let folded: Vec<String> = texts().map(|text| fold(&text).into_owned()).collect();
+            if folded.iter().any(String::is_empty) { Err("has no letter".to_owned()) } else { Ok(folded) }
+        };
+        let urls = || -> Read<Vec<String>> {
+            if texts().any(|text| text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("urn:"))) {
+                return Err("`:below` and `:above` are about URLs, not about URNs (R4 3.1.1.4.12)".to_owned());
+            }
+            Ok(texts().collect())
+        };
         let unknown = |allowed: &str| {
             let modifier = modifier.unwrap_or_default();
             Err(format!("the modifier `:{modifier}` is not for it: it takes {allowed}"))
@@ -137,20 +150,20 @@ impl Test {
         Ok(match kind {
             ParameterKind::Token => match modifier {
                 None | Some("not") => Self::Token(all(&parts, Token::parse)?),
-                Some("text") => Self::TokenText(folded()),
+                Some("text") => Self::TokenText(folded()?),
                 Some("of-type") => Self::OfType(all(&parts, OfType::parse)?),
-                _ => return unknown(":missing, :not, :text, :of-type"),
+                _ => return unknown(":missing, :not, :text, :of-type, :in, :not-in, :below, :above"),
             },
             ParameterKind::String => match modifier {
-                None => Self::Text(How::Starts, folded()),
-                Some("contains") => Self::Text(How::Contains, folded()),
+                None => Self::Text(How::Starts, folded()?),
+                Some("contains") => Self::Text(How::Contains, folded()?),
                 Some("exact") => Self::Text(How::Exact, texts().collect()),
                 _ => return unknown(":missing, :exact, :contains"),
             },
             ParameterKind::Uri => match modifier {
                 None => Self::Uri(UriHow::Equal, texts().collect()),
-                Some("below") => Self::Uri(UriHow::Below, texts().collect()),
-                Some("above") => Self::Uri(UriHow::Above, texts().collect()),
+                Some("below") => Self::Uri(UriHow::Below, urls()?),
+                Some("above") => Self::Uri(UriHow::Above, urls()?),
                 _ => return unknown(":missing, :below, :above"),
             },
             ParameterKind::Reference => match modifier {

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use super::negotiate::FHIR_JSON;
 use crate::{auth::Denied, http::ApiError};
 
+/// Characters of what is told of a search parameter, at most.
+const MESSAGE_CHARS: usize = 1000;
+
 /// An error as FHIR tells it: issues with codes of the value set `issue-type`.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
@@ -138,7 +141,9 @@ impl From<SearchError> for Outcome {
             SearchError::Invalid { .. } => "value",
             SearchError::TooMuch { .. } => "too-costly",
         };
-        Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
+        // the name in it is the caller's own, and can be anything
+        let message: String = error.to_string().chars().take(MESSAGE_CHARS).collect();
+        Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 }
 

@@ -43,6 +43,11 @@ impl Numbers {
 }
 
 pub(super) fn numbers(at: &At<'_>, tests: &[NumberTest]) -> Result<BooleanBuffer, ArrowError> {
+    if at.type_id().name() == "Range" {
+        let tests: Vec<QuantityTest> =
+            tests.iter().map(|number| QuantityTest { number: number.clone(), unit: None }).collect();
+        return ranges(&at.leaves, &tests);
+    }
     let texts = if at.leaves.values.data_type().is_integer() { None } else { at.beside("text", 1)? };
     let numbers = Numbers::new(&at.leaves, texts.as_ref())?;
     let mask = BooleanBuffer::collect_bool(at.leaves.len(), |place| {
@@ -57,21 +62,30 @@ struct Quantities {
     systems: Option<StringArray>,
     codes: Option<StringArray>,
     units: Option<StringArray>,
+    /// Money says its currency alone: the system of currencies is implied.
+    is_money: bool,
 }
+
+/// ISO 4217.
+const CURRENCIES: &str = "urn:iso:std:iso:4217";
 
 impl Quantities {
     fn new(leaves: &Leaves) -> Result<Self, ArrowError> {
         let texts = leaves.member("value__text")?;
         let values = leaves.member("value")?.map(|values| Numbers::new(&values, texts.as_ref())).transpose()?;
-        let codes = match leaves.texts("code")? {
-            Some(codes) => Some(codes),
-            None => leaves.texts("currency")?,
-        };
-        Ok(Self { values, systems: leaves.texts("system")?, codes, units: leaves.texts("unit")? })
+        let currencies = leaves.texts("currency")?;
+        let is_money = currencies.is_some();
+        let codes = if is_money { currencies } else { leaves.texts("code")? };
+        Ok(Self { values, systems: leaves.texts("system")?, codes, units: leaves.texts("unit")?, is_money })
     }
 
     fn get(&self, place: usize) -> Option<Decimal> {
         self.values.as_ref().and_then(|values| values.get(place))
+    }
+
+    fn passes(&self, place: usize, number: &Decimal, tests: &[QuantityTest]) -> bool {
+        let fits = |test: &QuantityTest| test.number.matches(Some(number), Some(number)) && self.unit_fits(place, test);
+        tests.iter().any(fits)
     }
 
     /// Units are case-sensitive (UCUM).
@@ -79,6 +93,7 @@ impl Quantities {
         let Some(unit) = &test.unit else { return true };
         let code = get(&self.codes, place) == Some(unit.code.as_str());
         match &unit.system {
+            Some(system) if self.is_money => code && system == CURRENCIES,
             Some(system) => code && get(&self.systems, place) == Some(system.as_str()),
             None => code || get(&self.units, place) == Some(unit.code.as_str()),
         }
@@ -87,29 +102,56 @@ impl Quantities {
 
 pub(super) fn quantities(at: &At<'_>, tests: &[QuantityTest]) -> Result<BooleanBuffer, ArrowError> {
     let leaves = &at.leaves;
-    if at.type_id().name() == "Range" {
-        let side = |name: &str| leaves.member(name)?.map(|side| Quantities::new(&side)).transpose();
-        let (low, high) = (side("low")?, side("high")?);
-        let get = |side: &Option<Quantities>, place| side.as_ref().and_then(|side| side.get(place));
-        let unit = |side: &Option<Quantities>, place, test: &QuantityTest| {
-            side.as_ref().is_some_and(|side| side.unit_fits(place, test))
-        };
-        let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
-            let (from, to) = (get(&low, place), get(&high, place));
-            let fits = |test: &QuantityTest| {
-                (unit(&low, place, test) || unit(&high, place, test)) && test.number.matches(from.as_ref(), to.as_ref())
-            };
-            (from.is_some() || to.is_some()) && tests.iter().any(fits)
-        });
-        return Ok(leaves.any(&mask));
+    match at.type_id().name() {
+        "Range" => return ranges(leaves, tests),
+        "SampledData" => return samples(at, tests),
+        _ => {}
     }
     let quantities = Quantities::new(leaves)?;
     let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
-        quantities.get(place).is_some_and(|number| {
-            tests
-                .iter()
-                .any(|test| test.number.matches(Some(&number), Some(&number)) && quantities.unit_fits(place, test))
-        })
+        quantities.get(place).is_some_and(|number| quantities.passes(place, &number, tests))
+    });
+    Ok(leaves.any(&mask))
+}
+
+/// From `low` to `high`; a side that is missing is open.
+fn ranges(leaves: &Leaves, tests: &[QuantityTest]) -> Result<BooleanBuffer, ArrowError> {
+    let side = |name: &str| leaves.member(name)?.map(|side| Quantities::new(&side)).transpose();
+    let (low, high) = (side("low")?, side("high")?);
+    let get = |side: &Option<Quantities>, place| side.as_ref().and_then(|side| side.get(place));
+    let unit = |side: &Option<Quantities>, place, test: &QuantityTest| {
+        side.as_ref().is_some_and(|side| side.unit_fits(place, test))
+    };
+    let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
+        let (from, to) = (get(&low, place), get(&high, place));
+        let fits = |test: &QuantityTest| {
+            (unit(&low, place, test) || unit(&high, place, test)) && test.number.matches(from.as_ref(), to.as_ref())
+        };
+        (from.is_some() || to.is_some()) && tests.iter().any(fits)
+    });
+    Ok(leaves.any(&mask))
+}
+
+/// The measured values of a series, `data * factor + origin` in the unit of the origin: any of them. What was not measured
+/// (`E`) or lies outside of what the device can tell (`L`, `U`) has no value.
+fn samples(at: &At<'_>, tests: &[QuantityTest]) -> Result<BooleanBuffer, ArrowError> {
+    let leaves = &at.leaves;
+    let Some(origin) = leaves.member("origin")? else { return Ok(at.none()) };
+    let origins = Quantities::new(&origin)?;
+    let texts = leaves.member("factor__text")?;
+    let factors = leaves.member("factor")?.map(|values| Numbers::new(&values, texts.as_ref())).transpose()?;
+    let data = leaves.texts("data")?;
+    let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
+        let (Some(origin), Some(data)) = (origins.get(place), get(&data, place)) else { return false };
+        let factor = factors.as_ref().and_then(|factors| factors.get(place));
+        let value = |sample: &str| {
+            let sample = Decimal::parse(sample)?;
+            match factor {
+                Some(factor) => sample.times(factor)?.plus(origin),
+                None => sample.plus(origin),
+            }
+        };
+        data.split_ascii_whitespace().filter_map(value).any(|number| origins.passes(place, &number, tests))
     });
     Ok(leaves.any(&mask))
 }

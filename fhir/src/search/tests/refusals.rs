@@ -24,7 +24,10 @@ fn refusal(query: &str) -> SearchError {
 #[case("code=|", "a token needs a code or a system")]
 #[case("code=a|b|c", "a token has one `|` at most")]
 #[case("code=a,,b", "a value is empty")]
-#[case("code:exact=x", "the modifier `:exact` is not for it: it takes :missing, :not, :text, :of-type")]
+#[case(
+    "code:exact=x",
+    "the modifier `:exact` is not for it: it takes :missing, :not, :text, :of-type, :in, :not-in, :below, :above"
+)]
 #[case("date:exact=2020", "the modifier `:exact` is not for it: it takes :missing")]
 #[case("code:missing=yes", "`:missing` is true or false")]
 #[case("subject=Patiënt/1", "`Patiënt` is not a FHIR R4 resource type")]
@@ -56,6 +59,11 @@ fn refusal(query: &str) -> SearchError {
 #[case("_revinclude=Patient:link", "`link` of Patient never refers to a Observation")]
 #[case("_summary=text&_include=Observation:subject", "does not go with included resources")]
 #[case("code=", "has no value")]
+#[case("code:text=\u{301}", "has no letter")]
+#[case("value-string=\u{301}", "has no letter")]
+#[case("value-string:contains=a,\u{301}", "has no letter")]
+#[case("_profile:below=urn:oid:1.2", "about URLs, not about URNs")]
+#[case("_source:above=URN:uuid:1", "about URLs, not about URNs")]
 fn a_value_that_is_wrong_is_refused(#[case] query: &str, #[case] reason: &str) {
     match refusal(query) {
         SearchError::Invalid { name, reason: found } => {
@@ -74,11 +82,11 @@ fn a_value_that_is_wrong_is_refused(#[case] query: &str, #[case] reason: &str) {
 #[case("_contained=true")]
 #[case("_containedType=container")]
 #[case("_type=Patient")]
-#[case("_revinclude=*")]
 #[case("_list=$current-problems")]
 #[case("code:in=http://x")]
 #[case("code:not-in=http://x")]
 #[case("code:below=http://x|y")]
+#[case("code:above=http://x|y")]
 #[case("subject:below=Patient/1")]
 #[case("subject:Patient._text=x")]
 #[case("_has:Provenance:target:_content=x")]
@@ -104,6 +112,7 @@ fn many(name: &str, count: usize) -> String {
 #[case(format!("subject:Patient.{}name=x", "link:Patient.".repeat(19)), "at most 5 levels")]
 #[case(format!("{}code=x", "_has:Observation:derived-from:".repeat(6)), "at most 5 levels")]
 #[case(format!("{}_id=x", "focus.".repeat(5)), "more than 200 tables")]
+#[case(format!("_sort={}", ["date"; 11].join(",")), "at most 10 keys")]
 #[case("status=final&".repeat(101).trim_end_matches('&').to_owned(), "at most 100 parameters")]
 fn what_asks_too_much_is_refused(#[case] query: String, #[case] reason: &str) {
     let error = refusal(&query);
