@@ -53,10 +53,14 @@ fn questions(parameter: &Parameter, value: &Value, turn: usize) -> Vec<String> {
                 coding => coding["code"].as_str().or(coding["value"].as_str()).unwrap_or_default().to_owned(),
             };
             all.push(format!("={code}"));
-            all.push(format!(":not={}", code.to_uppercase()));
+            let loud = if coding.is_boolean() { code.clone() } else { code.to_uppercase() };
+            all.push(format!(":not={loud}"));
             if let Some(system) = coding["system"].as_str() {
                 all.push(format!("={system}|{code}"));
-                all.push(if turn.is_multiple_of(2) { format!("={system}|") } else { format!("=|{code}") });
+                // what stands before the `|` of a telecom has two readings
+                let is_telecom = matches!(parameter.code, "telecom" | "phone" | "email");
+                let of_none = !turn.is_multiple_of(2) && !is_telecom;
+                all.push(if of_none { format!("=|{code}") } else { format!("={system}|") });
             }
             if let Some(text) = value["text"].as_str().or(coding["display"].as_str()) {
                 all.push(format!(":text={}", text.split(' ').next().unwrap_or_default().to_uppercase()));

@@ -92,6 +92,16 @@ impl Decimal {
         Some(Self { mantissa: aligned(self)?.checked_add(aligned(other)?)?, exponent }.normal())
     }
 
+    /// Its first 17 digits, as many as a float tells apart.
+    pub(super) fn shortened(self) -> Self {
+        let mut short = self;
+        while short.mantissa.unsigned_abs() >= 10_u128.pow(17) {
+            short.mantissa /= 10;
+            short.exponent += 1;
+        }
+        short.normal()
+    }
+
     #[allow(clippy::cast_precision_loss, reason = "an approximation is what is asked for")]
     pub(super) fn approximately(self) -> f64 {
         self.mantissa as f64 * 10_f64.powi(self.exponent)

@@ -37,6 +37,7 @@ mod test;
 #[cfg(test)]
 mod tests;
 mod token;
+mod units;
 mod value;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::{
     decimal::Decimal,
     near::Near,
     token::{OfType, Token},
+    units::{Measure, UCUM},
     value::{Prefix, split, unescape},
 };
 use crate::{
@@ -103,6 +104,8 @@ pub(super) struct Unit {
     /// Where it is given, `code` is the code; else code or unit.
     pub(super) system: Option<String>,
     pub(super) code: String,
+    /// Where it is a unit of UCUM that others convert to.
+    pub(super) measure: Option<Measure>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -231,6 +234,15 @@ impl NumberTest {
     }
 }
 
+impl NumberTest {
+    /// The same question of numbers that are so many times larger; `None` where they have more digits than are kept.
+    pub(super) fn times(&self, factor: Decimal) -> Option<Self> {
+        let times = |number: Decimal| number.times(factor);
+        let (value, low, high) = (times(self.value)?, times(self.low)?, times(self.high)?);
+        Some(Self { prefix: self.prefix, value, low, high })
+    }
+}
+
 impl QuantityTest {
     fn parse(text: &str) -> Read<Self> {
         let parts = split(text, '|');
@@ -238,8 +250,9 @@ impl QuantityTest {
         let unit = match parts.as_slice() {
             [_] => None,
             [_, system, code] if !code.is_empty() => {
-                let system = if system.is_empty() { None } else { Some(unescape(system)) };
-                Some(Unit { system, code: unescape(code) })
+                let (system, code) = (unescape(system), unescape(code));
+                let measure = if system == UCUM { Measure::read(&code) } else { None };
+                Some(Unit { system: Some(system).filter(|system| !system.is_empty()), code, measure })
             }
             [_, "", ""] => None,
             _ => return Err("a quantity is written `number`, `number|system|code` or `number||code`".to_owned()),

@@ -186,17 +186,55 @@ fn fixed(text: &str) -> i128 {
     if negative { -number } else { number }
 }
 
+/// What the units of the synthetic patients measure, and their size as a power of ten.
+const UNITS: [(&str, &str, i32); 16] = [
+    ("g/L", "concentration", 0),
+    ("g/dL", "concentration", 1),
+    ("mg/L", "concentration", -3),
+    ("mg/dL", "concentration", -2),
+    ("ug/L", "concentration", -6),
+    ("ug/dL", "concentration", -5),
+    ("ug/mL", "concentration", -3),
+    ("ng/mL", "concentration", -6),
+    ("pg/mL", "concentration", -9),
+    ("kg", "mass", 3),
+    ("pg", "mass", -12),
+    ("cm", "length", -2),
+    ("mm", "length", -3),
+    ("mL/min", "flow", 0),
+    ("mL/min/{1.73_m2}", "flow", 0),
+    ("kU/L", "activity", 3),
+];
+
+/// How many powers of ten a unit of UCUM is larger than another.
+fn larger(unit: &str, than: &str) -> Option<i32> {
+    let find = |code: &str| match code {
+        "U/L" => Some(("activity", 0)),
+        code => UNITS.iter().find(|(known, ..)| *known == code).map(|(_, what, size)| (*what, *size)),
+    };
+    let (unit, than) = (find(unit)?, find(than)?);
+    (unit.0 == than.0).then_some(unit.1 - than.1)
+}
+
 fn quantity(value: &Value, wanted: &str) -> bool {
     let (prefix, wanted) = prefixed(wanted);
     let parts: Vec<&str> = wanted.split('|').collect();
+    let mut powers = 0;
     let unit = match parts.as_slice() {
         [_, "", unit] => value["code"] == *unit || value["unit"] == *unit,
-        [_, system, code] => value["system"] == *system && value["code"] == *code,
+        [_, system, code] if value["system"] == *system => {
+            let own = value["code"].as_str().unwrap_or_default();
+            let converts = larger(own, code).filter(|_| *system == "http://unitsofmeasure.org");
+            powers = converts.unwrap_or(0);
+            own == *code || converts.is_some()
+        }
+        [_, _, _] => false,
         _ => true,
     };
     // the shortest digits that mean the number: what it was written as, but for zeros at its end
     let Some(number) = value["value"].as_f64() else { return false };
-    let (number, asked) = (fixed(&number.to_string()), fixed(parts[0]));
+    let (mut number, asked) = (fixed(&number.to_string()), fixed(parts[0]));
+    number = if powers < 0 { number / 10_i128.pow(powers.unsigned_abs()) } else { number * 10_i128.pow(powers as u32) };
     let decimals = parts[0].split_once('.').map_or(0, |(_, fraction)| fraction.len() as u32);
     let half = 10_i128.pow(20 - decimals) / 2;
     let within = asked - half <= number && number < asked + half;

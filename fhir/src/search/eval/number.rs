@@ -1,3 +1,5 @@
+use std::{cell::RefCell, collections::HashMap};
+
 use arrow::{
     array::{Array, AsArray, Float64Array, Int64Array, StringArray},
     buffer::BooleanBuffer,
@@ -12,6 +14,7 @@ use crate::{
     search::{
         decimal::Decimal,
         test::{NumberTest, QuantityTest},
+        units::{Measure, UCUM},
     },
 };
 
@@ -64,6 +67,8 @@ struct Quantities {
     units: Option<StringArray>,
     /// Money says its currency alone: the system of currencies is implied.
     is_money: bool,
+    /// What the codes that were met measure.
+    measures: RefCell<HashMap<String, Option<Measure>>>,
 }
 
 /// ISO 4217.
@@ -76,7 +81,8 @@ impl Quantities {
         let currencies = leaves.texts("currency")?;
         let is_money = currencies.is_some();
         let codes = if is_money { currencies } else { leaves.texts("code")? };
-        Ok(Self { values, systems: leaves.texts("system")?, codes, units: leaves.texts("unit")?, is_money })
+        let (systems, units) = (leaves.texts("system")?, leaves.texts("unit")?);
+        Ok(Self { values, systems, codes, units, is_money, measures: RefCell::default() })
     }
 
     fn get(&self, place: usize) -> Option<Decimal> {
@@ -84,8 +90,33 @@ impl Quantities {
     }
 
     fn passes(&self, place: usize, number: &Decimal, tests: &[QuantityTest]) -> bool {
-        let fits = |test: &QuantityTest| test.number.matches(Some(number), Some(number)) && self.unit_fits(place, test);
-        tests.iter().any(fits)
+        tests.iter().any(|test| self.compares(place, Some(number), Some(number), test))
+    }
+
+    /// Numbers in the unit of a place against what is searched for.
+    fn compares(&self, place: usize, from: Option<&Decimal>, to: Option<&Decimal>, test: &QuantityTest) -> bool {
+        if self.unit_fits(place, test) {
+            return test.number.matches(from, to);
+        }
+        let Some(measure) = test.unit.as_ref().and_then(|unit| unit.measure.as_ref()) else { return false };
+        let Some((theirs, ours)) = self.factors(place, measure) else { return false };
+        let scaled = |number: &Decimal| number.times(theirs).or_else(|| number.shortened().times(theirs));
+        let sides = |side: Option<&Decimal>| side.map(scaled);
+        match (test.number.times(ours), sides(from), sides(to)) {
+            // a number with more digits than are kept is comparable with none
+            (None, ..) | (_, Some(None), _) | (_, _, Some(None)) => false,
+            (Some(test), from, to) => test.matches(from.flatten().as_ref(), to.flatten().as_ref()),
+        }
+    }
+
+    /// By what a number at this place and one in the measure are to be multiplied to be comparable.
+    fn factors(&self, place: usize, measure: &Measure) -> Option<(Decimal, Decimal)> {
+        let code = get(&self.codes, place).filter(|_| get(&self.systems, place) == Some(UCUM))?;
+        let mut measures = self.measures.borrow_mut();
+        if !measures.contains_key(code) {
+            measures.insert(code.to_owned(), Measure::read(code));
+        }
+        measure.factors(measures.get(code)?.as_ref()?)
     }
 
     /// Units are case-sensitive (UCUM).
@@ -119,14 +150,13 @@ fn ranges(leaves: &Leaves, tests: &[QuantityTest]) -> Result<BooleanBuffer, Arro
     let side = |name: &str| leaves.member(name)?.map(|side| Quantities::new(&side)).transpose();
     let (low, high) = (side("low")?, side("high")?);
     let get = |side: &Option<Quantities>, place| side.as_ref().and_then(|side| side.get(place));
-    let unit = |side: &Option<Quantities>, place, test: &QuantityTest| {
-        side.as_ref().is_some_and(|side| side.unit_fits(place, test))
-    };
     let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
         let (from, to) = (get(&low, place), get(&high, place));
-        let fits = |test: &QuantityTest| {
-            (unit(&low, place, test) || unit(&high, place, test)) && test.number.matches(from.as_ref(), to.as_ref())
+        // both sides have one unit, which one of them may leave to the other
+        let compares = |side: &Option<Quantities>, test: &QuantityTest| {
+            side.as_ref().is_some_and(|side| side.compares(place, from.as_ref(), to.as_ref(), test))
         };
+        let fits = |test: &QuantityTest| compares(&low, test) || compares(&high, test);
         (from.is_some() || to.is_some()) && tests.iter().any(fits)
     });
     Ok(leaves.any(&mask))

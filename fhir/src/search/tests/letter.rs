@@ -320,3 +320,77 @@ const NESTED: [&str; 3] = [
 fn nested_elements_may_be_missing(#[case] query: &str, #[case] expected: &str) {
     assert_eq!(ids(query, "Observation", &table("Observation", &NESTED)), expected);
 }
+
+const MEASURED: [&str; 7] = [
+    r#"{"resourceType":"Observation","id":"g","status":"final","code":{"text":"x"},"valueQuantity":{"value":0.0054,"system":"http://unitsofmeasure.org","code":"g"}}"#,
+    r#"{"resourceType":"Observation","id":"local","status":"final","code":{"text":"x"},"valueQuantity":{"value":5.4,"system":"urn:local","code":"mg"}}"#,
+    r#"{"resourceType":"Observation","id":"mg","status":"final","code":{"text":"x"},"valueQuantity":{"value":5.40,"unit":"milligram","system":"http://unitsofmeasure.org","code":"mg"}}"#,
+    r#"{"resourceType":"Observation","id":"ml","status":"final","code":{"text":"x"},"valueQuantity":{"value":5.4,"system":"http://unitsofmeasure.org","code":"mL"}}"#,
+    r#"{"resourceType":"Observation","id":"nocode","status":"final","code":{"text":"x"},"valueQuantity":{"value":5.4,"unit":"mg"}}"#,
+    r#"{"resourceType":"Observation","id":"odd","status":"final","code":{"text":"x"},"valueQuantity":{"value":5.4,"system":"http://unitsofmeasure.org","code":"Cel"}}"#,
+    r#"{"resourceType":"Observation","id":"ug","status":"final","code":{"text":"x"},"valueQuantity":{"value":5440,"system":"http://unitsofmeasure.org","code":"ug"},"component":[{"code":{"text":"c"},"valueQuantity":{"value":2,"system":"http://unitsofmeasure.org","code":"h"}}]}"#,
+];
+
+// "Quantity": number, number|system|code, number||code (the code or the unit as people write it); of UCUM's units those that
+// measure the same convert
+#[rstest]
+#[case("value-quantity=5.4", "local mg ml nocode odd")]
+#[case("value-quantity=5.4|http://unitsofmeasure.org|mg", "g mg ug")]
+#[case("value-quantity=5.40|http://unitsofmeasure.org|mg", "g mg")]
+#[case("value-quantity=0.0054|http://unitsofmeasure.org|g", "g mg ug")]
+#[case("value-quantity=5400|http://unitsofmeasure.org|ug", "g mg")]
+#[case("value-quantity=5.4e3|http://unitsofmeasure.org|ug", "g mg ug")]
+#[case("value-quantity=gt5.4|http://unitsofmeasure.org|mg", "ug")]
+#[case("value-quantity=ge5.4|http://unitsofmeasure.org|mg", "g mg ug")]
+#[case("value-quantity=lt5.41|http://unitsofmeasure.org|mg", "g mg")]
+#[case("value-quantity=le0.0054|http://unitsofmeasure.org|g", "g mg")]
+#[case("value-quantity=ne5.40|http://unitsofmeasure.org|mg", "ug")]
+#[case("value-quantity=sa5.4|http://unitsofmeasure.org|mg", "ug")]
+#[case("value-quantity=eb5.44|http://unitsofmeasure.org|mg", "g mg")]
+#[case("value-quantity=ap6|http://unitsofmeasure.org|mg", "g mg ug")]
+#[case("value-quantity=5.4||mg", "local mg nocode")]
+#[case("value-quantity=5.4||milligram", "mg")]
+#[case("value-quantity=5.4|urn:local|mg", "local")]
+#[case("value-quantity=5.4|http://unitsofmeasure.org|Cel", "odd")]
+#[case("value-quantity=5.4|http://unitsofmeasure.org|MG", "")]
+#[case("value-quantity=gt100|http://unitsofmeasure.org|kg", "")]
+#[case("value-quantity=gt0|http://unitsofmeasure.org|L", "ml")]
+#[case("component-value-quantity=120|http://unitsofmeasure.org|min", "ug")]
+#[case("component-value-quantity=7200|http://unitsofmeasure.org|s", "ug")]
+#[case("_sort=value-quantity&value-quantity=5.4||mg", "local mg nocode")]
+fn quantities_are_told_by_number_and_unit(#[case] query: &str, #[case] expected: &str) {
+    assert_eq!(ids(query, "Observation", &table("Observation", &MEASURED)), expected);
+}
+
+fn ranges() -> RecordBatch {
+    let condition = |id: &str, onset: &str| {
+        format!(
+            "{{\"resourceType\":\"Condition\",\"id\":\"{id}\",\"subject\":{{\"reference\":\"Patient/1\"}},{onset}}}"
+        )
+    };
+    let years = |value: &str| format!("{{\"value\":{value},\"system\":\"http://unitsofmeasure.org\",\"code\":\"a\"}}");
+    let texts = [
+        condition("age", &format!("\"onsetAge\":{}", years("40"))),
+        condition("from", &format!("\"onsetRange\":{{\"low\":{}}}", years("50"))),
+        condition("range", &format!("\"onsetRange\":{{\"low\":{},\"high\":{}}}", years("39.6"), years("40.2"))),
+        condition("wide", &format!("\"onsetRange\":{{\"low\":{},\"high\":{}}}", years("20"), years("60"))),
+    ];
+    table("Condition", &texts.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[rstest]
+#[case("40", "age range")]
+#[case("ne40", "from wide")]
+#[case("gt40", "from range wide")]
+#[case("ge40", "age from range wide")]
+#[case("lt40", "range wide")]
+#[case("le40", "age range wide")]
+#[case("sa40", "from")]
+#[case("eb41", "age range")]
+#[case("ap40", "age range wide")]
+#[case("480|http://unitsofmeasure.org|mo", "age")]
+#[case("gt481|http://unitsofmeasure.org|mo", "from range wide")]
+fn a_range_is_compared_by_both_of_its_ends(#[case] value: &str, #[case] expected: &str) {
+    // 40.2 years are 482.4 months
+    assert_eq!(ids(&format!("onset-age={value}"), "Condition", &ranges()), expected);
+}

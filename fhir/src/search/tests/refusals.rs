@@ -142,3 +142,70 @@ fn a_plan_does_not_show_what_is_searched_for() {
     let filter = search.criteria.filter.unwrap();
     assert!(!format!("{filter} {filter:?}").to_lowercase().contains("dupont"));
 }
+
+/// Each type of parameter takes the modifiers that R4 gives it (section 3.1.1.4.4), and no other.
+#[rstest]
+#[case("Patient", "birthdate", "2020", "missing")]
+#[case("RiskAssessment", "probability", "1", "missing")]
+#[case("Observation", "value-quantity", "1", "missing")]
+#[case("Location", "near", "1|1", "missing")]
+#[case("Patient", "family", "x", "missing exact contains")]
+#[case("Observation", "code", "x", "missing not text in not-in")]
+#[case("Observation", "code", "s|x", "missing not text in not-in below above")]
+#[case("Patient", "identifier", "s|x|y", "missing text of-type")]
+#[case("Patient", "gender", "x", "missing not text in not-in")]
+#[case("Patient", "active", "true", "missing not")]
+#[case("Patient", "email", "x", "missing not text")]
+#[case("Patient", "deceased", "true", "missing not")]
+#[case("Observation", "subject", "1", "missing identifier Patient Group")]
+#[case("Observation", "subject", "Patient/1", "missing identifier Patient")]
+#[case("ValueSet", "url", "http://x", "missing below above")]
+#[case("ValueSet", "url", "urn:x", "missing")]
+#[case("Patient", "_profile", "http://x", "missing below above")]
+#[case("Patient", "_tag", "s|x", "missing not text in not-in below above")]
+#[case("Patient", "_id", "x", "missing not")]
+#[case("Patient", "_lastUpdated", "2020", "missing")]
+#[case("Observation", "code-value-quantity", "x$1", "")]
+fn each_type_takes_its_modifiers(#[case] resource: &str, #[case] code: &str, #[case] value: &str, #[case] taken: &str) {
+    const MODIFIERS: [&str; 16] = [
+        "missing",
+        "exact",
+        "contains",
+        "not",
+        "text",
+        "in",
+        "not-in",
+        "below",
+        "above",
+        "identifier",
+        "of-type",
+        "type",
+        "iterate",
+        "Patient",
+        "Group",
+        "",
+    ];
+    let found: Vec<&str> = MODIFIERS
+        .into_iter()
+        .filter(|modifier| {
+            let value = if *modifier == "missing" { "true" } else { value };
+            let parameters = vec![(format!("{code}:{modifier}"), value.to_owned())];
+            let request = Request {
+                parameters: &parameters,
+                handling: Handling::Lenient,
+                now: now(),
+                base: None,
+                types: &[],
+                codes: None,
+            };
+            match super::super::codes(resource.parse().unwrap(), request) {
+                Ok(_) => true,
+                Err(SearchError::Invalid { .. } | SearchError::Unsupported { .. }) => false,
+                Err(error) => panic!("{modifier}: {error}"),
+            }
+        })
+        .collect();
+    let mut taken: Vec<&str> = taken.split_whitespace().collect();
+    taken.sort_by_key(|modifier| MODIFIERS.iter().position(|known| known == modifier));
+    assert_eq!(found, taken);
+}
