@@ -202,8 +202,13 @@ pub fn tables(resource: ResourceType, request: Request<'_>) -> Result<BTreeSet<R
 /// needs them. Whoever compiles the search asks for them first.
 ///
 /// # Errors
-/// As [`compile`].
+/// As [`compile`], where there is something to ask.
 pub fn codes(resource: ResourceType, request: Request<'_>) -> Result<BTreeMap<CodesOf, String>, SearchError> {
+    // most searches need none
+    let is_conceptual = |name: &str| name.rsplit(':').next().is_some_and(concepts::is_conceptual);
+    if !request.parameters.iter().any(|(name, _)| is_conceptual(name)) {
+        return Ok(BTreeMap::new());
+    }
     Ok(compile::compile(resource, request, &Schemas::new())?.unknown)
 }
 

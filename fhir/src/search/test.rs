@@ -92,6 +92,32 @@ pub(super) struct NumberTest {
     pub(super) high: Decimal,
 }
 
+/// The numbers that a value stands for, from one to another; an end that is missing is open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) from: Option<Decimal>,
+    pub(super) to: Option<Decimal>,
+    /// The ends do not belong to it.
+    pub(super) strict: bool,
+}
+
+impl Span {
+    /// One number.
+    pub(super) fn of(number: Decimal) -> Self {
+        Self { from: Some(number), to: Some(number), strict: false }
+    }
+
+    /// Of numbers that are so many times larger; `None` where they have more digits than are kept.
+    pub(super) fn times(self, factor: Decimal) -> Option<Self> {
+        let times = |number: Decimal| number.times(factor).or_else(|| number.shortened().times(factor));
+        let side = |side: Option<Decimal>| match side {
+            Some(number) => times(number).map(Some),
+            None => Some(None),
+        };
+        Some(Self { from: side(self.from)?, to: side(self.to)?, strict: self.strict })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct QuantityTest {
     pub(super) number: NumberTest,
@@ -216,20 +242,24 @@ impl NumberTest {
         Ok(Self { prefix, value, low, high })
     }
 
-    /// Against a range `[from, to]`, of one number where both are the same; an end that is not there is open.
-    pub(super) fn matches(&self, from: Option<&Decimal>, to: Option<&Decimal>) -> bool {
-        let within = from.is_some_and(|from| self.low <= *from) && to.is_some_and(|to| *to < self.high);
+    /// Against the numbers that a value stands for.
+    pub(super) fn matches(&self, span: &Span) -> bool {
+        let Span { from, to, strict } = span;
+        let within = from.is_some_and(|from| self.low <= from) && to.is_some_and(|to| to < self.high);
+        // an end that does not belong to the span is compared as if it lay a little inside
+        let over = |to: Decimal, limit: Decimal| if *strict { to > limit } else { to >= limit };
+        let under = |from: Decimal, limit: Decimal| if *strict { from < limit } else { from <= limit };
         match self.prefix {
             Prefix::Eq => within,
             Prefix::Ne => !within,
-            Prefix::Gt => to.is_none_or(|to| *to > self.value),
-            Prefix::Lt => from.is_none_or(|from| *from < self.value),
-            Prefix::Ge => to.is_none_or(|to| *to >= self.value),
-            Prefix::Le => from.is_none_or(|from| *from <= self.value),
+            Prefix::Gt => to.is_none_or(|to| to > self.value),
+            Prefix::Lt => from.is_none_or(|from| from < self.value),
+            Prefix::Ge => to.is_none_or(|to| over(to, self.value)),
+            Prefix::Le => from.is_none_or(|from| under(from, self.value)),
             // with these too the number is as exact as can be (R4 3.1.1.4.4)
-            Prefix::Sa => from.is_some_and(|from| *from > self.value),
-            Prefix::Eb => to.is_some_and(|to| *to < self.value),
-            Prefix::Ap => from.is_none_or(|from| *from <= self.high) && to.is_none_or(|to| *to >= self.low),
+            Prefix::Sa => from.is_some_and(|from| !under(from, self.value)),
+            Prefix::Eb => to.is_some_and(|to| !over(to, self.value)),
+            Prefix::Ap => from.is_none_or(|from| under(from, self.high)) && to.is_none_or(|to| over(to, self.low)),
         }
     }
 }

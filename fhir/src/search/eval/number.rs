@@ -13,7 +13,7 @@ use crate::{
     path::navigate::{Leaves, text},
     search::{
         decimal::Decimal,
-        test::{NumberTest, QuantityTest},
+        test::{NumberTest, QuantityTest, Span},
         units::{Measure, UCUM},
     },
 };
@@ -54,7 +54,7 @@ pub(super) fn numbers(at: &At<'_>, tests: &[NumberTest]) -> Result<BooleanBuffer
     let texts = if at.leaves.values.data_type().is_integer() { None } else { at.beside("text", 1)? };
     let numbers = Numbers::new(&at.leaves, texts.as_ref())?;
     let mask = BooleanBuffer::collect_bool(at.leaves.len(), |place| {
-        numbers.get(place).is_some_and(|number| tests.iter().any(|test| test.matches(Some(&number), Some(&number))))
+        numbers.get(place).is_some_and(|number| tests.iter().any(|test| test.matches(&Span::of(number))))
     });
     Ok(at.leaves.any(&mask))
 }
@@ -65,6 +65,7 @@ struct Quantities {
     systems: Option<StringArray>,
     codes: Option<StringArray>,
     units: Option<StringArray>,
+    comparators: Option<StringArray>,
     /// Money says its currency alone: the system of currencies is implied.
     is_money: bool,
     /// What the codes that were met measure.
@@ -82,31 +83,36 @@ impl Quantities {
         let is_money = currencies.is_some();
         let codes = if is_money { currencies } else { leaves.texts("code")? };
         let (systems, units) = (leaves.texts("system")?, leaves.texts("unit")?);
-        Ok(Self { values, systems, codes, units, is_money, measures: RefCell::default() })
+        let comparators = leaves.texts("comparator")?;
+        Ok(Self { values, systems, codes, units, comparators, is_money, measures: RefCell::default() })
     }
 
     fn get(&self, place: usize) -> Option<Decimal> {
         self.values.as_ref().and_then(|values| values.get(place))
     }
 
-    fn passes(&self, place: usize, number: &Decimal, tests: &[QuantityTest]) -> bool {
-        tests.iter().any(|test| self.compares(place, Some(number), Some(number), test))
+    /// What the value of a place stands for: with a comparator everything on one side of its number.
+    fn span(&self, place: usize) -> Option<Span> {
+        let number = self.get(place)?;
+        let (from, to, strict) = match get(&self.comparators, place) {
+            Some("<") => (None, Some(number), true),
+            Some("<=") => (None, Some(number), false),
+            Some(">") => (Some(number), None, true),
+            Some(">=") => (Some(number), None, false),
+            _ => (Some(number), Some(number), false),
+        };
+        Some(Span { from, to, strict })
     }
 
     /// Numbers in the unit of a place against what is searched for.
-    fn compares(&self, place: usize, from: Option<&Decimal>, to: Option<&Decimal>, test: &QuantityTest) -> bool {
+    fn passes(&self, place: usize, span: &Span, test: &QuantityTest) -> bool {
         if self.unit_fits(place, test) {
-            return test.number.matches(from, to);
+            return test.number.matches(span);
         }
         let Some(measure) = test.unit.as_ref().and_then(|unit| unit.measure.as_ref()) else { return false };
         let Some((theirs, ours)) = self.factors(place, measure) else { return false };
-        let scaled = |number: &Decimal| number.times(theirs).or_else(|| number.shortened().times(theirs));
-        let sides = |side: Option<&Decimal>| side.map(scaled);
-        match (test.number.times(ours), sides(from), sides(to)) {
-            // a number with more digits than are kept is comparable with none
-            (None, ..) | (_, Some(None), _) | (_, _, Some(None)) => false,
-            (Some(test), from, to) => test.matches(from.flatten().as_ref(), to.flatten().as_ref()),
-        }
+        // a number with more digits than are kept is comparable with none
+        test.number.times(ours).zip(span.times(theirs)).is_some_and(|(test, span)| test.matches(&span))
     }
 
     /// By what a number at this place and one in the measure are to be multiplied to be comparable.
@@ -140,7 +146,7 @@ pub(super) fn quantities(at: &At<'_>, tests: &[QuantityTest]) -> Result<BooleanB
     }
     let quantities = Quantities::new(leaves)?;
     let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
-        quantities.get(place).is_some_and(|number| quantities.passes(place, &number, tests))
+        quantities.span(place).is_some_and(|span| tests.iter().any(|test| quantities.passes(place, &span, test)))
     });
     Ok(leaves.any(&mask))
 }
@@ -151,13 +157,13 @@ fn ranges(leaves: &Leaves, tests: &[QuantityTest]) -> Result<BooleanBuffer, Arro
     let (low, high) = (side("low")?, side("high")?);
     let get = |side: &Option<Quantities>, place| side.as_ref().and_then(|side| side.get(place));
     let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
-        let (from, to) = (get(&low, place), get(&high, place));
+        let span = Span { from: get(&low, place), to: get(&high, place), strict: false };
         // both sides have one unit, which one of them may leave to the other
-        let compares = |side: &Option<Quantities>, test: &QuantityTest| {
-            side.as_ref().is_some_and(|side| side.compares(place, from.as_ref(), to.as_ref(), test))
+        let passes = |side: &Option<Quantities>, test: &QuantityTest| {
+            side.as_ref().is_some_and(|side| side.passes(place, &span, test))
         };
-        let fits = |test: &QuantityTest| compares(&low, test) || compares(&high, test);
-        (from.is_some() || to.is_some()) && tests.iter().any(fits)
+        let fits = |test: &QuantityTest| passes(&low, test) || passes(&high, test);
+        (span.from.is_some() || span.to.is_some()) && tests.iter().any(fits)
     });
     Ok(leaves.any(&mask))
 }
@@ -181,7 +187,8 @@ fn samples(at: &At<'_>, tests: &[QuantityTest]) -> Result<BooleanBuffer, ArrowEr
                 None => sample.plus(origin),
             }
         };
-        data.split_ascii_whitespace().filter_map(value).any(|number| origins.passes(place, &number, tests))
+        let passes = |number: Decimal| tests.iter().any(|test| origins.passes(place, &Span::of(number), test));
+        data.split_ascii_whitespace().filter_map(value).any(passes)
     });
     Ok(leaves.any(&mask))
 }

@@ -394,3 +394,32 @@ fn a_range_is_compared_by_both_of_its_ends(#[case] value: &str, #[case] expected
     // 40.2 years are 482.4 months
     assert_eq!(ids(&format!("onset-age={value}"), "Condition", &ranges()), expected);
 }
+
+const LIMITS: [&str; 5] = [
+    r#"{"resourceType":"Observation","id":"at","status":"final","code":{"text":"x"},"valueQuantity":{"value":5,"system":"http://unitsofmeasure.org","code":"mg"}}"#,
+    r#"{"resourceType":"Observation","id":"below","status":"final","code":{"text":"x"},"valueQuantity":{"value":5,"comparator":"<","system":"http://unitsofmeasure.org","code":"mg"}}"#,
+    r#"{"resourceType":"Observation","id":"from","status":"final","code":{"text":"x"},"valueQuantity":{"value":5,"comparator":">=","system":"http://unitsofmeasure.org","code":"mg"}}"#,
+    r#"{"resourceType":"Observation","id":"over","status":"final","code":{"text":"x"},"valueQuantity":{"value":0.005,"comparator":">","system":"http://unitsofmeasure.org","code":"g"}}"#,
+    r#"{"resourceType":"Observation","id":"upto","status":"final","code":{"text":"x"},"valueQuantity":{"value":5,"comparator":"<=","system":"http://unitsofmeasure.org","code":"mg"}}"#,
+];
+
+// a comparator modifies what the value means: `< 5` is everything below 5, and equal to no number
+#[rstest]
+#[case("5", "at")]
+#[case("ne5", "below from over upto")]
+#[case("gt5", "from over")]
+#[case("ge5", "at from over upto")]
+#[case("lt5", "below upto")]
+#[case("le5", "at below from upto")]
+#[case("sa5", "over")]
+#[case("eb5", "below")]
+#[case("gt4", "at below from over upto")]
+#[case("sa4", "at from over")]
+#[case("lt6", "at below from over upto")]
+#[case("eb6", "at below upto")]
+#[case("ap9", "from over")]
+#[case("ap5", "at below from over upto")]
+fn a_comparator_makes_a_value_open_to_one_side(#[case] value: &str, #[case] expected: &str) {
+    let query = format!("value-quantity={value}|http://unitsofmeasure.org|mg");
+    assert_eq!(ids(&query, "Observation", &table("Observation", &LIMITS)), expected);
+}

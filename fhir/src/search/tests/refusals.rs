@@ -198,7 +198,7 @@ fn each_type_takes_its_modifiers(#[case] resource: &str, #[case] code: &str, #[c
                 types: &[],
                 codes: None,
             };
-            match super::super::codes(resource.parse().unwrap(), request) {
+            match compile::compile(resource.parse().unwrap(), request, &Schemas::new()) {
                 Ok(_) => true,
                 Err(SearchError::Invalid { .. } | SearchError::Unsupported { .. }) => false,
                 Err(error) => panic!("{modifier}: {error}"),
