@@ -15,7 +15,7 @@ use bzip2::read::BzDecoder;
 use serde_json::Value;
 
 pub(crate) use self::{
-    paths::{Kind, PARAMETERS, Parameter, REFERENCES},
+    paths::{COMPOSITES, Kind, PARAMETERS, Parameter, REFERENCES},
     value::{at, date},
 };
 
@@ -82,6 +82,21 @@ impl Reader {
                 references.any(|one| one.strip_prefix(&format!("{target}/")).is_some_and(|id| wanted.contains(id)))
             };
             return self.all(kind).iter().filter(refers).map(|resource| id(resource).to_owned()).collect();
+        }
+        if let Some((_, _, elements, parts)) = COMPOSITES.iter().find(|one| one.0 == kind && one.1 == name) {
+            let alternatives: Vec<(&str, &str)> = value.split(',').map(|one| one.split_once('$').unwrap()).collect();
+            let part = |element: &Value, (kind, path): (Kind, &str), wanted: &str| {
+                at(element, path).into_iter().any(|one| value::fits(kind, "", one, wanted))
+            };
+            let fits = |resource: &&Value| {
+                let all =
+                    elements.iter().flat_map(|path| if path.is_empty() { vec![*resource] } else { at(resource, path) });
+                let both = |element: &Value, (one, other): (&str, &str)| {
+                    part(element, parts[0], one) && part(element, parts[1], other)
+                };
+                all.into_iter().any(|element| alternatives.iter().any(|wanted| both(element, *wanted)))
+            };
+            return self.all(kind).iter().filter(fits).map(|resource| id(resource).to_owned()).collect();
         }
         let (code, modifier) = name.split_once(':').map_or((name, ""), |(code, modifier)| (code, modifier));
         let fits: Box<dyn Fn(&Value) -> bool> = match (code, modifier) {

@@ -166,3 +166,11 @@ pub(crate) const REFERENCES: &[(&str, &str, &str)] = &[
     ("Procedure", "reason-reference", "Condition"),
     ("Immunization", "patient", "Patient"),
 ];
+
+/// Composite parameters: type, code, the elements that have the parts, the parts. An empty path is the resource.
+pub(crate) const COMPOSITES: &[(&str, &str, &[&str], [(Kind, &str); 2])] = &[
+    ("Observation", "code-value-quantity", &[""], [(Token, "code"), (Quantity, "valueQuantity")]),
+    ("Observation", "code-value-concept", &[""], [(Token, "code"), (Token, "valueCodeableConcept")]),
+    ("Observation", "component-code-value-quantity", &["component"], [(Token, "code"), (Quantity, "valueQuantity")]),
+    ("Observation", "combo-code-value-quantity", &["", "component"], [(Token, "code"), (Quantity, "valueQuantity")]),
+];
