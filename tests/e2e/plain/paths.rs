@@ -75,6 +75,7 @@ pub(crate) const PARAMETERS: &[Parameter] = &[
     p("DiagnosticReport", "date", Date, &["effectiveDateTime", "effectivePeriod"]),
     p("DiagnosticReport", "issued", Date, &["issued"]),
     p("DiagnosticReport", "result", Reference, &["result"]),
+    p("DiagnosticReport", "status", Token, &["status"]),
     p("DiagnosticReport", "subject", Reference, &["subject"]),
     p("DocumentReference", "contenttype", Token, &["content.attachment.contentType"]),
     p("DocumentReference", "date", Date, &["date"]),
@@ -167,8 +168,10 @@ pub(crate) const REFERENCES: &[(&str, &str, &str)] = &[
     ("Immunization", "patient", "Patient"),
 ];
 
-/// Composite parameters: type, code, the elements that have the parts, the parts. An empty path is the resource.
-pub(crate) const COMPOSITES: &[(&str, &str, &[&str], [(Kind, &str); 2])] = &[
+/// A composite parameter: type, code, the elements that have the parts, the parts. An empty path is the resource.
+pub(crate) type Composite = (&'static str, &'static str, &'static [&'static str], [(Kind, &'static str); 2]);
+
+pub(crate) const COMPOSITES: &[Composite] = &[
     ("Observation", "code-value-quantity", &[""], [(Token, "code"), (Quantity, "valueQuantity")]),
     ("Observation", "code-value-concept", &[""], [(Token, "code"), (Token, "valueCodeableConcept")]),
     ("Observation", "component-code-value-quantity", &["component"], [(Token, "code"), (Quantity, "valueQuantity")]),
