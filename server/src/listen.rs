@@ -14,6 +14,8 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use tracing::debug;
 
+use crate::refusal::Courteous;
+
 /// How long a caller may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -38,20 +40,27 @@ impl Connected<IncomingStream<'_, TlsListener>> for Peer {
 pub(crate) struct PlainListener(pub(crate) TcpListener);
 
 impl Listener for PlainListener {
-    type Io = TcpStream;
+    type Io = Courteous<TcpStream>;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, peer) = self.connection().await;
+        (Courteous::new(stream), peer)
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
+impl PlainListener {
+    async fn connection(&mut self) -> (TcpStream, SocketAddr) {
         // The trait's `accept` logs and waits when the system is out of files.
         let (stream, peer) = Listener::accept(&mut self.0).await;
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "small answers may be held back");
         }
         (stream, peer)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
     }
 }
 
@@ -66,12 +75,12 @@ pub(crate) struct TlsListener {
 impl TlsListener {
     pub(crate) fn new(tcp: TcpListener, config: Arc<ServerConfig>) -> io::Result<Self> {
         let mut tcp = PlainListener(tcp);
-        let address = tcp.local_addr()?;
+        let address = tcp.0.local_addr()?;
         let (send, ready) = mpsc::channel(64);
         let acceptor = TlsAcceptor::from(config);
         let accepting = tokio::spawn(async move {
             loop {
-                let (stream, peer) = tcp.accept().await;
+                let (stream, peer) = tcp.connection().await;
                 let (acceptor, send) = (acceptor.clone(), send.clone());
                 tokio::spawn(async move {
                     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
@@ -93,12 +102,12 @@ impl Drop for TlsListener {
 }
 
 impl Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
+    type Io = Courteous<TlsStream<TcpStream>>;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         match self.ready.recv().await {
-            Some(connection) => connection,
+            Some((stream, peer)) => (Courteous::new(stream), peer),
             // The accepting task ends only when the listener is dropped, which ends this call too.
             None => std::future::pending().await,
         }

@@ -79,6 +79,9 @@ async fn chains_and_compartments_and_systems_are_searched_as_a_reader_would() {
         ("Patient/p2/Observation?code=weight", "Observation/b3"),
         ("Patient/p9/Observation", ""),
         ("Patient/p1/*", "Condition/c1 Observation/b1 Observation/b2 Patient/p1 Patient/p3"),
+        ("Practitioner/d1/Observation", "Observation/b1"),
+        ("Practitioner/d1/*", "Observation/b1 Patient/p2 Practitioner/d1"),
+        ("Encounter/e1/Observation", ""),
         // several types, by type and id
         ("?_type=Patient,Condition", "Condition/c1 Patient/p1 Patient/p2 Patient/p3"),
         ("?_type=Observation,Patient&_id=p1,b2", "Observation/b2 Patient/p1"),
@@ -140,6 +143,9 @@ async fn what_is_asked_to_come_with_the_matches_comes_once() {
         ),
         ("Patient?_id=p1&_revinclude=Observation:subject", "Observation/b1 Observation/b2"),
         ("Patient?_id=p1&_revinclude=Observation:*", "Observation/b1 Observation/b2"),
+        ("Patient?_id=p1&_revinclude=*", "Condition/c1 Observation/b1 Observation/b2 Patient/p3"),
+        ("Practitioner?_id=d1&_revinclude=*", "Observation/b1 Patient/p2"),
+        ("Organization?_id=o1&_revinclude=*", "Organization/o2 Patient/p2"),
         (
             "Patient?_id=p1&_revinclude=Condition:subject&_revinclude=Observation:subject",
             "Condition/c1 Observation/b1 Observation/b2",
@@ -232,7 +238,6 @@ async fn what_is_not_answered_and_what_is_hostile_is_refused_with_an_outcome() {
         ("Patient?_filter=name eq x".replace(' ', "%20"), 400),
         ("Patient?_contained=true".to_owned(), 400),
         ("Observation?code:in=http://x".to_owned(), 400),
-        ("Observation?_revinclude=*".to_owned(), 400),
         ("Observation?_include=Observation:nothing".to_owned(), 400),
         (format!("Observation?code={}", many(1000)), 400),
         (format!("Observation?{}name=x", "subject:Patient.link:".repeat(20)), 400),
@@ -246,7 +251,8 @@ async fn what_is_not_answered_and_what_is_hostile_is_refused_with_an_outcome() {
         ("Patient?_page=AAAA".to_owned(), 400),
         ("Patient/..%2Fx/Observation".to_owned(), 404),
         ("Patient/p1/Organization".to_owned(), 404),
-        ("Encounter/e1/Observation".to_owned(), 404),
+        ("Encounter/e1/Patient".to_owned(), 404),
+        ("Organization/o1/Patient".to_owned(), 404),
         ("Patient/p1/Nothing".to_owned(), 404),
         ("Nothing?x=y".to_owned(), 404),
         ("?_type=Nothing".to_owned(), 404),
@@ -297,7 +303,11 @@ async fn the_capability_statement_lists_what_is_answered_and_nothing_else() {
         list("searchInclude").contains(&"Observation:subject")
             && list("searchRevInclude").contains(&"Provenance:target")
     );
-    assert!(!list("searchRevInclude").contains(&"Patient:organization"));
+    assert!(!list("searchRevInclude").contains(&"Patient:organization") && list("searchRevInclude").contains(&"*"));
+    let compartments: Vec<&str> =
+        statement["rest"][0]["compartment"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+    let names = ["device", "encounter", "practitioner", "relatedPerson", "patient"];
+    assert_eq!(compartments, names.map(|name| format!("http://hl7.org/fhir/CompartmentDefinition/{name}")));
     // what the statement lists is answered, by the name it is listed under
     for name in ["Observation", "Patient", "Location"] {
         for parameter in of(name)["searchParam"].as_array().unwrap() {

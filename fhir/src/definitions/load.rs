@@ -10,6 +10,7 @@ const CODES: &str = include_str!("../../definitions/codes.txt");
 const SYSTEMS: &str = include_str!("../../definitions/systems.txt");
 const SEARCH: &str = include_str!("../../definitions/search.txt");
 const COMPARTMENT: &str = include_str!("../../definitions/compartment.txt");
+const COMPARTMENTS: &str = include_str!("../../definitions/compartments.txt");
 
 #[derive(Debug)]
 pub(super) struct Definitions {
@@ -39,6 +40,8 @@ pub(super) struct ResourceDefinition {
     pub(super) root: TypeId,
     pub(super) parameters: Vec<SearchParameter>,
     pub(super) compartment: Vec<&'static str>,
+    /// Of others than a Patient: the type that a compartment is of, and the parameters that put a resource into it.
+    pub(super) compartments: Vec<(&'static str, &'static [&'static str])>,
 }
 
 /// A type as it stands in the file, before names become ids.
@@ -125,6 +128,7 @@ fn declare(blocks: &[Block]) -> (Vec<TypeDefinition>, Vec<ResourceDefinition>) {
         .collect();
     let mut parameters = parameters();
     let compartment: HashMap<_, _> = lines(COMPARTMENT).filter_map(|line| line.split_once(' ')).collect();
+    let mut compartments = compartments();
     let mut resources = Vec::new();
     // Types and resource types are far fewer than 65,536.
     let index = |length: usize| u16::try_from(length).unwrap_or(u16::MAX);
@@ -149,6 +153,7 @@ fn declare(blocks: &[Block]) -> (Vec<TypeDefinition>, Vec<ResourceDefinition>) {
                 root: TypeId(index(types.len())),
                 parameters: own,
                 compartment: compartment.get(block.name).map_or_else(Vec::new, |codes| codes.split(' ').collect()),
+                compartments: compartments.remove(block.name).unwrap_or_default(),
             });
         }
         types.push(declared(block.name, kind));
@@ -210,6 +215,20 @@ fn element(line: &'static str, types: &HashMap<&'static str, TypeId>, codes: &Co
 fn choice_name(group: &str, type_name: &str) -> String {
     let (first, rest) = type_name.split_at(type_name.len().min(1));
     format!("{group}{}{rest}", first.to_ascii_uppercase())
+}
+
+/// By resource type: the compartments that its resources may be in.
+fn compartments() -> HashMap<&'static str, Vec<(&'static str, &'static [&'static str])>> {
+    let mut compartments: HashMap<_, Vec<_>> = HashMap::new();
+    let mut of = "";
+    for line in lines(COMPARTMENTS) {
+        match line.strip_prefix("  ").map(|line| line.split_once(' ')) {
+            Some(Some((resource, codes))) => compartments.entry(resource).or_default().push((of, words(codes, ' '))),
+            Some(None) => {}
+            None => of = line,
+        }
+    }
+    compartments
 }
 
 fn parameters() -> HashMap<&'static str, Vec<SearchParameter>> {

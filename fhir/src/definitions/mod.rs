@@ -207,6 +207,20 @@ pub fn patient_compartment(resource: ResourceType) -> &'static [&'static str] {
     &DEFINITIONS.resources[usize::from(resource.0)].compartment
 }
 
+/// The types that compartments are of, beside Patient.
+pub const COMPARTMENTS: [&str; 4] = ["Device", "Encounter", "Practitioner", "RelatedPerson"];
+
+/// Stands among the parameters of [`compartment`] for the resource itself that the compartment is of.
+pub const ITSELF: &str = "{def}";
+
+/// Codes of the search parameters that put a resource of this type into a compartment of `of`, one of [`COMPARTMENTS`]; empty
+/// where no resource of the type is in one.
+#[must_use]
+pub fn compartment(of: ResourceType, resource: ResourceType) -> &'static [&'static str] {
+    let all = &DEFINITIONS.resources[usize::from(resource.0)].compartments;
+    all.iter().find(|(known, _)| *known == of.name()).map_or(&[], |(_, codes)| codes)
+}
+
 /// Whether a path of element names (as in JSON) exists in a resource, and its type: what mappings are checked with.
 #[must_use]
 pub fn find(resource: ResourceType, path: &[&str]) -> Option<&'static Element> {

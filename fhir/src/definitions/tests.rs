@@ -30,6 +30,11 @@ fn every_line_of_the_tables_is_read() {
         for code in patient_compartment(resource) {
             assert!(search_parameter(resource, code).is_some(), "{resource} {code}");
         }
+        for of in COMPARTMENTS.map(|of| of.parse::<ResourceType>().unwrap()) {
+            for code in compartment(of, resource).iter().filter(|code| **code != ITSELF) {
+                assert!(search_parameter(resource, code).is_some(), "{of}: {resource} {code}");
+            }
+        }
     }
 }
 
@@ -104,4 +109,11 @@ fn search_parameters_speak_of_their_type_only() {
     assert!(search_parameter(resource("Binary"), "_text").is_none(), "Binary is no DomainResource");
     assert_eq!(patient_compartment(resource("AllergyIntolerance")), ["patient", "recorder", "asserter"]);
     assert!(patient_compartment(resource("Organization")).is_empty());
+    let compartment = |of: &str, name: &str| compartment(resource(of), resource(name));
+    assert_eq!(compartment("Encounter", "Observation"), ["encounter"]);
+    assert_eq!(compartment("Encounter", "Encounter"), [ITSELF]);
+    assert_eq!(compartment("Practitioner", "Encounter"), ["practitioner", "participant"]);
+    assert_eq!(compartment("Device", "Observation"), ["subject", "device"]);
+    assert_eq!(compartment("RelatedPerson", "Coverage"), ["policy-holder", "subscriber", "payor"]);
+    assert!(compartment("Encounter", "Patient").is_empty() && compartment("Organization", "Patient").is_empty());
 }

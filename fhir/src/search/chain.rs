@@ -7,10 +7,10 @@ use datafusion::{
 
 use super::{
     Criteria, Link, MAX_LEVELS, SearchError, Source,
-    compile::Scope,
     keys::{self, Key},
     matcher::column,
     plain,
+    scope::Scope,
     value::split,
 };
 use crate::{

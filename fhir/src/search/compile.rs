@@ -1,54 +1,51 @@
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeSet,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::SortExpr;
 
 use super::{
-    Criteria, Handling, MAX_PARAMETERS, MAX_SOURCES, Request, Schemas, Search, SearchError,
+    Criteria, Handling, MAX_PARAMETERS, MAX_SORT_KEYS, Request, Schemas, Search, SearchError,
+    codes::CodesOf,
     control::{Control, Taken},
     include::Include,
-    matcher, sort,
+    matcher,
+    scope::{Context, Scope},
+    sort,
 };
-use crate::{
-    ResourceType,
-    definitions::{self, ParameterKind, SearchParameter},
-    path::{self, Selection},
-    shape::base_schema,
-};
+use crate::{ResourceType, definitions::ParameterKind};
 
-/// What the compilation of one search shares between tables.
-pub(super) struct Context<'c> {
-    pub(super) request: Request<'c>,
-    schemas: &'c Schemas,
-    /// Types whose schema was asked for.
-    asked: RefCell<BTreeSet<ResourceType>>,
-    /// Sources made so far.
-    sources: Cell<usize>,
+/// A compiled search, and what it needs.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) search: Search,
+    /// Types whose tables it reads.
+    pub(super) tables: BTreeSet<ResourceType>,
+    /// Codes that it needs and that were not brought: without them it finds too little.
+    pub(super) unknown: BTreeMap<CodesOf, String>,
 }
 
-/// One table of a search.
-#[derive(Clone)]
-pub(super) struct Scope<'c> {
-    pub(super) context: &'c Context<'c>,
-    pub(super) resource: ResourceType,
-    pub(super) schema: SchemaRef,
-    /// Links on the way from the table that is searched.
-    pub(super) level: usize,
+impl Compiled {
+    /// The same, where nothing is missing.
+    pub(super) fn whole(self) -> Result<Self, SearchError> {
+        match self.unknown.into_iter().next() {
+            None => Ok(Self { unknown: BTreeMap::new(), ..self }),
+            Some((_, name)) => {
+                let reason = "value sets and hierarchies of codes are not known here".to_owned();
+                Err(SearchError::Unsupported { name, reason })
+            }
+        }
+    }
 }
 
 pub(super) fn compile(
     resource: ResourceType,
     request: Request<'_>,
     schemas: &Schemas,
-) -> Result<(Search, BTreeSet<ResourceType>), SearchError> {
+) -> Result<Compiled, SearchError> {
     if let Some((name, _)) = request.parameters.get(MAX_PARAMETERS) {
         let reason = format!("a search has at most {MAX_PARAMETERS} parameters");
         return Err(SearchError::TooMuch { name: name.clone(), reason });
     }
-    let context = Context { request, schemas, asked: RefCell::default(), sources: Cell::new(0) };
+    let context = Context::new(request, schemas);
     let scope = context.scope(resource, 0);
     let mut control = Control::new();
     let mut criteria = Criteria::default();
@@ -92,32 +89,8 @@ pub(super) fn compile(
         sort.push(matcher::column("id").sort(true, false));
     }
     let search = Search { criteria, sort, count: control.count, total: control.total, includes, applied, ignored };
-    Ok((search, context.asked.into_inner()))
-}
-
-impl Context<'_> {
-    pub(super) fn scope(&self, resource: ResourceType, level: usize) -> Scope<'_> {
-        self.asked.borrow_mut().insert(resource);
-        let schema = self.schemas.get(&resource).cloned().unwrap_or_else(|| base_schema(resource));
-        Scope { context: self, resource, schema, level }
-    }
-
-    /// The table of one more source.
-    pub(super) fn scope_of_link(
-        &self,
-        resource: ResourceType,
-        level: usize,
-        name: &str,
-    ) -> Result<Scope<'_>, SearchError> {
-        self.sources.set(self.sources.get() + 1);
-        if self.sources.get() > MAX_SOURCES {
-            let reason = format!(
-                "its chains lead to more than {MAX_SOURCES} tables: name the types, as in `subject:Patient.name`"
-            );
-            return Err(SearchError::TooMuch { name: name.to_owned(), reason });
-        }
-        Ok(self.scope(resource, level))
-    }
+    let (tables, unknown) = context.into_needs();
+    Ok(Compiled { search, tables, unknown })
 }
 
 impl Criteria {
@@ -131,21 +104,11 @@ impl Criteria {
 }
 
 impl Scope<'_> {
-    /// The parameter of a code; `name` is what the request calls it.
-    pub(super) fn parameter(&self, name: &str, code: &str) -> Result<&'static SearchParameter, SearchError> {
-        definitions::search_parameter(self.resource, code).ok_or_else(|| SearchError::UnknownParameter {
-            name: name.to_owned(),
-            resource: self.resource,
-            known: nearest(self.resource, code),
-        })
-    }
-
-    pub(super) fn paths(&self, name: &str, parameter: &SearchParameter) -> Result<Selection, SearchError> {
-        path::compile(self.resource, parameter.expression)
-            .map_err(|error| SearchError::Unsupported { name: name.to_owned(), reason: error.to_string() })
-    }
-
     fn sort(&self, name: &str, value: &str) -> Result<Vec<SortExpr>, SearchError> {
+        if value.split(',').count() > MAX_SORT_KEYS {
+            let reason = format!("an order has at most {MAX_SORT_KEYS} keys");
+            return Err(SearchError::TooMuch { name: name.to_owned(), reason });
+        }
         let mut keys = Vec::new();
         for part in value.split(',') {
             let (code, descending) = match part.strip_prefix('-') {
@@ -179,29 +142,5 @@ impl Scope<'_> {
             keys.extend(key.map(|key| key.sort(!descending, false)));
         }
         Ok(keys)
-    }
-}
-
-/// The codes nearest to one that is unknown.
-pub(super) fn nearest(resource: ResourceType, code: &str) -> String {
-    // what is far longer than any code is near none
-    if code.len() > 64 {
-        return "the CapabilityStatement lists those there are".to_owned();
-    }
-    let mut near: Vec<(usize, &str)> = definitions::search_parameters(resource)
-        .iter()
-        .map(|parameter| {
-            let distance = strsim::osa_distance(&parameter.code.to_lowercase(), &code.to_lowercase());
-            let part = parameter.code.contains(code) || (!parameter.code.is_empty() && code.contains(parameter.code));
-            (if part { distance.min(1) } else { distance }, parameter.code)
-        })
-        .filter(|(distance, known)| *distance <= (known.len().max(code.len()) / 2).max(1))
-        .collect();
-    near.sort_unstable();
-    let near: Vec<String> = near.into_iter().take(3).map(|(_, code)| format!("`{code}`")).collect();
-    if near.is_empty() {
-        "the CapabilityStatement lists those there are".to_owned()
-    } else {
-        format!("did you mean {}?", near.join(", "))
     }
 }

@@ -4,9 +4,9 @@ use datafusion::logical_expr::{Expr, lit};
 
 use super::{
     SearchError,
-    compile::Scope,
     condition::fits,
     matcher,
+    scope::Scope,
     test::{Part, Test, Way},
     value::split,
 };

@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 
-use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::logical_expr::{Expr, lit};
 
 use super::{
     Criteria, MAX_VALUES, SearchError,
-    compile::Scope,
+    concepts::is_conceptual,
     eval, matcher, plain,
-    test::{ReferenceTest, Target, Test},
+    scope::Scope,
+    test::{Target, Test},
+    token::Token,
     value::{split, unescape},
 };
 use crate::{
@@ -81,13 +82,15 @@ impl Scope<'_> {
                 _ => Err(invalid("a composite parameter takes no modifier".to_owned())),
             };
         }
+        if let Some(modifier) = modifier.filter(|modifier| is_conceptual(modifier))
+            && parameter.kind == ParameterKind::Token
+        {
+            return self.concepts(name, parameter, modifier, value);
+        }
         let selection = self.paths(name, parameter)?;
         if let Some(missing) = missing {
             let present = self.any(selection.paths(), parameter.targets, &Test::Present);
             return Ok(if missing { present.is_not_true() } else { present });
-        }
-        if matches!(modifier, Some("in" | "not-in" | "above" | "below")) && parameter.kind == ParameterKind::Token {
-            return Err(unsupported("value sets and hierarchies of codes are not there".to_owned()));
         }
         if matches!(modifier, Some("above" | "below")) && parameter.kind == ParameterKind::Reference {
             return Err(unsupported("hierarchies of resources are not there".to_owned()));
@@ -136,7 +139,7 @@ impl Scope<'_> {
 
     /// Whether any of the paths passes; false where the table has none of their columns.
     pub(super) fn any(&self, paths: &[Path], targets: &'static [&'static str], test: &Test) -> Expr {
-        any(paths, targets, test, &self.schema)
+        plain::any(paths, targets, test, &self.schema)
     }
 
     /// `Patient.deceased`: a date is as true as `true`.
@@ -157,7 +160,8 @@ impl Scope<'_> {
         Ok(match (wanted.contains(&true), wanted.contains(&false)) {
             (true, true) => lit(true),
             (true, false) => yes,
-            _ => yes.is_not_true(),
+            (false, true) => yes.is_not_true(),
+            (false, false) => lit(false),
         })
     }
 
@@ -240,44 +244,6 @@ fn members(path: &Path) -> Vec<&'static str> {
     path.steps.iter().filter_map(member).collect()
 }
 
-fn any(paths: &[Path], targets: &'static [&'static str], test: &Test, schema: &Schema) -> Expr {
-    paths
-        .iter()
-        .filter_map(|path| {
-            plain::expression(path, test, schema).or_else(|| matcher::expression(path, targets, test.clone(), schema))
-        })
-        .reduce(Expr::or)
-        .unwrap_or_else(|| lit(false))
-}
-
-/// Resources of a type that refer to any of these by a parameter's paths.
-pub(super) fn referring(paths: &[Path], to: &[(ResourceType, String)], schema: &SchemaRef) -> Expr {
-    let test = |(resource, id): &(ResourceType, String)| ReferenceTest {
-        target: Target::Typed(*resource, id.clone()),
-        text: format!("{resource}/{id}"),
-    };
-    any(paths, &[], &Test::Reference(to.iter().map(test).collect()), schema)
-}
-
-pub(super) fn in_compartments(resource: ResourceType, patients: &[String], schema: &SchemaRef) -> Option<Expr> {
-    let own = resource.name() == "Patient";
-    let codes = definitions::patient_compartment(resource);
-    let parameters = codes.iter().filter_map(|code| definitions::search_parameter(resource, code));
-    let target: ResourceType = "Patient".parse().ok()?;
-    let targets: Vec<(ResourceType, String)> = patients.iter().map(|id| (target, id.clone())).collect();
-    let paths: Vec<Path> = parameters
-        .filter_map(|parameter| path::compile(resource, parameter.expression).ok())
-        .flat_map(|selection| selection.paths().to_vec())
-        .filter(|path| path.element.type_id.is_reference())
-        .collect();
-    let members = (!paths.is_empty()).then(|| referring(&paths, &targets, schema));
-    let itself = own.then(|| plain::one_of("id", patients, schema));
-    match (itself, members) {
-        (Some(itself), Some(members)) => Some(itself.or(members)),
-        (one, other) => one.or(other),
-    }
-}
-
 /// The values of a reference parameter with this server's own URL taken off.
 fn relative<'v>(value: &'v str, base: &str) -> Cow<'v, str> {
     if !value.contains("://") {
@@ -295,15 +261,11 @@ fn all_boolean(paths: &[Path]) -> bool {
     paths.iter().all(|path| path.element.type_id.primitive() == Some(Primitive::Boolean))
 }
 
-/// The truths that a token parameter asks for.
+/// The truths that a token parameter asks for; of another system than theirs is none.
 fn booleans(test: &Test) -> Result<Vec<bool>, String> {
     let Test::Token(tokens) = test else { return Err("is not true or false".to_owned()) };
-    tokens
-        .iter()
-        .map(|token| match token.code.as_deref() {
-            Some("true") => Ok(true),
-            Some("false") => Ok(false),
-            _ => Err("is not true or false".to_owned()),
-        })
-        .collect()
+    if !tokens.iter().all(|token| matches!(token.code.as_deref(), Some("true" | "false"))) {
+        return Err("is not true or false".to_owned());
+    }
+    Ok(tokens.iter().filter_map(Token::truth).collect())
 }

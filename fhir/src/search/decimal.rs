@@ -76,6 +76,32 @@ impl Decimal {
         if self.mantissa < 0 { (part(11), part(9)) } else { (part(9), part(11)) }
     }
 
+    /// `None` where it has more digits than are kept.
+    pub(super) fn times(self, other: Self) -> Option<Self> {
+        let mantissa = self.mantissa.checked_mul(other.mantissa)?;
+        Some(Self { mantissa, exponent: self.exponent + other.exponent }.normal())
+    }
+
+    /// `None` where it has more digits than are kept.
+    pub(super) fn plus(self, other: Self) -> Option<Self> {
+        let exponent = self.exponent.min(other.exponent);
+        let aligned = |number: Self| {
+            let digits = u32::try_from(number.exponent - exponent).ok()?;
+            number.mantissa.checked_mul(10_i128.checked_pow(digits)?)
+        };
+        Some(Self { mantissa: aligned(self)?.checked_add(aligned(other)?)?, exponent }.normal())
+    }
+
+    /// Its first 17 digits, as many as a float tells apart.
+    pub(super) fn shortened(self) -> Self {
+        let mut short = self;
+        while short.mantissa.unsigned_abs() >= 10_u128.pow(17) {
+            short.mantissa /= 10;
+            short.exponent += 1;
+        }
+        short.normal()
+    }
+
     #[allow(clippy::cast_precision_loss, reason = "an approximation is what is asked for")]
     pub(super) fn approximately(self) -> f64 {
         self.mantissa as f64 * 10_f64.powi(self.exponent)

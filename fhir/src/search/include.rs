@@ -6,9 +6,9 @@ use datafusion::logical_expr::Expr;
 use super::{
     SearchError,
     chain::{reference_paths, targets},
-    compile::nearest,
-    condition,
     keys::{self, Key},
+    refer,
+    scope::nearest,
 };
 use crate::{
     ResourceType,
@@ -19,7 +19,7 @@ use crate::{
 /// One `_include` or `_revinclude`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Include {
-    /// Type of the resources that refer; `None`: any (`_include=*`).
+    /// Type of the resources that refer; `None`: any (`*`).
     pub source: Option<ResourceType>,
     /// Type of the resources referred to, where the request names it.
     pub target: Option<ResourceType>,
@@ -50,9 +50,6 @@ impl Include {
             }
         };
         if value == "*" {
-            if reverse {
-                return Err(unsupported("`*` would read every table: name the type, as in `Observation:*`".to_owned()));
-            }
             return Ok(Self { source: None, target: None, iterate, reverse, code: None });
         }
         let parts: Vec<&str> = value.split(':').collect();
@@ -112,14 +109,16 @@ impl Include {
         Some(expression)
     }
 
-    /// Which rows of the source's table refer to any of these; `None` where none can.
+    /// Which rows of a type's table refer to any of these; `None` where none can, and where the include is not about the type.
     #[must_use]
-    pub fn referring(&self, to: &[(ResourceType, String)], schema: &SchemaRef) -> Option<Expr> {
-        let source = self.source.filter(|_| self.reverse)?;
+    pub fn referring(&self, source: ResourceType, to: &[(ResourceType, String)], schema: &SchemaRef) -> Option<Expr> {
+        if !self.reverse || self.source.is_some_and(|named| named != source) {
+            return None;
+        }
         let paths = self.paths(source);
         let wanted: Vec<(ResourceType, String)> =
             to.iter().filter(|(resource, _)| self.target.is_none_or(|target| target == *resource)).cloned().collect();
-        (!paths.is_empty() && !wanted.is_empty()).then(|| condition::referring(&paths, &wanted, schema))
+        (!paths.is_empty() && !wanted.is_empty()).then(|| refer::referring(&paths, &wanted, schema))
     }
 
     fn paths(&self, source: ResourceType) -> Vec<Path> {

@@ -11,31 +11,29 @@ use datafusion::{
     },
 };
 
-use super::{eval, test::Test};
-use crate::{
-    definitions::{Primitive, TypeId},
-    path::{Path, Step},
+use super::{
+    eval,
+    test::{Test, Way},
 };
+use crate::{definitions::Primitive, path::Path};
 
 /// Whether any value at the end of a path passes a test: true or false for each row, never null.
 ///
 /// Its arguments are the columns that [`columns`] names.
 #[derive(PartialEq, Eq, Hash)]
-pub(super) struct Matcher {
-    pub(super) steps: Vec<Step>,
-    pub(super) type_id: TypeId,
-    /// Code systems of the element, where it is a code and they are known.
-    pub(super) systems: &'static [&'static str],
+struct Matcher {
+    /// From the resource; its first step is the column.
+    way: Way,
     /// Types that a reference may point to; empty: any.
-    pub(super) targets: &'static [&'static str],
-    pub(super) test: Test,
+    targets: &'static [&'static str],
+    test: Test,
     signature: Signature,
 }
 
 // What is searched for may be a patient's name: plans are printed, so it is not.
 impl fmt::Debug for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Matcher").field("type_id", &self.type_id).finish_non_exhaustive()
+        f.debug_struct("Matcher").field("type_id", &self.way.type_id).finish_non_exhaustive()
     }
 }
 
@@ -63,7 +61,7 @@ pub(super) fn expression(path: &Path, targets: &'static [&'static str], test: Te
     let columns = columns(path, schema)?;
     let signature = Signature::any(columns.len(), Volatility::Immutable);
     let (type_id, systems) = (path.element.type_id, path.element.systems);
-    let matcher = Matcher { steps: path.steps.clone(), type_id, systems, targets, test, signature };
+    let matcher = Matcher { way: Way { steps: path.steps.clone(), type_id, systems }, targets, test, signature };
     let arguments = columns.iter().map(|name| column(name)).collect();
     Some(ScalarUDF::new_from_impl(matcher).call(arguments))
 }
@@ -88,7 +86,7 @@ impl ScalarUDFImpl for Matcher {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let columns: Vec<ArrayRef> =
             args.args.iter().map(|column| column.to_array(args.number_rows)).collect::<Result<_>>()?;
-        let rows = eval::rows(self, &columns, args.number_rows)?;
+        let rows = eval::rows(&self.way, self.targets, &self.test, &columns, args.number_rows)?;
         Ok(ColumnarValue::Array(Arc::new(BooleanArray::new(rows, None))))
     }
 }

@@ -9,12 +9,16 @@
 //! makes from the tables of one snapshot ([`narrow`] builds the plan). A link's own sources have criteria too, so that chains nest. Included resources
 //! are told by [`Include`]s, from a page's rows.
 //!
-//! What it does not do: full text (`_text`, `_content`), named queries, `_filter`, searches inside contained resources, and
-//! value sets in token searches; each is refused by its name.
+//! Codes told by a value set or a hierarchy (`:in`, `:below`) are brought with the request: [`codes`] says which.
+//!
+//! What it does not do: full text (`_text`, `_content`), named queries, `_filter` and searches inside contained resources;
+//! each is refused by its name.
 
 mod chain;
+mod codes;
 mod compile;
 mod composite;
+mod concepts;
 mod condition;
 mod control;
 mod decimal;
@@ -25,12 +29,15 @@ mod matcher;
 mod narrow;
 mod near;
 mod plain;
+mod refer;
+mod scope;
 mod sort;
 mod subset;
 mod test;
 #[cfg(test)]
 mod tests;
 mod token;
+mod units;
 mod value;
 
 #[cfg(test)]
@@ -45,10 +52,14 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, SortExpr},
 };
 
-pub use self::{include::Include, subset::View};
+pub use self::{
+    codes::{CodeSet, CodesOf, KnownCodes},
+    include::Include,
+    subset::View,
+};
 use crate::{
     ResourceType,
-    definitions::{SearchParameter, search_parameters},
+    definitions::{COMPARTMENTS, SearchParameter, search_parameters},
 };
 
 /// Matches on a page where the request does not say.
@@ -63,8 +74,14 @@ pub const MAX_VALUES: usize = 500;
 /// Parameters of one search at most.
 pub const MAX_PARAMETERS: usize = 100;
 
+/// Keys of one order at most.
+pub const MAX_SORT_KEYS: usize = 10;
+
 /// Levels of chains and `_has` at most.
 pub const MAX_LEVELS: usize = 5;
+
+/// Value sets and concepts that one search names at most, with `:in`, `:below` and their like.
+pub const MAX_CODE_SETS: usize = 20;
 
 /// Tables that the links of one search read at most, one counted each time.
 pub const MAX_SOURCES: usize = 200;
@@ -90,6 +107,8 @@ pub struct Request<'a> {
     pub base: Option<&'a str>,
     /// The types that are searched together, where they are several.
     pub types: &'a [ResourceType],
+    /// The codes that [`codes`] names; `None` where there is nobody to ask: a search that needs some is refused.
+    pub codes: Option<&'a KnownCodes>,
 }
 
 /// Schemas of current tables. An element that is not a column is empty in every resource; a type that is not there has
@@ -168,7 +187,7 @@ pub enum SearchError {
 /// # Errors
 /// For the first parameter that cannot be applied as R4 says.
 pub fn compile(resource: ResourceType, request: Request<'_>, schemas: &Schemas) -> Result<Search, SearchError> {
-    compile::compile(resource, request, schemas).map(|(search, _)| search)
+    Ok(compile::compile(resource, request, schemas)?.whole()?.search)
 }
 
 /// The types whose tables a search reads to find its matches: its own, and those of its links.
@@ -176,7 +195,21 @@ pub fn compile(resource: ResourceType, request: Request<'_>, schemas: &Schemas) 
 /// # Errors
 /// As [`compile`].
 pub fn tables(resource: ResourceType, request: Request<'_>) -> Result<BTreeSet<ResourceType>, SearchError> {
-    compile::compile(resource, request, &Schemas::new()).map(|(_, tables)| tables)
+    Ok(compile::compile(resource, request, &Schemas::new())?.whole()?.tables)
+}
+
+/// The codes that a search needs to know and that the request does not bring yet, each with the name of a parameter that
+/// needs them. Whoever compiles the search asks for them first.
+///
+/// # Errors
+/// As [`compile`], where there is something to ask.
+pub fn codes(resource: ResourceType, request: Request<'_>) -> Result<BTreeMap<CodesOf, String>, SearchError> {
+    // most searches need none
+    let is_conceptual = |name: &str| name.rsplit(':').next().is_some_and(concepts::is_conceptual);
+    if !request.parameters.iter().any(|(name, _)| is_conceptual(name)) {
+        return Ok(BTreeMap::new());
+    }
+    Ok(compile::compile(resource, request, &Schemas::new())?.unknown)
 }
 
 /// Plans that scan current tables; a type that is not there has no resources.
@@ -220,5 +253,16 @@ pub fn in_compartment(resource: ResourceType, patient: &str, schema: &SchemaRef)
 /// As [`in_compartment`], of any of these patients.
 #[must_use]
 pub fn in_compartments(resource: ResourceType, patients: &[String], schema: &SchemaRef) -> Option<Expr> {
-    condition::in_compartments(resource, patients, schema)
+    refer::in_compartments("Patient".parse().ok()?, resource, patients, schema)
+}
+
+/// The same of any type that compartments are of ([`compartments`]).
+#[must_use]
+pub fn in_compartment_of(of: ResourceType, resource: ResourceType, id: &str, schema: &SchemaRef) -> Option<Expr> {
+    refer::in_compartments(of, resource, &[id.to_owned()], schema)
+}
+
+/// The types that compartments are of.
+pub fn compartments() -> impl Iterator<Item = ResourceType> {
+    COMPARTMENTS.into_iter().chain(["Patient"]).filter_map(|name| name.parse().ok())
 }

@@ -7,12 +7,23 @@ use datafusion::{
 };
 
 use super::{
-    matcher::{column, columns},
+    matcher::{self, column, columns},
     test::{DateTest, How, Test, UriHow},
     token::{System, Token},
     value::Prefix,
 };
 use crate::{definitions::Primitive, path::Path};
+
+/// Whether any of the paths passes; false where the table has none of their columns.
+pub(super) fn any(paths: &[Path], targets: &'static [&'static str], test: &Test, schema: &Schema) -> Expr {
+    paths
+        .iter()
+        .filter_map(|path| {
+            expression(path, test, schema).or_else(|| matcher::expression(path, targets, test.clone(), schema))
+        })
+        .reduce(Expr::or)
+        .unwrap_or_else(|| lit(false))
+}
 
 /// The test as a comparison; `None` where it is not one, or the path is not a column of its own that the table has.
 pub(super) fn expression(path: &Path, test: &Test, schema: &Schema) -> Option<Expr> {
@@ -25,14 +36,15 @@ pub(super) fn expression(path: &Path, test: &Test, schema: &Schema) -> Option<Ex
         (Test::Present, _) => Some(column(name).is_not_null()),
         (Test::Date(tests), Some(primitive)) if primitive.is_temporal() => {
             let (start, end) = (format!("{name}__start"), format!("{name}__end"));
-            Some(any(tests.iter().map(|test| period(&column(&start), &column(&end), test))))
+            Some(any_of(tests.iter().map(|test| period(&column(&start), &column(&end), test))))
         }
         (Test::Token(tokens), Some(Primitive::Boolean)) => {
-            let truth = |token: &Token| match token.code.as_deref() {
-                Some("true") => column(name).is_true(),
-                _ => column(name).is_false(),
+            let truth = |token: &Token| match token.truth() {
+                Some(true) => column(name).is_true(),
+                Some(false) => column(name).is_false(),
+                None => lit(false),
             };
-            Some(any(tokens.iter().map(truth)))
+            Some(any_of(tokens.iter().map(truth)))
         }
         (Test::Token(tokens), Some(Primitive::Code)) => {
             let known = path.element.required_codes?;
@@ -55,7 +67,7 @@ pub(super) fn expression(path: &Path, test: &Test, schema: &Schema) -> Option<Ex
     }
 }
 
-fn any(conditions: impl Iterator<Item = Expr>) -> Expr {
+fn any_of(conditions: impl Iterator<Item = Expr>) -> Expr {
     conditions.reduce(Expr::or).unwrap_or_else(|| lit(false))
 }
 
@@ -97,7 +109,7 @@ fn period(start: &Expr, end: &Expr, test: &DateTest) -> Expr {
 
 /// The same over a column of instants, each a microsecond long.
 pub(super) fn instants(name: &str, tests: &[DateTest]) -> Expr {
-    any(tests.iter().map(|test| {
+    any_of(tests.iter().map(|test| {
         let (low, high) = (timestamp(test.start), timestamp(test.end));
         let at = || column(name);
         match test.prefix {

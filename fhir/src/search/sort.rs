@@ -164,6 +164,10 @@ impl SortKey {
                 None => &["text"],
             },
             "Reference" => &["reference"],
+            "SampledData" => match leaves.member("origin")? {
+                Some(origin) => return origin.member("value"),
+                None => &[],
+            },
             "Range" => match leaves.member("low")? {
                 Some(low) => return low.member("value"),
                 None => &[],

@@ -3,9 +3,11 @@
 use chrono::{DateTime, Utc};
 
 use super::{
+    codes::CodeSet,
     decimal::Decimal,
     near::Near,
     token::{OfType, Token},
+    units::{Measure, UCUM},
     value::{Prefix, split, unescape},
 };
 use crate::{
@@ -25,6 +27,8 @@ pub(super) enum Test {
     /// `:text`: the folded beginning of the text beside a code.
     TokenText(Vec<String>),
     OfType(Vec<OfType>),
+    /// Codes of any of the sets.
+    Concepts(Vec<CodeSet>),
     Text(How, Vec<String>),
     Date(Vec<DateTest>),
     Number(Vec<NumberTest>),
@@ -88,6 +92,32 @@ pub(super) struct NumberTest {
     pub(super) high: Decimal,
 }
 
+/// The numbers that a value stands for, from one to another; an end that is missing is open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) from: Option<Decimal>,
+    pub(super) to: Option<Decimal>,
+    /// The ends do not belong to it.
+    pub(super) strict: bool,
+}
+
+impl Span {
+    /// One number.
+    pub(super) fn of(number: Decimal) -> Self {
+        Self { from: Some(number), to: Some(number), strict: false }
+    }
+
+    /// Of numbers that are so many times larger; `None` where they have more digits than are kept.
+    pub(super) fn times(self, factor: Decimal) -> Option<Self> {
+        let times = |number: Decimal| number.times(factor).or_else(|| number.shortened().times(factor));
+        let side = |side: Option<Decimal>| match side {
+            Some(number) => times(number).map(Some),
+            None => Some(None),
+        };
+        Some(Self { from: side(self.from)?, to: side(self.to)?, strict: self.strict })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct QuantityTest {
     pub(super) number: NumberTest,
@@ -100,6 +130,8 @@ pub(super) struct Unit {
     /// Where it is given, `code` is the code; else code or unit.
     pub(super) system: Option<String>,
     pub(super) code: String,
+    /// Where it is a unit of UCUM that others convert to.
+    pub(super) measure: Option<Measure>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -129,7 +161,17 @@ impl Test {
             return Err("a value is empty: leave the parameter or the comma out".to_owned());
         }
         let texts = || parts.iter().map(|part| unescape(part));
-        let folded = || texts().map(|text| fold(&text).into_owned()).collect();
+        // what is nothing but marks would be the beginning of everything
+        let folded = || -> Read<Vec<String>> {
+            let folded: Vec<String> = texts().map(|text| fold(&text).into_owned()).collect();
+            if folded.iter().any(String::is_empty) { Err("has no letter".to_owned()) } else { Ok(folded) }
+        };
+        let urls = || -> Read<Vec<String>> {
+            if texts().any(|text| text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("urn:"))) {
+                return Err("`:below` and `:above` are about URLs, not about URNs (R4 3.1.1.4.12)".to_owned());
+            }
+            Ok(texts().collect())
+        };
         let unknown = |allowed: &str| {
             let modifier = modifier.unwrap_or_default();
             Err(format!("the modifier `:{modifier}` is not for it: it takes {allowed}"))
@@ -137,20 +179,20 @@ impl Test {
         Ok(match kind {
             ParameterKind::Token => match modifier {
                 None | Some("not") => Self::Token(all(&parts, Token::parse)?),
-                Some("text") => Self::TokenText(folded()),
+                Some("text") => Self::TokenText(folded()?),
                 Some("of-type") => Self::OfType(all(&parts, OfType::parse)?),
-                _ => return unknown(":missing, :not, :text, :of-type"),
+                _ => return unknown(":missing, :not, :text, :of-type, :in, :not-in, :below, :above"),
             },
             ParameterKind::String => match modifier {
-                None => Self::Text(How::Starts, folded()),
-                Some("contains") => Self::Text(How::Contains, folded()),
+                None => Self::Text(How::Starts, folded()?),
+                Some("contains") => Self::Text(How::Contains, folded()?),
                 Some("exact") => Self::Text(How::Exact, texts().collect()),
                 _ => return unknown(":missing, :exact, :contains"),
             },
             ParameterKind::Uri => match modifier {
                 None => Self::Uri(UriHow::Equal, texts().collect()),
-                Some("below") => Self::Uri(UriHow::Below, texts().collect()),
-                Some("above") => Self::Uri(UriHow::Above, texts().collect()),
+                Some("below") => Self::Uri(UriHow::Below, urls()?),
+                Some("above") => Self::Uri(UriHow::Above, urls()?),
                 _ => return unknown(":missing, :below, :above"),
             },
             ParameterKind::Reference => match modifier {
@@ -200,21 +242,34 @@ impl NumberTest {
         Ok(Self { prefix, value, low, high })
     }
 
-    /// Against a range `[from, to]`, of one number where both are the same; an end that is not there is open.
-    pub(super) fn matches(&self, from: Option<&Decimal>, to: Option<&Decimal>) -> bool {
-        let within = from.is_some_and(|from| self.low <= *from) && to.is_some_and(|to| *to < self.high);
+    /// Against the numbers that a value stands for.
+    pub(super) fn matches(&self, span: &Span) -> bool {
+        let Span { from, to, strict } = span;
+        let within = from.is_some_and(|from| self.low <= from) && to.is_some_and(|to| to < self.high);
+        // an end that does not belong to the span is compared as if it lay a little inside
+        let over = |to: Decimal, limit: Decimal| if *strict { to > limit } else { to >= limit };
+        let under = |from: Decimal, limit: Decimal| if *strict { from < limit } else { from <= limit };
         match self.prefix {
             Prefix::Eq => within,
             Prefix::Ne => !within,
-            Prefix::Gt => to.is_none_or(|to| *to > self.value),
-            Prefix::Lt => from.is_none_or(|from| *from < self.value),
-            Prefix::Ge => to.is_none_or(|to| *to >= self.value),
-            Prefix::Le => from.is_none_or(|from| *from <= self.value),
+            Prefix::Gt => to.is_none_or(|to| to > self.value),
+            Prefix::Lt => from.is_none_or(|from| from < self.value),
+            Prefix::Ge => to.is_none_or(|to| over(to, self.value)),
+            Prefix::Le => from.is_none_or(|from| under(from, self.value)),
             // with these too the number is as exact as can be (R4 3.1.1.4.4)
-            Prefix::Sa => from.is_some_and(|from| *from > self.value),
-            Prefix::Eb => to.is_some_and(|to| *to < self.value),
-            Prefix::Ap => from.is_none_or(|from| *from <= self.high) && to.is_none_or(|to| *to >= self.low),
+            Prefix::Sa => from.is_some_and(|from| !under(from, self.value)),
+            Prefix::Eb => to.is_some_and(|to| !over(to, self.value)),
+            Prefix::Ap => from.is_none_or(|from| under(from, self.high)) && to.is_none_or(|to| over(to, self.low)),
         }
+    }
+}
+
+impl NumberTest {
+    /// The same question of numbers that are so many times larger; `None` where they have more digits than are kept.
+    pub(super) fn times(&self, factor: Decimal) -> Option<Self> {
+        let times = |number: Decimal| number.times(factor);
+        let (value, low, high) = (times(self.value)?, times(self.low)?, times(self.high)?);
+        Some(Self { prefix: self.prefix, value, low, high })
     }
 }
 
@@ -225,8 +280,9 @@ impl QuantityTest {
         let unit = match parts.as_slice() {
             [_] => None,
             [_, system, code] if !code.is_empty() => {
-                let system = if system.is_empty() { None } else { Some(unescape(system)) };
-                Some(Unit { system, code: unescape(code) })
+                let (system, code) = (unescape(system), unescape(code));
+                let measure = if system == UCUM { Measure::read(&code) } else { None };
+                Some(Unit { system: Some(system).filter(|system| !system.is_empty()), code, measure })
             }
             [_, "", ""] => None,
             _ => return Err("a quantity is written `number`, `number|system|code` or `number||code`".to_owned()),

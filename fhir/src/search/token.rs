@@ -1,5 +1,9 @@
 use super::value::{split, unescape};
 
+/// The system of `true` and `false` (R4 3.1.1.4.10), and its name since the code systems moved.
+const TRUTHS: [&str; 2] =
+    ["http://hl7.org/fhir/special-values", "http://terminology.hl7.org/CodeSystem/special-values"];
+
 /// One value of a token parameter (section 3.1.1.4.10).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Token {
@@ -39,12 +43,31 @@ impl Token {
         system_fits && self.code_fits(code)
     }
 
-    pub(super) fn code_fits(&self, code: Option<&str>) -> bool {
+    /// Whether it names this system, and the code fits.
+    pub(super) fn is_of(&self, system: Option<&str>, code: Option<&str>) -> bool {
+        matches!(self.system, System::Is(_)) && self.matches(system, code)
+    }
+
+    fn code_fits(&self, code: Option<&str>) -> bool {
         match &self.code {
             None => true,
             Some(wanted) => code.is_some_and(|code| {
                 code.eq_ignore_ascii_case(wanted) || (!code.is_ascii() && code.to_lowercase() == wanted.to_lowercase())
             }),
+        }
+    }
+
+    /// The truth that is asked for; `None` where it is no truth, or one of another system than that which R4 gives to truths.
+    pub(super) fn truth(&self) -> Option<bool> {
+        let of_truths = match &self.system {
+            System::Any => true,
+            System::Absent => false,
+            System::Is(system) => TRUTHS.contains(&system.as_str()),
+        };
+        match self.code.as_deref() {
+            Some("true") if of_truths => Some(true),
+            Some("false") if of_truths => Some(false),
+            _ => None,
         }
     }
 

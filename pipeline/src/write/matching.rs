@@ -129,7 +129,8 @@ pub(crate) async fn matching(
 ) -> Result<Result<BTreeSet<String>, Refusal>, Failure> {
     let session = running.lake().sessions().session(SESSION_BYTES);
     let parameters = condition.criteria.as_slice();
-    let request = Request { parameters, handling: Handling::Strict, now: Utc::now(), base: None, types: &[] };
+    let request =
+        Request { parameters, handling: Handling::Strict, now: Utc::now(), base: None, types: &[], codes: None };
     let types = match search::tables(condition.resource, request) {
         Ok(types) => types,
         Err(error) => return Ok(Err(refused(error))),

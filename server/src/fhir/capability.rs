@@ -10,7 +10,7 @@ use axum::{
 use mavis_fhir::{
     ResourceType,
     definitions::ParameterKind,
-    search::{answered, includes, reverse_includes},
+    search::{answered, compartments, includes, reverse_includes},
 };
 use serde_json::{Value, json};
 
@@ -46,9 +46,18 @@ fn statement(date: chrono::DateTime<chrono::Utc>) -> Value {
                 { "code": "history-system" },
                 { "code": "search-system" },
             ],
-            "compartment": ["http://hl7.org/fhir/CompartmentDefinition/patient"],
+            "compartment": compartments().map(definition_of_compartment).collect::<Vec<_>>(),
         }],
     })
+}
+
+/// Its URL ends in the type's name in camel case.
+fn definition_of_compartment(of: ResourceType) -> String {
+    let mut name = of.name().to_owned();
+    if let Some(first) = name.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    format!("http://hl7.org/fhir/CompartmentDefinition/{name}")
 }
 
 /// Operations of the whole system.
@@ -109,7 +118,7 @@ fn resource(resource: ResourceType) -> Value {
         "conditionalUpdate": true,
         "conditionalDelete": "single",
         "searchInclude": include,
-        "searchRevInclude": REVERSE.get(&resource).map_or(&[][..], Vec::as_slice),
+        "searchRevInclude": REVERSE.get(&resource).map_or(&[][..], Vec::as_slice).iter().map(String::as_str).chain(["*"]).collect::<Vec<_>>(),
         "searchParam": parameters,
     });
     // An empty array is no FHIR: the element is left out.

@@ -261,8 +261,14 @@ fn narrowed(frame: DataFrame, resource: ResourceType, wanted: &Wanted, schemas: 
     let filter = |parameters: &[(&str, String)]| {
         let parameters: Parameters =
             parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        let request =
-            Request { parameters: &parameters, handling: Handling::Strict, now: Utc::now(), base: None, types: &[] };
+        let request = Request {
+            parameters: &parameters,
+            handling: Handling::Strict,
+            now: Utc::now(),
+            base: None,
+            types: &[],
+            codes: None,
+        };
         compile(resource, request, &schemas).map(|search| search.criteria.filter).map_err(Outcome::from)
     };
     let mut frame = frame;

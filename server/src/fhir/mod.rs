@@ -19,6 +19,7 @@ mod import;
 mod negotiate;
 mod outcome;
 mod page;
+mod query;
 mod read;
 mod rows;
 mod search;
@@ -38,12 +39,18 @@ use crate::App;
 
 pub use export::Exports;
 
+/// Content type and body for a request that is too long to be read.
+pub(crate) fn too_long(message: &str) -> (&'static str, String) {
+    (outcome::FHIR_JSON, outcome::issue("error", "too-long", message).to_string())
+}
+
 /// Every route of the door, relative to `/fhir`. A token is asked for before all of them but `metadata`.
 pub fn router(app: &App) -> Router {
     let guarded = audited(app).layer(middleware::from_fn_with_state(app.auth.clone(), access::require_token));
     Router::new()
         .route("/metadata", get(capability::metadata))
         .merge(guarded)
+        .layer(middleware::from_fn(query::is_text))
         .layer(CatchPanicLayer::custom(outcome::panicked))
         .layer(middleware::from_fn(outcome::always))
         .with_state(app.clone())

@@ -14,6 +14,8 @@ use crate::{auth::Denied, http::ApiError};
 
 /// The media type of everything that this door answers.
 pub(super) const FHIR_JSON: &str = "application/fhir+json; fhirVersion=4.0";
+/// Characters of what is told of a search parameter, at most.
+const MESSAGE_CHARS: usize = 1000;
 
 /// An error as FHIR tells it: issues with codes of the value set `issue-type`.
 #[derive(Debug, Clone)]
@@ -151,7 +153,9 @@ impl From<SearchError> for Outcome {
             SearchError::Invalid { .. } => "value",
             SearchError::TooMuch { .. } => "too-costly",
         };
-        Self::new(StatusCode::BAD_REQUEST, code, error.to_string())
+        // the name in it is the caller's own, and can be anything
+        let message: String = error.to_string().chars().take(MESSAGE_CHARS).collect();
+        Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 }
 

@@ -9,7 +9,10 @@ use crate::{
     definitions::Primitive,
     functions::fold,
     path::navigate::{Leaves, text},
-    search::token::{OfType, Token},
+    search::{
+        codes::CodeSet,
+        token::{OfType, Token},
+    },
 };
 
 pub(super) fn get(texts: &Option<StringArray>, place: usize) -> Option<&str> {
@@ -25,13 +28,13 @@ pub(super) fn tokens(at: &At<'_>, tokens: &[Token]) -> Result<BooleanBuffer, Arr
                 None => Ok(at.none()),
             },
             "Coding" => pairs(leaves, "code", tokens),
-            // a ContactPoint's system is the kind of contact: `phone|555`
+            "ContactPoint" => contacts(leaves, tokens),
             _ => pairs(leaves, "value", tokens),
         };
     };
     if primitive == Primitive::Boolean {
         let Some(values) = leaves.values.as_boolean_opt() else { return Ok(at.none()) };
-        let fits = |value: bool| tokens.iter().any(|token| token.code_fits(Some(if value { "true" } else { "false" })));
+        let fits = |value: bool| tokens.iter().any(|token| token.truth() == Some(value));
         let mask =
             BooleanBuffer::collect_bool(leaves.len(), |place| values.is_valid(place) && fits(values.value(place)));
         return Ok(leaves.any(&mask));
@@ -45,9 +48,43 @@ pub(super) fn tokens(at: &At<'_>, tokens: &[Token]) -> Result<BooleanBuffer, Arr
     Ok(leaves.any(&mask))
 }
 
+/// Codes of value sets: of a code alone the system is implied, a coding must have it.
+pub(super) fn concepts(at: &At<'_>, sets: &[CodeSet]) -> Result<BooleanBuffer, ArrowError> {
+    let leaves = &at.leaves;
+    if at.type_id().primitive().is_some() {
+        let texts = text(&leaves.values)?;
+        let fits = |code: &str| sets.iter().any(|set| set.has_of(at.systems, code));
+        let mask = BooleanBuffer::collect_bool(texts.len(), |place| texts.is_valid(place) && fits(texts.value(place)));
+        return Ok(leaves.any(&mask));
+    }
+    let codings = match at.type_id().name() {
+        "CodeableConcept" => leaves.member("coding")?,
+        _ => Some(leaves.clone()),
+    };
+    let Some(codings) = codings else { return Ok(at.none()) };
+    let (systems, codes) = (codings.texts("system")?, codings.texts("code")?);
+    let mask = BooleanBuffer::collect_bool(codings.len(), |place| match (get(&systems, place), get(&codes, place)) {
+        (Some(system), Some(code)) => sets.iter().any(|set| set.has(system, code)),
+        _ => false,
+    });
+    Ok(codings.any(&mask))
+}
+
 /// Values with a `system` and a code, whose member is named.
 fn pairs(leaves: &Leaves, member: &str, tokens: &[Token]) -> Result<BooleanBuffer, ArrowError> {
     Ok(leaves.any(&pair_mask(leaves, member, tokens)?))
+}
+
+/// What stands before the `|` is a ContactPoint's use (R4 3.1.1.4.10); the kind of contact, which never means the same, is
+/// taken as well: `home|555`, `phone|555`.
+fn contacts(leaves: &Leaves, tokens: &[Token]) -> Result<BooleanBuffer, ArrowError> {
+    let (uses, kinds, values) = (leaves.texts("use")?, leaves.texts("system")?, leaves.texts("value")?);
+    let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
+        let (usage, kind, value) = (get(&uses, place), get(&kinds, place), get(&values, place));
+        let fits = |token: &Token| token.matches(usage, value) || token.is_of(kind, value);
+        (usage.is_some() || kind.is_some() || value.is_some()) && tokens.iter().any(fits)
+    });
+    Ok(leaves.any(&mask))
 }
 
 pub(super) fn pair_mask(leaves: &Leaves, member: &str, tokens: &[Token]) -> Result<BooleanBuffer, ArrowError> {

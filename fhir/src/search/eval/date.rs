@@ -39,20 +39,46 @@ pub(super) fn dates(at: &At<'_>, tests: &[DateTest]) -> Result<BooleanBuffer, Ar
             }
         }
         (None, "Period") => periods(&at.leaves, tests),
-        // the events of a Timing and the bounds of its repetition; its schedule is left aside (R4 3.1.1.4.7)
-        (None, _) => {
-            let mut found = at.none();
-            if let (Some(start), Some(end)) = (at.leaves.member("event__start")?, at.leaves.member("event__end")?) {
-                found = &found | &start.any(&mask(tests, &micros(&start)?, &micros(&end)?));
-            }
-            if let Some(repeat) = at.leaves.member("repeat")?
-                && let Some(bounds) = repeat.member("boundsPeriod")?
-            {
-                found = &found | &periods(&bounds, tests)?;
-            }
-            Ok(found)
+        (None, _) => timings(&at.leaves, tests),
+    }
+}
+
+/// From the first event to the last, and the bounds of the repetition: only the outer limits matter, the schedule between them
+/// does not (R4 3.1.1.4.7).
+fn timings(leaves: &Leaves, tests: &[DateTest]) -> Result<BooleanBuffer, ArrowError> {
+    let values = leaves.as_rows();
+    let mut limits: Vec<Option<(Option<i64>, Option<i64>)>> = vec![None; values.len()];
+    let mut add = |place: Option<usize>, start: Option<i64>, end: Option<i64>| {
+        let Some(slot) = place.and_then(|place| limits.get_mut(place)) else { return };
+        *slot = Some(match *slot {
+            None => (start, end),
+            // an open side stays open
+            Some((from, to)) => (from.zip(start).map(|(a, b)| a.min(b)), to.zip(end).map(|(a, b)| a.max(b))),
+        });
+    };
+    if let (Some(start), Some(end)) = (values.member("event__start")?, values.member("event__end")?) {
+        let (starts, ends) = (micros(&start)?, micros(&end)?);
+        for place in (0..starts.len()).filter(|place| starts.is_valid(*place) && ends.is_valid(*place)) {
+            add(start.row(place), Some(starts.value(place)), Some(ends.value(place)));
         }
     }
+    if let Some(repeat) = values.member("repeat")?
+        && let Some(bounds) = repeat.member("boundsPeriod")?
+    {
+        let (starts, ends) = sides(&bounds)?;
+        for place in 0..bounds.len() {
+            let (start, end) = (get(starts.as_ref(), place), get(ends.as_ref(), place));
+            if start.is_some() || end.is_some() {
+                add(bounds.row(place), start, end);
+            }
+        }
+    }
+    let mask = BooleanBuffer::collect_bool(values.len(), |place| {
+        limits.get(place).copied().flatten().is_some_and(|(start, end)| {
+            tests.iter().any(|test| compare(test.prefix, &test.start, &test.end, start.as_ref(), end.as_ref()))
+        })
+    });
+    Ok(leaves.any(&mask))
 }
 
 /// Points, whole days, months or years.
@@ -65,10 +91,15 @@ fn mask(tests: &[DateTest], starts: &Int64Array, ends: &Int64Array) -> BooleanBu
     })
 }
 
+/// Where Periods start and end.
+fn sides(leaves: &Leaves) -> Result<(Option<Int64Array>, Option<Int64Array>), ArrowError> {
+    let side = |name: &str| leaves.member(name)?.map(|leaves| micros(&leaves)).transpose();
+    Ok((side("start__start")?, side("end__end")?))
+}
+
 /// Periods; an end that is missing is open.
 fn periods(leaves: &Leaves, tests: &[DateTest]) -> Result<BooleanBuffer, ArrowError> {
-    let starts = leaves.member("start__start")?.map(|leaves| micros(&leaves)).transpose()?;
-    let ends = leaves.member("end__end")?.map(|leaves| micros(&leaves)).transpose()?;
+    let (starts, ends) = sides(leaves)?;
     let mask = BooleanBuffer::collect_bool(leaves.len(), |place| {
         let (start, end) = (get(starts.as_ref(), place), get(ends.as_ref(), place));
         (start.is_some() || end.is_some())

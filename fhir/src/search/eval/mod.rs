@@ -14,10 +14,7 @@ use arrow::{
     error::ArrowError,
 };
 
-use super::{
-    matcher::Matcher,
-    test::{Test, Way},
-};
+use super::test::{Test, Way};
 use crate::{
     definitions::{ParameterKind, Primitive, TypeId},
     path::{
@@ -26,12 +23,18 @@ use crate::{
     },
 };
 
-/// Which rows have a value that passes.
-pub(super) fn rows(matcher: &Matcher, columns: &[ArrayRef], row_count: usize) -> Result<BooleanBuffer, ArrowError> {
+/// Which rows have a value at the end of the way that passes; the columns are those that the way needs, its own first.
+pub(super) fn rows(
+    way: &Way,
+    targets: &[&'static str],
+    test: &Test,
+    columns: &[ArrayRef],
+    row_count: usize,
+) -> Result<BooleanBuffer, ArrowError> {
     let none = || BooleanBuffer::new_unset(row_count);
     let Some(column) = columns.first() else { return Ok(none()) };
-    let Some(leaves) = walk(column, &matcher.steps, None)? else { return Ok(none()) };
-    let Matcher { steps, type_id, systems, targets, test, .. } = matcher;
+    let Some(leaves) = walk(column, &way.steps, None)? else { return Ok(none()) };
+    let Way { steps, type_id, systems } = way;
     At { type_id: *type_id, systems, targets, steps, origin: Origin::Columns(columns), leaves }.passing(test)
 }
 
@@ -68,6 +71,7 @@ impl<'a> At<'a> {
             Test::Present => Ok(self.leaves.any(&valid(&self.leaves))),
             Test::Token(tokens) => coded::tokens(self, tokens),
             Test::TokenText(texts) => coded::texts(self, texts),
+            Test::Concepts(sets) => coded::concepts(self, sets),
             Test::OfType(types) => coded::of_type(self, types),
             Test::Text(how, texts) => text::texts(self, *how, texts),
             Test::Uri(how, uris) => text::uris(self, *how, uris),
@@ -137,8 +141,8 @@ pub(crate) fn supports(kind: ParameterKind, type_id: TypeId) -> bool {
             Some(primitive) => primitive.is_temporal(),
             None => matches!(name, "Period" | "Timing"),
         },
-        ParameterKind::Number => type_id.primitive().is_some_and(Primitive::is_number),
-        ParameterKind::Quantity => is_quantity(name) || matches!(name, "Range" | "Money"),
+        ParameterKind::Number => type_id.primitive().is_some_and(Primitive::is_number) || name == "Range",
+        ParameterKind::Quantity => is_quantity(name) || matches!(name, "Range" | "Money" | "SampledData"),
         ParameterKind::Composite | ParameterKind::Special => false,
     }
 }

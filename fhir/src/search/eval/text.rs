@@ -56,12 +56,11 @@ pub(super) fn uris(at: &At<'_>, how: UriHow, wanted: &[String]) -> Result<Boolea
     })
 }
 
-/// Whether a URI is another one or lies under it: whole segments of a path, or of a `urn:`.
+/// Whether a URL is another one or lies under it, by whole segments of its path. A URN has nothing above or below it.
 fn is_below(base: &str, uri: &str) -> bool {
     uri.strip_prefix(base).is_some_and(|rest| {
         rest.is_empty()
-            || base.ends_with(['/', ':', '#', '.'])
-            || rest.starts_with(['/', '#', '?', '|'])
-            || (base.starts_with("urn:") && rest.starts_with(['.', ':']))
+            || (!base.starts_with("urn:")
+                && (base.ends_with(['/', '#', '?']) || rest.starts_with(['/', '#', '?', '|'])))
     })
 }

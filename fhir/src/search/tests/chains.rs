@@ -170,7 +170,14 @@ fn the_tables_of_a_search_are_known_before_they_are_opened() {
     let parameters = pairs(
         "patient.organization.name=x&_has:AuditEvent:entity:agent:Practitioner.name=y&performer:Organization.name=z",
     );
-    let request = Request { parameters: &parameters, handling: Handling::Strict, now: now(), base: None, types: &[] };
+    let request = Request {
+        parameters: &parameters,
+        handling: Handling::Strict,
+        now: now(),
+        base: None,
+        types: &[],
+        codes: None,
+    };
     let names: Vec<&str> =
         super::super::tables("Observation".parse().unwrap(), request).unwrap().iter().map(|one| one.name()).collect();
     assert_eq!(names, ["AuditEvent", "Observation", "Organization", "Patient", "Practitioner"]);

@@ -73,22 +73,34 @@ fn a_period_without_a_start_has_always_been() {
     assert_eq!(ids("date=sa1900", "Observation", &table), "dot");
 }
 
+// only the outer limits count: `events` lasts from May 2023 to February 2024
 #[rstest]
-#[case("date=2023-05", "timing")]
-#[case("date=ge2024", "timing")]
-#[case("date=lt2020", "bounds")]
-fn a_timing_counts_by_its_events_and_bounds(#[case] query: &str, #[case] expected: &str) {
+#[case("2023-05", "")]
+#[case("2023-07", "")]
+#[case("ge2023-07", "bounds events until")]
+#[case("lt2023-05-02", "bounds events until")]
+#[case("eb2024-02-01T10:00:00Z", "until")]
+#[case("eb2024-02-01T10:00:01Z", "events until")]
+#[case("sa2023-04-30", "events")]
+#[case("sa2022-12-31", "bounds events")]
+#[case("lt2020", "until")]
+#[case("ge2030", "bounds")]
+#[case("eb2023-12-02", "until")]
+#[case("ap2023-10", "bounds events until")]
+fn a_timing_counts_by_its_outer_limits(#[case] date: &str, #[case] expected: &str) {
     let observation = |id: &str, timing: &str| {
         format!(
             "{{\"resourceType\":\"Observation\",\"id\":\"{id}\",\"status\":\"final\",\"code\":{{\"text\":\"x\"}},\"effectiveTiming\":{timing}}}"
         )
     };
     let texts = [
-        observation("timing", "{\"event\":[\"2023-05-01\",\"2024-02-01T12:00:00+02:00\"]}"),
-        observation("bounds", "{\"repeat\":{\"boundsPeriod\":{\"end\":\"2021-01-01\"}}}"),
+        observation("events", "{\"event\":[\"2024-02-01T12:00:00+02:00\",\"2023-05-01\"]}"),
+        observation("until", "{\"event\":[\"2019-01-01\"],\"repeat\":{\"boundsPeriod\":{\"end\":\"2023-12-01\"}}}"),
+        observation("bounds", "{\"repeat\":{\"boundsPeriod\":{\"start\":\"2023-01-01\"},\"frequency\":1}}"),
+        observation("code", "{\"code\":{\"text\":\"daily\"}}"),
     ];
     let table = table("Observation", &texts.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(ids(query, "Observation", &table), expected);
+    assert_eq!(ids(&format!("date={date}"), "Observation", &table), expected);
 }
 
 #[test]

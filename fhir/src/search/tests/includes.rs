@@ -59,6 +59,9 @@ fn an_include_names_what_rows_refer_to(#[case] query: &str, #[case] expected: [&
 #[rstest]
 #[case("Patient", "_revinclude=Observation:subject", "Patient/1", "a")]
 #[case("Patient", "_revinclude=Observation:*", "Patient/1", "a")]
+#[case("Patient", "_revinclude=*", "Patient/1", "a")]
+#[case("Encounter", "_revinclude=*", "Encounter/4", "a")]
+#[case("Encounter", "_revinclude=*", "Encounter/1", "")]
 #[case("Practitioner", "_revinclude=Observation:performer", "Practitioner/2", "a")]
 #[case("Practitioner", "_revinclude=Observation:performer:Practitioner", "Practitioner/2", "a")]
 #[case("Group", "_revinclude=Observation:subject", "Group/5", "b")]
@@ -74,7 +77,8 @@ fn a_reverse_include_finds_what_refers_to_a_row(
     let [include] = found.includes.as_slice() else { panic!("{query}") };
     let (name, id) = to.split_once('/').unwrap();
     let table = observations();
-    let filter = include.referring(&[(name.parse().unwrap(), id.to_owned())], &table.schema()).unwrap();
+    let source = "Observation".parse().unwrap();
+    let filter = include.referring(source, &[(name.parse().unwrap(), id.to_owned())], &table.schema()).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let frame = SessionContext::new().read_batch(table).unwrap().filter(filter).unwrap();
         let batches = frame.select_columns(&["id"]).unwrap().collect().await.unwrap();

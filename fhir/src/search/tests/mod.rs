@@ -3,8 +3,11 @@
 mod answers;
 mod chains;
 mod composites;
+mod concepts;
 mod dates;
 mod includes;
+mod letter;
+mod reach;
 mod refusals;
 mod results;
 
@@ -60,18 +63,28 @@ fn one(resource: &str, table: &RecordBatch) -> Tables {
 }
 
 fn search(resource: &str, tables: &Tables, query: &str, handling: Handling) -> Result<Search, SearchError> {
+    search_knowing(resource, tables, query, handling, None)
+}
+
+fn search_knowing(
+    resource: &str,
+    tables: &Tables,
+    query: &str,
+    handling: Handling,
+    codes: Option<&KnownCodes>,
+) -> Result<Search, SearchError> {
     let schemas = tables.iter().map(|(resource, table)| (*resource, table.schema())).collect();
     let parameters = pairs(query);
     let base = Some("https://here.org/fhir");
-    let request = Request { parameters: &parameters, handling, now: now(), base, types: &[] };
+    let request = Request { parameters: &parameters, handling, now: now(), base, types: &[], codes };
     let resource = resource.parse().unwrap();
     // what is asked for before the schemas are known is what is asked for with them
     let needed = super::tables(resource, request);
-    let search = compile::compile(resource, request, &schemas);
+    let search = compile::compile(resource, request, &schemas).and_then(compile::Compiled::whole);
     match (needed, search) {
-        (Ok(needed), Ok((search, asked))) => {
-            assert_eq!(needed, asked, "{query}");
-            Ok(search)
+        (Ok(needed), Ok(compiled)) => {
+            assert_eq!(needed, compiled.tables, "{query}");
+            Ok(compiled.search)
         }
         (Err(one), Err(other)) => {
             assert_eq!(one, other, "{query}");
@@ -87,7 +100,12 @@ fn compiled(resource: &str, table: &RecordBatch, query: &str, handling: Handling
 
 /// Ids of the matches, in the order of the answer.
 fn answer(resource: &str, tables: &Tables, query: &str) -> Vec<String> {
-    let found = search(resource, tables, query, Handling::Strict).unwrap_or_else(|error| panic!("{query}: {error}"));
+    answer_knowing(resource, tables, query, None)
+}
+
+fn answer_knowing(resource: &str, tables: &Tables, query: &str, codes: Option<&KnownCodes>) -> Vec<String> {
+    let found = search_knowing(resource, tables, query, Handling::Strict, codes);
+    let found = found.unwrap_or_else(|error| panic!("{query}: {error}"));
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let context = SessionContext::new();
         let scan = |batch: &RecordBatch| context.read_batch(batch.clone()).unwrap().into_unoptimized_plan();

@@ -24,7 +24,10 @@ fn refusal(query: &str) -> SearchError {
 #[case("code=|", "a token needs a code or a system")]
 #[case("code=a|b|c", "a token has one `|` at most")]
 #[case("code=a,,b", "a value is empty")]
-#[case("code:exact=x", "the modifier `:exact` is not for it: it takes :missing, :not, :text, :of-type")]
+#[case(
+    "code:exact=x",
+    "the modifier `:exact` is not for it: it takes :missing, :not, :text, :of-type, :in, :not-in, :below, :above"
+)]
 #[case("date:exact=2020", "the modifier `:exact` is not for it: it takes :missing")]
 #[case("code:missing=yes", "`:missing` is true or false")]
 #[case("subject=Patiënt/1", "`Patiënt` is not a FHIR R4 resource type")]
@@ -56,6 +59,11 @@ fn refusal(query: &str) -> SearchError {
 #[case("_revinclude=Patient:link", "`link` of Patient never refers to a Observation")]
 #[case("_summary=text&_include=Observation:subject", "does not go with included resources")]
 #[case("code=", "has no value")]
+#[case("code:text=\u{301}", "has no letter")]
+#[case("value-string=\u{301}", "has no letter")]
+#[case("value-string:contains=a,\u{301}", "has no letter")]
+#[case("_profile:below=urn:oid:1.2", "about URLs, not about URNs")]
+#[case("_source:above=URN:uuid:1", "about URLs, not about URNs")]
 fn a_value_that_is_wrong_is_refused(#[case] query: &str, #[case] reason: &str) {
     match refusal(query) {
         SearchError::Invalid { name, reason: found } => {
@@ -74,11 +82,11 @@ fn a_value_that_is_wrong_is_refused(#[case] query: &str, #[case] reason: &str) {
 #[case("_contained=true")]
 #[case("_containedType=container")]
 #[case("_type=Patient")]
-#[case("_revinclude=*")]
 #[case("_list=$current-problems")]
 #[case("code:in=http://x")]
 #[case("code:not-in=http://x")]
 #[case("code:below=http://x|y")]
+#[case("code:above=http://x|y")]
 #[case("subject:below=Patient/1")]
 #[case("subject:Patient._text=x")]
 #[case("_has:Provenance:target:_content=x")]
@@ -104,6 +112,7 @@ fn many(name: &str, count: usize) -> String {
 #[case(format!("subject:Patient.{}name=x", "link:Patient.".repeat(19)), "at most 5 levels")]
 #[case(format!("{}code=x", "_has:Observation:derived-from:".repeat(6)), "at most 5 levels")]
 #[case(format!("{}_id=x", "focus.".repeat(5)), "more than 200 tables")]
+#[case(format!("_sort={}", ["date"; 11].join(",")), "at most 10 keys")]
 #[case("status=final&".repeat(101).trim_end_matches('&').to_owned(), "at most 100 parameters")]
 fn what_asks_too_much_is_refused(#[case] query: String, #[case] reason: &str) {
     let error = refusal(&query);
@@ -132,4 +141,71 @@ fn a_plan_does_not_show_what_is_searched_for() {
     let search = compiled("Patient", &table, "family=Dupont", Handling::Strict).unwrap();
     let filter = search.criteria.filter.unwrap();
     assert!(!format!("{filter} {filter:?}").to_lowercase().contains("dupont"));
+}
+
+/// Each type of parameter takes the modifiers that R4 gives it (section 3.1.1.4.4), and no other.
+#[rstest]
+#[case("Patient", "birthdate", "2020", "missing")]
+#[case("RiskAssessment", "probability", "1", "missing")]
+#[case("Observation", "value-quantity", "1", "missing")]
+#[case("Location", "near", "1|1", "missing")]
+#[case("Patient", "family", "x", "missing exact contains")]
+#[case("Observation", "code", "x", "missing not text in not-in")]
+#[case("Observation", "code", "s|x", "missing not text in not-in below above")]
+#[case("Patient", "identifier", "s|x|y", "missing text of-type")]
+#[case("Patient", "gender", "x", "missing not text in not-in")]
+#[case("Patient", "active", "true", "missing not")]
+#[case("Patient", "email", "x", "missing not text")]
+#[case("Patient", "deceased", "true", "missing not")]
+#[case("Observation", "subject", "1", "missing identifier Patient Group")]
+#[case("Observation", "subject", "Patient/1", "missing identifier Patient")]
+#[case("ValueSet", "url", "http://x", "missing below above")]
+#[case("ValueSet", "url", "urn:x", "missing")]
+#[case("Patient", "_profile", "http://x", "missing below above")]
+#[case("Patient", "_tag", "s|x", "missing not text in not-in below above")]
+#[case("Patient", "_id", "x", "missing not")]
+#[case("Patient", "_lastUpdated", "2020", "missing")]
+#[case("Observation", "code-value-quantity", "x$1", "")]
+fn each_type_takes_its_modifiers(#[case] resource: &str, #[case] code: &str, #[case] value: &str, #[case] taken: &str) {
+    const MODIFIERS: [&str; 16] = [
+        "missing",
+        "exact",
+        "contains",
+        "not",
+        "text",
+        "in",
+        "not-in",
+        "below",
+        "above",
+        "identifier",
+        "of-type",
+        "type",
+        "iterate",
+        "Patient",
+        "Group",
+        "",
+    ];
+    let found: Vec<&str> = MODIFIERS
+        .into_iter()
+        .filter(|modifier| {
+            let value = if *modifier == "missing" { "true" } else { value };
+            let parameters = vec![(format!("{code}:{modifier}"), value.to_owned())];
+            let request = Request {
+                parameters: &parameters,
+                handling: Handling::Lenient,
+                now: now(),
+                base: None,
+                types: &[],
+                codes: None,
+            };
+            match compile::compile(resource.parse().unwrap(), request, &Schemas::new()) {
+                Ok(_) => true,
+                Err(SearchError::Invalid { .. } | SearchError::Unsupported { .. }) => false,
+                Err(error) => panic!("{modifier}: {error}"),
+            }
+        })
+        .collect();
+    let mut taken: Vec<&str> = taken.split_whitespace().collect();
+    taken.sort_by_key(|modifier| MODIFIERS.iter().position(|known| known == modifier));
+    assert_eq!(found, taken);
 }

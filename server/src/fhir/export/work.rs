@@ -153,7 +153,7 @@ async fn filtered(
 
 /// A filter as a search.
 pub(super) fn request(parameters: &[(String, String)]) -> Request<'_> {
-    Request { parameters, handling: Handling::Strict, now: Utc::now(), base: None, types: &[] }
+    Request { parameters, handling: Handling::Strict, now: Utc::now(), base: None, types: &[], codes: None }
 }
 
 async fn one_type(

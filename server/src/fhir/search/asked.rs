@@ -19,8 +19,8 @@ pub(super) struct Scope {
     pub(super) path: String,
     /// Types that it is about; `None`: all that there are, or those of `_type`.
     pub(super) types: Option<Vec<ResourceType>>,
-    /// Id of the patient whose compartment it stays in.
-    pub(super) patient: Option<String>,
+    /// Type and id of the resource whose compartment it stays in.
+    pub(super) compartment: Option<(ResourceType, String)>,
 }
 
 /// A request, taken apart.

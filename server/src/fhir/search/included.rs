@@ -28,8 +28,13 @@ pub(super) struct Included {
     pub(super) is_cut: bool,
 }
 
-/// Each resource comes once, and none that is a match.
-pub(super) async fn find(tables: &mut Tables<'_>, includes: &[Include], matches: Vec<Key>) -> Result<Included, Error> {
+/// Each resource comes once, and none that is a match. `all`: the types that there are, for includes that name none.
+pub(super) async fn find(
+    tables: &mut Tables<'_>,
+    includes: &[Include],
+    all: &[ResourceType],
+    matches: Vec<Key>,
+) -> Result<Included, Error> {
     let mut seen: HashSet<Key> = matches.iter().cloned().collect();
     let mut fresh = matches;
     let mut included = Included::default();
@@ -38,7 +43,7 @@ pub(super) async fn find(tables: &mut Tables<'_>, includes: &[Include], matches:
         for include in includes.iter().filter(|include| round == 0 || include.iterate) {
             let room = MAX_INCLUDED.saturating_sub(included.resources.len()) + seen.len() + 1;
             let more = if include.reverse {
-                referring(tables, include, &fresh, room).await?
+                referring(tables, include, all, &fresh, room).await?
             } else {
                 referred(tables, include, &fresh).await?
             };
@@ -93,12 +98,31 @@ async fn referred(tables: &Tables<'_>, include: &Include, from: &[Key]) -> Resul
     Ok(found)
 }
 
-/// What refers to these resources, so many at most.
-async fn referring(tables: &mut Tables<'_>, include: &Include, to: &[Key], room: usize) -> Result<Vec<Key>, Error> {
-    let Some(source) = include.source else { return Ok(Vec::new()) };
+/// What refers to these resources, of each type so many at most; `all`: the types that there are.
+async fn referring(
+    tables: &mut Tables<'_>,
+    include: &Include,
+    all: &[ResourceType],
+    to: &[Key],
+    room: usize,
+) -> Result<Vec<Key>, Error> {
+    let mut found = Vec::new();
+    for source in include.source.as_ref().map_or(all, std::slice::from_ref) {
+        found.extend(referring_of(tables, include, *source, to, room).await?);
+    }
+    Ok(found)
+}
+
+async fn referring_of(
+    tables: &mut Tables<'_>,
+    include: &Include,
+    source: ResourceType,
+    to: &[Key],
+    room: usize,
+) -> Result<Vec<Key>, Error> {
     tables.open([source]).await?;
     let Some(table) = tables.frame(source) else { return Ok(Vec::new()) };
-    let Some(filter) = include.referring(to, table.schema().inner()) else { return Ok(Vec::new()) };
+    let Some(filter) = include.referring(source, to, table.schema().inner()) else { return Ok(Vec::new()) };
     let rows = table
         .clone()
         .filter(filter)

@@ -1,9 +1,10 @@
-//! Searches (R4, "search.html"): of one type, of several (`GET /fhir?_type=...`), of a patient's compartment, by GET and POST.
+//! Searches (R4, "search.html"): of one type, of several (`GET /fhir?_type=...`), of a compartment, by GET and POST.
 //!
 //! Two steps: first the keys of the page, from the columns that filter and sort; then the texts of those few resources, and
 //! of what is included with them. All tables are of one published snapshot.
 
 mod asked;
+mod concepts;
 mod explain;
 mod included;
 mod matches;
@@ -22,7 +23,7 @@ use axum::{
 use chrono::Utc;
 use mavis_fhir::{
     ResourceType,
-    search::{self, Request, Schemas, Search, SearchError, View, in_compartment},
+    search::{self, KnownCodes, Request, Schemas, Search, SearchError, View, compartments, in_compartment_of},
     shape::base_schema,
 };
 use mavis_types::{Principal, Role, SnapshotId};
@@ -38,6 +39,7 @@ use super::{
     bundle::{Entry, Mode, Searchset},
     outcome::{self, Outcome},
     page::Place,
+    query,
     rows::is_id,
 };
 use crate::App;
@@ -90,7 +92,7 @@ pub(super) async fn post_system(
     answer(&app, &principal, of_system(), parameters, &headers).await
 }
 
-/// `GET Patient/[id]/[type]?...` and `GET Patient/[id]/*?...`
+/// `GET Patient/[id]/[type]?...`, `GET Encounter/[id]/*?...` and their like
 pub(super) async fn get_compartment(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
@@ -116,34 +118,35 @@ pub(super) async fn post_compartment(
 
 fn of_type(name: &str) -> Result<Scope, Outcome> {
     let resource: ResourceType = name.parse().map_err(|_| Outcome::unknown_type(name))?;
-    Ok(Scope { path: name.to_owned(), types: Some(vec![resource]), patient: None })
+    Ok(Scope { path: name.to_owned(), types: Some(vec![resource]), compartment: None })
 }
 
 fn of_system() -> Scope {
-    Scope { path: String::new(), types: None, patient: None }
+    Scope { path: String::new(), types: None, compartment: None }
 }
 
 fn of_compartment(compartment: &str, id: &str, resource: &str) -> Result<Scope, Outcome> {
     let of: ResourceType = compartment.parse().map_err(|_| Outcome::unknown_type(compartment))?;
-    if of.name() != "Patient" {
-        let message = format!("compartments of a {of} are not searched: this server knows those of a Patient");
+    if !compartments().any(|known| known == of) {
+        let known: Vec<&str> = compartments().map(ResourceType::name).collect();
+        let message = format!("there are no compartments of a {of}: there are those of {}", known.join(", "));
         return Err(Outcome::new(StatusCode::NOT_FOUND, "not-supported", message));
     }
     if !is_id(id) {
-        return Err(Outcome::new(StatusCode::NOT_FOUND, "not-found", "there is no such Patient"));
+        return Err(Outcome::new(StatusCode::NOT_FOUND, "not-found", format!("there is no such {of}")));
     }
     let types = match resource {
         "*" => None,
         name => {
             let resource: ResourceType = name.parse().map_err(|_| Outcome::unknown_type(name))?;
-            if in_compartment(resource, id, &base_schema(resource)).is_none() {
-                let message = format!("no {resource} is in the compartment of a Patient");
+            if in_compartment_of(of, resource, id, &base_schema(resource)).is_none() {
+                let message = format!("no {resource} is in the compartment of a {of}");
                 return Err(Outcome::new(StatusCode::NOT_FOUND, "not-found", message));
             }
             Some(vec![resource])
         }
     };
-    Ok(Scope { path: format!("{of}/{id}/{resource}"), types, patient: Some(id.to_owned()) })
+    Ok(Scope { path: format!("{of}/{id}/{resource}"), types, compartment: Some((of, id.to_owned())) })
 }
 
 fn posted(mut parameters: Parameters, headers: &HeaderMap, body: &Bytes) -> Result<Parameters, Outcome> {
@@ -152,6 +155,7 @@ fn posted(mut parameters: Parameters, headers: &HeaderMap, body: &Bytes) -> Resu
         let message = "a search is posted as `application/x-www-form-urlencoded`";
         return Err(Outcome::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", message));
     }
+    query::check(body)?;
     parameters.extend(form_urlencoded::parse(body).into_owned());
     Ok(parameters)
 }
@@ -187,8 +191,8 @@ async fn answer(
         Some(types) => types.clone(),
         None => tables::all(&app.engine, &session).await?,
     };
-    if let Some(patient) = &asked.scope.patient {
-        types.retain(|resource| in_compartment(*resource, patient, &base_schema(*resource)).is_some());
+    if let Some((of, id)) = &asked.scope.compartment {
+        types.retain(|resource| in_compartment_of(*of, *resource, id, &base_schema(*resource)).is_some());
     }
 
     let mut tables = Tables::new(&session);
@@ -204,7 +208,9 @@ async fn answer(
         ignored.iter().map(|(name, reason)| format!("left out of the search: `{name}`: {reason}")).collect();
     if let Some(part) = parts.first().filter(|part| !part.search.includes.is_empty()) {
         let keys = entries.iter().map(|entry| (entry.resource, entry.stored.id.clone())).collect();
-        let included = included::find(&mut tables, &part.search.includes, keys).await?;
+        let of_any = part.search.includes.iter().any(|include| include.reverse && include.source.is_none());
+        let all = if of_any { tables::all(&app.engine, &session).await? } else { Vec::new() };
+        let included = included::find(&mut tables, &part.search.includes, &all, keys).await?;
         let of = |(resource, stored)| Entry { resource, stored, mode: Mode::Include };
         entries.extend(included.resources.into_iter().map(of));
         if included.is_cut {
@@ -244,9 +250,16 @@ async fn compile(asked: &Asked, types: &[ResourceType], tables: &mut Tables<'_>)
     let base = Some(asked.base.as_str());
     let mut parameters = asked.parameters.clone();
     let mut ignored: Parameters = Vec::new();
+    let mut known = KnownCodes::new();
     // what one type does not know is left out for all of them, so that the answer is to one question
     loop {
-        let request = Request { parameters: &parameters, handling: asked.handling, now, base, types };
+        let request = Request { parameters: &parameters, handling: asked.handling, now, base, types, codes: None };
+        let mut wanted = BTreeMap::new();
+        for resource in types {
+            wanted.extend(search::codes(*resource, request)?);
+        }
+        concepts::find(tables.session, wanted, &mut known).await?;
+        let request = Request { codes: Some(&known), ..request };
         let mut needed = BTreeSet::new();
         for resource in types {
             needed.extend(search::tables(*resource, request)?);
@@ -279,7 +292,7 @@ async fn compile(asked: &Asked, types: &[ResourceType], tables: &mut Tables<'_>)
             None => (parameters.clone(), Vec::new()),
         };
         ignored.extend(more);
-        if asked.scope.patient.is_none()
+        if asked.scope.compartment.is_none()
             && asked.scope.path.is_empty()
             && let Some(types) = &asked.scope.types
         {
@@ -292,9 +305,9 @@ async fn compile(asked: &Asked, types: &[ResourceType], tables: &mut Tables<'_>)
 }
 
 fn part(asked: &Asked, resource: ResourceType, mut search: Search, schemas: &Schemas) -> Part {
-    if let Some(patient) = &asked.scope.patient
+    if let Some((of, id)) = &asked.scope.compartment
         && let Some(within) =
-            in_compartment(resource, patient, schemas.get(&resource).unwrap_or(&base_schema(resource)))
+            in_compartment_of(*of, resource, id, schemas.get(&resource).unwrap_or(&base_schema(resource)))
     {
         search.criteria.filter = Some(match search.criteria.filter.take() {
             Some(filter) => within.and(filter),
