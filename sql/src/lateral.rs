@@ -119,16 +119,22 @@ impl RelationPlanner for LateralViews {
         let list = context.sql_to_expr(list, plan.schema())?;
         let qualifier = TableReference::bare(view.value);
         let parts = parts(kind, list, plan.schema())?;
-        let named = parts.into_iter().enumerate().map(|(at, (default, expr))| {
+        // Taken apart a column has no qualifier: it goes by a name that no column has, and gets its own afterwards.
+        let (mut lists, mut held, mut named) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, (default, list)) in parts.into_iter().enumerate() {
+            let column = Column::from_name(format!("\0lateral {at}"));
             let name = names.get(at).map_or_else(|| default.to_owned(), |name| name.value.clone());
-            (expr.alias_qualified(Some(qualifier.clone()), name.clone()), Column::new(Some(qualifier.clone()), name))
-        });
-        let (new, columns): (Vec<Expr>, Vec<Column>) = named.unzip();
-        let kept = plan.schema().columns().into_iter().map(Expr::Column);
-        let all: Vec<Expr> = kept.chain(new).collect();
+            lists.push(list.alias(column.name.clone()));
+            named.push(Expr::Column(column.clone()).alias_qualified(Some(qualifier.clone()), name));
+            held.push(column);
+        }
+        let kept: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
         let options = UnnestOptions::new().with_preserve_nulls(default_on_null.is_some());
-        let plan =
-            LogicalPlanBuilder::from(plan).project(all)?.unnest_columns_with_options(columns, options)?.build()?;
+        let plan = LogicalPlanBuilder::from(plan)
+            .project(kept.iter().cloned().chain(lists).collect::<Vec<_>>())?
+            .unnest_columns_with_options(held, options)?
+            .project(kept.into_iter().chain(named).collect::<Vec<_>>())?
+            .build()?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, None))))
     }
 }
