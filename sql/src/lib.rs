@@ -22,6 +22,7 @@ mod error;
 mod fault;
 mod functions;
 mod guard;
+mod lateral;
 mod limits;
 mod listing;
 mod names;

@@ -11,7 +11,7 @@ use datafusion::{
     execution::SessionState,
     logical_expr::{
         AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
-        planner::{ContextProvider, ExprPlanner, TypePlanner},
+        planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner},
         simplify::SimplifyContext,
     },
     optimizer::simplify_expressions::ExprSimplifier,
@@ -22,7 +22,7 @@ use datafusion::{
     },
 };
 
-use crate::{Error, fault, functions};
+use crate::{Error, fault, functions, lateral::LateralViews};
 
 /// The tables of one statement, by `[catalog, schema, table]` in the plan.
 pub(crate) type Sources = HashMap<[String; 3], Arc<dyn TableSource>>;
@@ -32,7 +32,7 @@ pub(crate) type Sources = HashMap<[String; 3], Arc<dyn TableSource>>;
 /// # Errors
 /// [`Error::Invalid`] with line and column where they are known.
 pub(crate) fn plan(state: &SessionState, sources: &Sources, statement: Statement) -> Result<LogicalPlan, Error> {
-    let provider = Provider { state, sources };
+    let provider = Provider { state, sources, relations: [Arc::new(LateralViews)] };
     let options = ParserOptions::from(&state.config_options().sql_parser);
     SqlToRel::new_with_options(&provider, options)
         .sql_statement_to_plan(statement)
@@ -42,6 +42,7 @@ pub(crate) fn plan(state: &SessionState, sources: &Sources, statement: Statement
 struct Provider<'a> {
     state: &'a SessionState,
     sources: &'a Sources,
+    relations: [Arc<dyn RelationPlanner>; 1],
 }
 
 impl ContextProvider for Provider<'_> {
@@ -73,6 +74,10 @@ impl ContextProvider for Provider<'_> {
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
         self.state.expr_planners()
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.relations
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {

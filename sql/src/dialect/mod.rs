@@ -3,6 +3,7 @@
 //! [`syntax`] names what the parser accepts, [`parse`] turns text into one statement, [`statement`] lets through what
 //! reads and turns `SHOW` and `DESCRIBE` into queries on `information_schema`.
 
+mod hive;
 mod parse;
 mod show;
 mod statement;

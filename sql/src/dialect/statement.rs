@@ -2,7 +2,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{ObjectName, Query, Select, SetExpr, Statement, Visit, Visitor};
 
-use super::show;
+use super::{hive, show};
 use crate::Error;
 
 /// What a statement that was let through is.
@@ -21,7 +21,7 @@ pub(crate) enum Admitted {
 /// # Errors
 /// [`Error::Refused`] for everything that writes, changes settings or reaches for files.
 pub(crate) fn admit(statement: Statement) -> Result<Admitted, Error> {
-    let query = match statement {
+    let mut query = match statement {
         Statement::Query(_) => statement,
         Statement::Explain { analyze, verbose, statement, format, options, .. } => {
             return explain(analyze, verbose, *statement, format.is_some() || options.is_some());
@@ -43,7 +43,10 @@ pub(crate) fn admit(statement: Statement) -> Result<Admitted, Error> {
         },
     };
     match query.visit(&mut ReadsOnly) {
-        ControlFlow::Continue(()) => Ok(Admitted::Query(Box::new(query))),
+        ControlFlow::Continue(()) => {
+            hive::rewrite(&mut query);
+            Ok(Admitted::Query(Box::new(query)))
+        }
         ControlFlow::Break(reason) => Err(refused(reason)),
     }
 }

@@ -1,5 +1,7 @@
 //! The functions that queries have: DataFusion's own, less those that tell about files, and those that mappings share.
 
+mod hive;
+
 use std::sync::Arc;
 
 use datafusion::{
@@ -35,6 +37,9 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
         .with_window_functions(SessionStateDefaults::default_window_functions())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
         .build();
+    for function in hive::functions() {
+        state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;
+    }
     for function in mavis_fhir::functions::shared() {
         state.register_udf(Arc::new(function)).map_err(|error| crate::fault::planning(&error))?;
     }

@@ -1,18 +1,19 @@
 use std::collections::HashMap;
 
+use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
-    Cte, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, OrderByKind, Query,
-    Select, SetExpr, Statement, TableAlias, TableFactor, TableWithJoins, Values,
+    Cte, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, LateralView, ObjectName, ObjectNamePart, OrderByKind,
+    Query, Select, SetExpr, Statement, TableAlias, TableFactor, TableWithJoins, Values,
 };
 
 use super::{
     Bindings,
     columns::{projection, values_columns},
-    expr::{name_of, spell},
+    expr::{column, name_of, spell},
     scope::{Col, Relation, Scope, exact, means},
     tables::TableKey,
 };
-use crate::{Error, fault};
+use crate::{Error, fault, lateral};
 
 /// Puts the bound names into a statement and spells every column as its table does.
 ///
@@ -112,15 +113,17 @@ impl Walk<'_> {
     }
 
     fn select(&mut self, select: &mut Select) -> Result<(Vec<Col>, Scope), Error> {
-        if !select.lateral_views.is_empty() || !select.connect_by.is_empty() || select.prewhere.is_some() {
-            return Err(fault::invalid(
-                "LATERAL VIEW, CONNECT BY and PREWHERE are not known; unnest() takes lists apart",
-            ));
+        if !select.connect_by.is_empty() || select.prewhere.is_some() {
+            return Err(fault::invalid("CONNECT BY and PREWHERE are not known"));
         }
         self.scopes.push(Scope::default());
         for item in &mut select.from {
             self.table_with_joins(item)?;
         }
+        for view in &mut select.lateral_views {
+            self.lateral_view(view)?;
+        }
+        lateral::carry(select);
         spell(&mut select.distinct, self)?;
         let columns = projection(&mut select.projection, self)?;
         if let Some(scope) = self.scopes.last_mut() {
@@ -135,6 +138,43 @@ impl Walk<'_> {
         spell(&mut select.qualify, self)?;
         let scope = self.scopes.pop().unwrap_or_default();
         Ok((columns, scope))
+    }
+
+    /// A view is one more relation; it may use the columns of those before it.
+    fn lateral_view(&mut self, view: &mut LateralView) -> Result<(), Error> {
+        let with_place = lateral::tells_place(view);
+        let Some(list) = lateral::list_of(view) else {
+            return Err(fault::invalid("LATERAL VIEW knows explode(list), explode(map) and posexplode(list)"));
+        };
+        spell(list, self)?;
+        let data_type = column(&self.scopes, list)?.and_then(|(_, data_type, _)| data_type);
+        let item = match &data_type {
+            Some(DataType::List(item)) => Some(item.data_type().clone()),
+            _ => None,
+        };
+        let alias = &mut view.lateral_col_alias;
+        if alias.is_empty() {
+            let names: &[&str] = match data_type {
+                Some(DataType::Map(..)) => &["key", "value"],
+                _ if with_place => &["pos", "col"],
+                _ => &["col"],
+            };
+            alias.extend(names.iter().map(|name| Ident::new(*name)));
+        }
+        for name in &mut *alias {
+            *name = exact(name, &name.value.clone());
+        }
+        let last = alias.len().saturating_sub(1);
+        let columns = alias.iter().enumerate();
+        let columns =
+            columns.map(|(at, name)| Col::new(&name.value, item.clone().filter(|_| at == last))).collect::<Vec<_>>();
+        let Some(name) = view.lateral_view_name.0.last().and_then(ObjectNamePart::as_ident).map(name_of) else {
+            return Err(fault::invalid("a lateral view has a name: `LATERAL VIEW explode(list) name AS column`"));
+        };
+        let ident = ObjectNamePart::Identifier(Ident::with_quote('"', &name));
+        view.lateral_view_name = ObjectName(vec![ident]);
+        self.add(Relation { qualifier: Some(name.clone()), parts: vec![name], columns: Some(columns) });
+        Ok(())
     }
 
     fn table_with_joins(&mut self, item: &mut TableWithJoins) -> Result<(), Error> {
