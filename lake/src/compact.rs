@@ -151,7 +151,7 @@ async fn compact(lake: &Lake, table: TableId, enough: usize, run: RunId) -> Resu
         let version = publish(lake, &open, &hold, run, &base, Rearranged { old: &old, new }, &store).await?;
         Ok(Compacted::Done { files, base: version_of(&base)?, version })
     };
-    let outcome: Result<Compacted, Error> = published.await;
+    let outcome: Result<Compacted, Error> = Box::pin(published).await;
     hold.release().await;
     if let Ok(Compacted::Done { files, .. }) = &outcome {
         info!(table = %open.name, before = files.files_before, after = files.files_after, "compacted `{}`", open.name);

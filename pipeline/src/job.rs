@@ -115,7 +115,7 @@ async fn run(running: &Running, job: &Job) -> Outcome {
         }
         Job::Replay { ids, corrected } => {
             let mut touched = Touched::default();
-            let outcome = replay::replay(running, ids, *corrected, &mut touched).await;
+            let outcome = Box::pin(replay::replay(running, ids, *corrected, &mut touched)).await;
             finish_fhir(running, &touched, &mut sum).await;
             match outcome {
                 Ok(counts) => sum.add(Ok(counts)),

@@ -29,7 +29,7 @@ mod upkeep;
 mod worker;
 mod write;
 
-pub use erase::Erasure;
+pub use erase::{EraseOptions, Erasure};
 pub use error::Error;
 pub use pipeline::{Pipeline, PipelineOptions};
 pub use report::{ColumnProfile, DiscoveryReport, ReportColumn, ReportTable};

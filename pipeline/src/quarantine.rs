@@ -125,10 +125,15 @@ impl Aside {
             let Some(last) = page.last().map(|row| row.id) else { break };
             for row in page.iter().filter(|row| row.step == step) {
                 if source.is_some() {
-                    if !sources.contains_key(&row.run) {
-                        sources.insert(row.run, running.catalog().run(row.run).await?.source);
-                    }
-                    if sources.get(&row.run).copied().flatten() != source {
+                    let of_run = match sources.get(&row.run) {
+                        Some(known) => *known,
+                        None => {
+                            let asked = running.catalog().run(row.run).await?.source;
+                            sources.insert(row.run, asked);
+                            asked
+                        }
+                    };
+                    if of_run != source {
                         continue;
                     }
                 }

@@ -1,6 +1,6 @@
 //! Erasing a person, as the gRPC door and the FHIR door do it.
 
-use mavis_pipeline::Erasure;
+use mavis_pipeline::{EraseOptions, Erasure};
 use mavis_types::Principal;
 
 use crate::App;
@@ -13,9 +13,9 @@ pub(crate) async fn erase(
     app: &App,
     by: &Principal,
     patient: &str,
-    shared_too: bool,
+    options: EraseOptions,
 ) -> Result<(Erasure, u64), mavis_pipeline::Error> {
-    let mut done = app.pipeline.erase(by, patient, shared_too).await?;
+    let mut done = app.pipeline.erase(by, patient, options).await?;
     // Answers that were computed before are kept in memory.
     app.engine.forget_answers();
     // Last: one that begins before that reads what was there before.

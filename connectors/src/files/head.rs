@@ -80,7 +80,7 @@ pub(super) fn head(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Resu
     };
     // What is below a first line of few names may be a row: better a title taken for names than a row lost.
     let is_row = |place: usize| texts(&found[place]).is_some_and(|names| values::is_row(&names, &below(place)));
-    let place = if place > 0 && is_row(place) { 0 } else { place };
+    let place = if place > 0 && (is_row(place) || below(place).is_empty()) { 0 } else { place };
     let record = found.get(place).ok_or_else(no_names)?;
     let Ok(fields) = &record.outcome else {
         return Err(Error::Malformed {

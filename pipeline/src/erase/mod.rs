@@ -12,7 +12,8 @@
 //!    made before answers 410 from now on.
 //! 5. The catalog's file is written anew, so that deleted rows are in no free page of it.
 //!
-//! What cannot be reached is said ([`Erasure::unreached`]). Doing it again does what an interruption left undone. The source
+//! What cannot be reached is said ([`Erasure::unreached`]). Doing it again with [`EraseOptions::finish`] does
+//! what an interruption left undone. The source
 //! system is not changed: a person who is still there comes back with the next ingest.
 
 mod find;
@@ -60,10 +61,20 @@ pub struct Erasure {
     pub unreached: Vec<String>,
 }
 
+/// How far an erasure goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EraseOptions {
+    /// Resources that are in another patient's compartment go too; otherwise they are kept and listed.
+    pub shared: bool,
+    /// An earlier erasure of the patient was interrupted: where there is no version of the Patient any more, older versions
+    /// of all FHIR tables are deleted. Without it such an id is refused, for it may be mistyped.
+    pub finish: bool,
+}
+
 /// Tables whose past is forgotten; of those that are published, readers are sent to one version.
 type Past = BTreeSet<TableId>;
 
-pub(crate) async fn erase(context: &Arc<Context>, patient: &str, shared_too: bool) -> Result<Erasure, Failure> {
+pub(crate) async fn erase(context: &Arc<Context>, patient: &str, options: EraseOptions) -> Result<Erasure, Failure> {
     if relative_reference(&format!("Patient/{patient}")).is_none() {
         return Err(Failure::permanent("that is no id of a Patient"));
     }
@@ -75,7 +86,13 @@ pub(crate) async fn erase(context: &Arc<Context>, patient: &str, shared_too: boo
     let mut done = Erasure::default();
     let mut past = Past::new();
 
-    let found = find::all(&running, patient, shared_too).await?;
+    let found = find::all(&running, patient, options.shared).await?;
+    if found.ids.is_empty() && !options.finish {
+        return Err(Failure::permanent(
+            "there is no version of a Patient with that id, and nothing was erased; if an earlier erasure of it was \
+             interrupted, say that this one is to finish it",
+        ));
+    }
     done.shared = found.shared.iter().cloned().collect();
     done.referring = found.referring.iter().cloned().collect();
     let touched = resources(&running, &found, &mut done, &mut past).await?;

@@ -6,7 +6,7 @@ use mavis_lake::maintain::{Optimized, Vacuumed};
 use mavis_types::{Principal, RunId, SourceName, TableName};
 
 use super::Pipeline;
-use crate::{Erasure, Error, erase, failure::Failure, job::Job, mapping, replay};
+use crate::{EraseOptions, Erasure, Error, erase, failure::Failure, job::Job, mapping, replay};
 
 impl Pipeline {
     pub async fn mappings(&self) -> Result<Vec<MappingRow>, Error> {
@@ -137,11 +137,12 @@ impl Pipeline {
     /// to its end when nobody waits for it.
     ///
     /// # Errors
-    /// [`Error::Busy`] where something is in use for too long, [`Error::Invalid`]: erase again when that is mended.
-    pub async fn erase(&self, by: &Principal, patient: &str, shared_too: bool) -> Result<Erasure, Error> {
+    /// [`Error::Busy`] where something is in use for too long, [`Error::Invalid`]: erase again when that is mended; also
+    /// for a Patient that is not there, see [`EraseOptions::finish`].
+    pub async fn erase(&self, by: &Principal, patient: &str, options: EraseOptions) -> Result<Erasure, Error> {
         self.context().audit(by, "patient.erase", &format!("Patient/{patient}")).await;
         let (context, patient) = (std::sync::Arc::clone(&self.inner.context), patient.to_owned());
-        let done = tokio::spawn(async move { Box::pin(erase::erase(&context, &patient, shared_too)).await }).await;
+        let done = tokio::spawn(async move { Box::pin(erase::erase(&context, &patient, options)).await }).await;
         match done.map_err(Failure::from).flatten() {
             Ok(done) => Ok(done),
             Err(Failure::Transient(reason)) => Err(Error::Busy { name: "the lake".to_owned(), reason }),

@@ -18,6 +18,9 @@ pub(super) struct Erase {
     /// Erase resources that are in another patient's compartment too
     #[arg(long)]
     shared: bool,
+    /// Finish an erasure of this patient that was interrupted: older versions of all FHIR tables go
+    #[arg(long)]
+    finish: bool,
     /// Do it: without this word nothing is done
     #[arg(long)]
     yes: bool,
@@ -28,7 +31,7 @@ impl Erase {
         if !self.yes {
             return Err(Failure::usage("erasing cannot be undone: say --yes to do it"));
         }
-        let request = pb::EraseRequest { patient: self.patient, shared_too: self.shared };
+        let request = pb::EraseRequest { patient: self.patient, shared_too: self.shared, finish: self.finish };
         let done = client.maintenance().await?.erase(request).await?.into_inner();
         let mut table = Table::new(["what", "name", "count"]);
         let mut sorted: Vec<(&str, String, u64)> = Vec::new();

@@ -1,11 +1,12 @@
 //! `POST Patient/[id]/$erase`: an operation of this server, for administrators. With `?shared=true` resources go too that are
-//! in another patient's compartment.
+//! in another patient's compartment; `?finish=true` goes on where an erasure was interrupted.
 
 use axum::{
     extract::Path,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use mavis_pipeline::EraseOptions;
 use serde_json::{Value, json};
 
 use super::{
@@ -21,17 +22,23 @@ pub(super) async fn patient(Path(id): Path<String>, call: Call) -> Result<Respon
     if !is_id(&id) {
         return Err(Outcome::new(StatusCode::NOT_FOUND, "not-found", "there is no such Patient"));
     }
-    let mut shared_too = false;
+    let mut options = EraseOptions::default();
     for (name, value) in &call.query {
         match (name.as_str(), value.as_str()) {
-            ("shared", "true") => shared_too = true,
-            ("shared", "false") => {}
-            _ => return Err(Outcome::invalid("$erase has one parameter: `shared`, true or false")),
+            ("shared", "true") => options.shared = true,
+            ("finish", "true") => options.finish = true,
+            ("shared" | "finish", "false") => {}
+            _ => return Err(Outcome::invalid("$erase has two parameters, each true or false: `shared`, `finish`")),
         }
     }
-    let (done, exports) = erase(&call.app, &call.principal, &id, shared_too).await.map_err(|error| {
+    let (done, exports) = erase(&call.app, &call.principal, &id, options).await.map_err(|error| {
         let error = ApiError::from(error);
-        Outcome::new(error.status, if error.status.is_server_error() { "exception" } else { "conflict" }, error.message)
+        let code = match error.status {
+            StatusCode::BAD_REQUEST => "invalid",
+            status if status.is_server_error() => "exception",
+            _ => "conflict",
+        };
+        Outcome::new(error.status, code, error.message)
     })?;
     let count = |name: &str, count: u64| json!({ "name": name, "valueInteger": count });
     let counts = |name: &str, of: &std::collections::BTreeMap<String, u64>| {

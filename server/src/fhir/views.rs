@@ -90,12 +90,12 @@ pub(super) async fn read(Path(id): Path<String>, call: Call) -> Result<Response,
 
 /// `POST ViewDefinition`: stored under an id of the server's choice.
 pub(super) async fn create(call: Call) -> Result<Response, Outcome> {
-    store(call, uuid::Uuid::new_v4().to_string(), false).await
+    Box::pin(store(call, uuid::Uuid::new_v4().to_string(), false)).await
 }
 
 /// `PUT ViewDefinition/[id]`
 pub(super) async fn update(Path(id): Path<String>, call: Call) -> Result<Response, Outcome> {
-    store(call, id, true).await
+    Box::pin(store(call, id, true)).await
 }
 
 /// `DELETE ViewDefinition/[id]`

@@ -69,7 +69,8 @@ impl MaintenanceService for Maintenance {
     async fn erase(&self, request: Request<pb::EraseRequest>) -> Result<Response<pb::EraseResponse>, Status> {
         let by = admin(&self.app, &request, "patient.erase").await?;
         let request = request.into_inner();
-        let (done, exports) = erase(&self.app, &by, &request.patient, request.shared_too).await.map_err(status)?;
+        let options = mavis_pipeline::EraseOptions { shared: request.shared_too, finish: request.finish };
+        let (done, exports) = erase(&self.app, &by, &request.patient, options).await.map_err(status)?;
         Ok(Response::new(pb::EraseResponse {
             resources: done.resources.into_iter().collect(),
             rows: done.rows.into_iter().collect(),

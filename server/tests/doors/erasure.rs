@@ -29,7 +29,7 @@ fn holds(column: &ArrayRef) -> bool {
             let texts = cast(column, &DataType::LargeUtf8).unwrap();
             texts.as_string::<i64>().iter().flatten().any(|text| text.contains(NAME))
         }
-        DataType::Binary => column.as_binary::<i32>().iter().flatten().any(|bytes| names(bytes)),
+        DataType::Binary => column.as_binary::<i32>().iter().flatten().any(names),
         _ => false,
     }
 }
@@ -149,6 +149,8 @@ async fn an_erased_person_is_in_no_answer_and_in_no_file() {
     client.put(&[observation("o3", "b")]).await;
     assert_eq!(client.get("/fhir/Observation?_total=accurate").await.1["total"], 3);
     let (status, again) = erase(&client, "gone", "").await;
+    assert_eq!(status, 400, "an id of nobody may be mistyped: {again}");
+    let (status, again) = erase(&client, "gone", "?finish=true").await;
     assert_eq!(status, 200, "{again}");
     let (_, both) = client.get("/fhir/Observation/both").await;
     assert_eq!(both["performer"][0]["reference"], "Patient/gone", "what is kept is kept as it was");

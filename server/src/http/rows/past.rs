@@ -225,8 +225,11 @@ fn newest_first(rows: &RecordBatch) -> Result<RecordBatch, ApiError> {
         .map_err(|error| ApiError::internal(&error))
 }
 
-/// Version, time, and whether the version says that the resource was deleted, of each row.
-fn marks(rows: &RecordBatch) -> Option<Vec<(i64, Option<DateTime<Utc>>, bool)>> {
+/// Version, time, and whether the version says that the resource was deleted.
+type Mark = (i64, Option<DateTime<Utc>>, bool);
+
+/// What each row says of its version.
+fn marks(rows: &RecordBatch) -> Option<Vec<Mark>> {
     let versions = rows.column_by_name("__version")?.as_primitive_opt::<Int64Type>()?;
     let times = rows.column_by_name("__last_updated")?.as_primitive_opt::<TimestampMicrosecondType>()?;
     let texts = rows.column_by_name("resource")?;
