@@ -15,7 +15,7 @@ use crate::{
     discover,
     failure::Failure,
     fhir_zone::Touched,
-    import::{self, Spool},
+    import::{self, IMPORT_KIND, Spool},
     mapping, replay,
     to_fhir::to_fhir,
     to_processed::to_processed,
@@ -147,9 +147,6 @@ pub(crate) fn spec(source: &Source) -> SourceSpec {
         authoritative: source.authoritative,
     }
 }
-
-/// Kind of the sources that imports make; nothing connects to them.
-pub(crate) const IMPORT_KIND: &str = "import";
 
 async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Result<(), Failure> {
     let source = source(&running.context, &request.source).await?;

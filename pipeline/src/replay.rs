@@ -28,7 +28,7 @@ use crate::{
     fhir_zone::{
         Closes, Encoder, Landing, Shared, State, Target, Touched, current::own_columns, target::history_schema,
     },
-    job::IMPORT_KIND,
+    import::IMPORT_KIND,
     quarantine::{self, Aside},
     retry,
     tables::SESSION_BYTES,

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use super::{
     Shared,
-    delimited::{Found, Records, distinct, split},
+    records::{Found, Records, distinct, split},
     text::{TextLines, decode, text_lines},
     values::{self, Texts},
 };

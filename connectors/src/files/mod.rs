@@ -30,6 +30,7 @@ mod layout;
 mod parquet;
 mod partition;
 mod parts;
+mod records;
 mod sheet;
 mod sink;
 mod text;

@@ -3,10 +3,10 @@
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::{
-    delimited::distinct,
     grid::{Cell, Grid},
     head::NO_NAMES,
     header::{find_header, header_names, is_group_row, is_label_only, is_unit_row},
+    records::distinct,
     values::{self, Texts},
 };
 use crate::{Error, SourceColumn};

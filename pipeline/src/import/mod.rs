@@ -22,6 +22,9 @@ mod resolve;
 mod spool;
 mod work;
 
+/// Kind of the sources that imports make; nothing connects to them.
+pub(crate) const IMPORT_KIND: &str = "import";
+
 pub(crate) use document::open as open_file;
 pub(crate) use fetch::{check as check_fetched, fetch};
 pub(crate) use land::import;

@@ -8,8 +8,8 @@ use mavis_types::{Principal, RunId};
 use super::Pipeline;
 use crate::{
     Error, FetchedFile, ImportOptions, ImportedFile,
-    import::{self, Spool},
-    job::{IMPORT_KIND, Job},
+    import::{self, IMPORT_KIND, Spool},
+    job::Job,
 };
 
 impl Pipeline {
