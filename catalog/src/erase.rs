@@ -1,8 +1,13 @@
+use sqlx::Row as _;
+
 use crate::{
     Catalog, Error,
     engine::{Durability, Engine},
     value::{Value, values},
 };
+
+/// Tries to empty the log, a tenth of a second apart.
+const SCRUBS: usize = 50;
 
 /// Rows that are deleted by one statement.
 const TOGETHER: usize = 500;
@@ -27,14 +32,24 @@ impl Catalog {
     /// Frees the database of what deleted rows have left in its files: SQLite's file is written anew and its log emptied, in
     /// PostgreSQL the tables that hold patients' data are vacuumed. Waits for whoever writes; readers go on.
     ///
+    /// `false`: somebody reads for so long that the log could not be emptied; what was deleted is still in it.
+    ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn scrub(&self) -> Result<(), Error> {
+    pub async fn scrub(&self) -> Result<bool, Error> {
         match &self.engine {
             Engine::Sqlite(engine) => {
                 let _turn = engine.turn.lock().await;
                 sqlx::query("VACUUM").execute(&engine.disk).await?;
-                sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&engine.disk).await?;
+                // Who reads keeps the log from being emptied: it says so in a row.
+                for _ in 0..SCRUBS {
+                    let told = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&engine.disk).await?;
+                    if told.try_get::<i64, _>(0)? == 0 {
+                        return Ok(true);
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+                return Ok(false);
             }
             Engine::Postgres(pool) => {
                 for sql in ["VACUUM quarantine", "VACUUM intents"] {
@@ -42,6 +57,6 @@ impl Catalog {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 }

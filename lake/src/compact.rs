@@ -11,7 +11,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use mavis_types::{RunId, TableId};
-use object_store::path::Path;
+use object_store::{ObjectStoreExt, path::Path};
 use tracing::info;
 
 use crate::{
@@ -140,6 +140,13 @@ async fn compact(lake: &Lake, table: TableId, enough: usize, run: RunId) -> Resu
         if !old.iter().all(|file| there.contains(&file.path)) {
             delete_files(&*store, written.clone()).await;
             return Ok(Compacted::Overtaken);
+        }
+        // Whoever erases deletes what no version names, and these were not named yet.
+        for path in &written {
+            if store.head(path).await.is_err() {
+                delete_files(&*store, written.clone()).await;
+                return Ok(Compacted::Overtaken);
+            }
         }
         let bytes = |sizes: &mut dyn Iterator<Item = u64>| sizes.sum::<u64>();
         let files = Optimized {

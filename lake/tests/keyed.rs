@@ -27,7 +27,7 @@ fn ids(ids: &[i64]) -> RecordBatch {
 
 /// `id` and `name` of the rows with some ids, sorted.
 async fn by_id(lake: &Lake, table: TableId, version: i64, keys: &[i64]) -> Vec<(i64, String)> {
-    let found = lake.rows_by_key(table, version, &ids(keys), &["name", "id"]).await.unwrap().expect("read by key");
+    let found = lake.rows_by_key(table, version, &ids(keys), &["name", "id"], usize::MAX).await.unwrap().expect("read by key");
     assert_eq!(found.rows.num_rows(), found.keys.len());
     let names = found.rows.column(0).as_string::<i32>();
     let read = found.rows.column(1).as_primitive::<Int64Type>();
@@ -112,7 +112,7 @@ async fn a_version_whose_files_were_vacuumed_fails_and_the_newest_does_not() {
     assert!(data_files(&house, &table) < live);
     assert_eq!(by_id(&lake, table.id, second, &[1, 2]).await, pairs(&[(1, "z"), (2, "b")]));
     // The row that was read before is still known; what was not, is gone with its file.
-    let gone = lake.rows_by_key(table.id, first, &ids(&[2]), &["name"]).await;
+    let gone = lake.rows_by_key(table.id, first, &ids(&[2]), &["name"], usize::MAX).await;
     assert!(matches!(gone, Err(Error::Store { .. })), "{gone:?}");
 }
 
@@ -137,7 +137,7 @@ async fn a_file_that_is_older_than_a_column_or_its_type_answers_in_the_newer_one
     let after = lake.version(table.id).await.unwrap();
     assert_eq!(by_id(&lake, table.id, after, &[1, 5_000_000_000]).await, pairs(&[(1, "old"), (5_000_000_000, "new")]));
     // In the older version the column is narrow, and holds no such number.
-    let found = lake.rows_by_key(table.id, before, &ids(&[2, 5_000_000_000]), &["name"]).await.unwrap().unwrap();
+    let found = lake.rows_by_key(table.id, before, &ids(&[2, 5_000_000_000]), &["name"], usize::MAX).await.unwrap().unwrap();
     assert_eq!(found.keys, [0]);
 }
 
@@ -160,21 +160,26 @@ async fn a_key_of_several_columns_and_any_other_column_are_looked_up_and_nulls_a
         ("name", text(&[Some("a"), Some("b"), Some("a"), None])),
         ("id", number(&[Some(1), Some(2), None, Some(3)])),
     ]);
-    let found = lake.rows_by_key(table.id, version, &both.unwrap(), &["id"]).await.unwrap().unwrap();
+    let found = lake.rows_by_key(table.id, version, &both.unwrap(), &["id"], usize::MAX).await.unwrap().unwrap();
     assert_eq!(found.keys, [0]);
 
     let name = RecordBatch::try_from_iter([("name", text(&[Some("b"), Some("a")]))]).unwrap();
-    let found = lake.rows_by_key(table.id, version, &name, &["id"]).await.unwrap().unwrap();
+    let found = lake.rows_by_key(table.id, version, &name, &["id"], usize::MAX).await.unwrap().unwrap();
     let mut counts = BTreeMap::new();
     for key in found.keys {
         *counts.entry(key).or_insert(0) += 1;
     }
     assert_eq!(counts, BTreeMap::from([(0, 1), (1, 3)]));
+    // As many as there are, and one less than that.
+    for (most, read) in [(4, true), (3, false)] {
+        let found = lake.rows_by_key(table.id, version, &name, &["id"], most).await.unwrap();
+        assert_eq!(found.is_some(), read, "{most}");
+    }
     // A text that is no number is no key of a number.
     let wrong = RecordBatch::try_from_iter([("id", text(&[Some("x"), Some("2")]))]).unwrap();
-    let found = lake.rows_by_key(table.id, version, &wrong, &["name"]).await.unwrap().unwrap();
+    let found = lake.rows_by_key(table.id, version, &wrong, &["name"], usize::MAX).await.unwrap().unwrap();
     assert_eq!(found.keys, [1]);
-    assert!(lake.rows_by_key(table.id, version, &name, &["absent"]).await.is_err());
+    assert!(lake.rows_by_key(table.id, version, &name, &["absent"], usize::MAX).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,9 +36,12 @@ use crate::{
     write::{known, settle, unpromised},
 };
 
+/// Folder of corrected payloads, beside those of sources: no source is called so.
+pub(crate) const CORRECTIONS: &str = ".replay";
+
 /// Where a corrected payload waits; patient data, so it is not part of the run's request.
 pub(crate) fn corrected_path(context: &Context, run: RunId) -> PathBuf {
-    context.options.spool.join("replay").join(format!("{run}.json"))
+    context.options.spool.join(CORRECTIONS).join(format!("{run}.json"))
 }
 
 /// Sends rows again; each table's rows are one unit.

@@ -70,14 +70,14 @@ impl Direct {
         }
     }
 
-    /// The rows that have one of some keys ([`Lake::rows_by_key`]); `None` where they cannot be read this way, so that a
-    /// query must.
+    /// The rows that have one of some keys ([`Lake::rows_by_key`]); `None` where they cannot be read this way, or are more than
+    /// `most`, so that a query must.
     ///
     /// # Errors
     /// [`Error::Lake`].
-    pub async fn rows(&self, keys: &RecordBatch, columns: &[&str]) -> Result<Option<Found>, Error> {
+    pub async fn rows(&self, keys: &RecordBatch, columns: &[&str], most: usize) -> Result<Option<Found>, Error> {
         let Some(version) = self.version().await? else { return Ok(None) };
-        Ok(self.lake.rows_by_key(self.table.id, version, keys, columns).await?)
+        Ok(self.lake.rows_by_key(self.table.id, version, keys, columns, most).await?)
     }
 
     /// The columns of the version that is read; `None` where its rows cannot be read by key.

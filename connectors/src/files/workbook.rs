@@ -123,6 +123,10 @@ fn instead(bytes: &[u8]) -> &'static str {
     }
 }
 
+/// How far below and right of the cells with values a formula without one is still taken for a cell of the table.
+const ROWS_BEYOND: usize = 1_000;
+const COLUMNS_BEYOND: usize = 100;
+
 fn grid(workbook: &mut Sheets<Cursor<Bytes>>, name: &str) -> Result<Grid, String> {
     let range = workbook.worksheet_range(name).map_err(|error| format!("the sheet is broken: {error}"))?;
     let Some((first_row, first_column)) = range.start() else { return Ok(Grid::default()) };
@@ -136,6 +140,10 @@ fn grid(workbook: &mut Sheets<Cursor<Bytes>>, name: &str) -> Result<Grid, String
         // A program that writes formulas leaves their values to Excel: without one, the formula is what the cell says.
         let Some((row, column)) = row.checked_sub(first_row).zip(column.checked_sub(first_column)) else { continue };
         let (row, column) = (row as usize, column as usize);
+        // Far from everything else: a sheet of one cell must not become one of a billion.
+        if row > rows.len() + ROWS_BEYOND || column > rows.first().map_or(0, Vec::len) + COLUMNS_BEYOND {
+            continue;
+        }
         if matches!(range.get((row, column)), None | Some(Data::Empty)) {
             let width = rows.first().map_or(0, Vec::len).max(column + 1);
             let height = rows.len().max(row + 1);

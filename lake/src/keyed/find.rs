@@ -1,6 +1,9 @@
 //! From keys to rows.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use arrow::{
     array::{RecordBatch, UInt32Array},
@@ -44,7 +47,9 @@ impl Lake {
     /// columns named as those of the table that make the key (any columns: they need not be the declared key). A key with a
     /// null has no rows, nor has one that its column's type cannot hold. `columns`: what is wanted of the rows.
     ///
-    /// `None`: the table's rows cannot be read this way, ask a provider.
+    /// `most`: where more rows than that may have one of the keys, none is read.
+    ///
+    /// `None`: the table's rows cannot be read this way, or are too many; ask a provider.
     ///
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::NoSuchVersion`], [`Error::Store`]; [`Error::Query`] for a column that the table lacks.
@@ -54,7 +59,9 @@ impl Lake {
         version: i64,
         keys: &RecordBatch,
         columns: &[&str],
+        most: usize,
     ) -> Result<Option<Found>, Error> {
+        let room = Room { left: AtomicUsize::new(most), full: AtomicBool::new(false) };
         let keyed = self.keyed();
         let Some(live) = keyed.live(self, table, version).await? else { return Ok(None) };
         let bits = self.tuning().key_hash_bits;
@@ -67,11 +74,11 @@ impl Lake {
         let read = Columns::new(Arc::new(Schema::new(read)));
 
         let found: Vec<(RecordBatch, Vec<usize>)> = match live.files.as_slice() {
-            [file] => keyed.in_file(&live, file, &wanted, &read, bits).await?.into_iter().collect(),
+            [file] => keyed.in_file(&live, file, &wanted, &read, bits, &room).await?.into_iter().collect(),
             files => {
                 let mut asked: Vec<BoxFuture<'_, Result<Option<_>, Error>>> = Vec::with_capacity(files.len());
                 for file in files {
-                    asked.push(keyed.in_file(&live, file, &wanted, &read, bits).boxed());
+                    asked.push(keyed.in_file(&live, file, &wanted, &read, bits, &room).boxed());
                 }
                 let mut asked = stream::iter(asked).buffered(AT_ONCE);
                 let mut found = Vec::new();
@@ -81,6 +88,9 @@ impl Lake {
                 found
             }
         };
+        if room.full.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let (batches, keys): (Vec<RecordBatch>, Vec<Vec<usize>>) = found.into_iter().unzip();
         let rows = match batches.as_slice() {
             [one] => one.clone(),
@@ -97,6 +107,20 @@ fn project(schema: &Schema, columns: &[&str]) -> Result<Schema, Error> {
     Ok(Schema::new(fields.collect::<Result<Vec<_>, Error>>()?))
 }
 
+/// How many rows may still be read, over all files.
+struct Room {
+    left: AtomicUsize,
+    full: AtomicBool,
+}
+
+impl Room {
+    fn take(&self, rows: usize) -> bool {
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(rows)).is_ok();
+        self.full.fetch_or(!taken, Ordering::Relaxed);
+        taken && !self.full.load(Ordering::Relaxed)
+    }
+}
+
 impl Keyed {
     /// The rows of a file that have one of the keys, and which.
     async fn in_file(
@@ -106,6 +130,7 @@ impl Keyed {
         wanted: &Wanted,
         columns: &Columns,
         bits: u32,
+        room: &Room,
     ) -> Result<Option<(RecordBatch, Vec<usize>)>, Error> {
         let mut keys = wanted.of_file(file).peekable();
         if keys.peek().is_none() {
@@ -117,6 +142,9 @@ impl Keyed {
             candidates.extend(index.rows(wanted.hashes[key]).iter().map(|row| (*row, key)));
         }
         if candidates.is_empty() {
+            return Ok(None);
+        }
+        if !room.take(candidates.len()) {
             return Ok(None);
         }
         candidates.sort_unstable();

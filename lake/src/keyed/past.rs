@@ -106,7 +106,7 @@ impl Lake {
         let mut names: Vec<&str> = wanted.iter().copied().filter(|name| has(name)).collect();
         let shown: Vec<usize> = (0..names.len()).collect();
         names.extend([columns::INGESTED_AT, columns::HASH].into_iter().filter(|name| has(name)));
-        let Some(found) = self.rows_by_key(table, version, key, &names).await? else { return Ok(None) };
+        let Some(found) = self.rows_by_key(table, version, key, &names, usize::MAX).await? else { return Ok(None) };
         let rows = found.rows;
         if rows.num_rows() == 0 {
             return Ok(Some(Seen { row: None, written: None, hash: None }));

@@ -5,9 +5,9 @@
 //! 1. [`find`]: every resource with a version in the patient's compartment, from history. One that is in another patient's
 //!    compartment too is kept and reported, unless the caller says that it goes as well. What merely refers to the patient is
 //!    reported.
-//! 2. All versions of these resources leave history and current; what is left is published.
-//! 3. [`origin`]: rows of the raw and processed zones that they were made from, where a mapping's key tells which; payloads in
+//! 2. [`origin`]: rows of the raw and processed zones that they were made from, where a mapping's key tells which; payloads in
 //!    quarantine; files in the archive of imports.
+//! 3. All versions of these resources leave current and history, the Patient's last; what is left is published.
 //! 4. Snapshots that readers have pinned are forgotten, and every older version of the tables with them. A page that was
 //!    made before answers 410 from now on.
 //! 5. The catalog's file is written anew, so that deleted rows are in no free page of it.
@@ -27,7 +27,7 @@ use std::{
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use mavis_fhir::{ResourceType, bundle::relative_reference};
-use mavis_lake::erase::Matches;
+use mavis_lake::erase::{Erased, Matches};
 use mavis_types::{RunId, TableId, TableName, Zone};
 
 use self::find::Found;
@@ -66,8 +66,8 @@ pub struct Erasure {
 pub struct EraseOptions {
     /// Resources that are in another patient's compartment go too; otherwise they are kept and listed.
     pub shared: bool,
-    /// An earlier erasure of the patient was interrupted: where there is no version of the Patient any more, older versions
-    /// of all FHIR tables are deleted. Without it such an id is refused, for it may be mistyped.
+    /// An earlier erasure of the patient was interrupted: older versions of all tables are deleted, also where there is no
+    /// version of the Patient any more. Without it such an id is refused, for it may be mistyped.
     pub finish: bool,
 }
 
@@ -78,14 +78,13 @@ pub(crate) async fn erase(context: &Arc<Context>, patient: &str, options: EraseO
     if relative_reference(&format!("Patient/{patient}")).is_none() {
         return Err(Failure::permanent("that is no id of a Patient"));
     }
-    // What was promised is done first: a promise holds the texts.
-    settle(context).await?;
-    let everything: BTreeSet<ResourceType> = ResourceType::all().collect();
-    let turns = context.turns.wait(&everything).await;
     let running = Running::unlisted(Arc::clone(context), RunId::new());
     let mut done = Erasure::default();
     let mut past = Past::new();
 
+    // What was promised is done first: a promise holds the texts.
+    settle(context).await?;
+    // History tells what goes, so it goes last: whatever ends this before, the next time finds the same.
     let found = find::all(&running, patient, options.shared).await?;
     if found.ids.is_empty() && !options.finish {
         return Err(Failure::permanent(
@@ -93,25 +92,31 @@ pub(crate) async fn erase(context: &Arc<Context>, patient: &str, options: EraseO
              interrupted, say that this one is to finish it",
         ));
     }
+    Box::pin(origin::rows(&running, &found, &mut done, &mut past)).await?;
+    done.quarantined = Box::pin(origin::quarantined(&running, patient, &found)).await?;
+    done.files = origin::files(&running, patient, &mut done.unreached).await?;
+
+    let everything: BTreeSet<ResourceType> = ResourceType::all().collect();
+    let turns = context.turns.wait(&everything).await;
+    // Once more: nobody writes now.
+    let found = find::all(&running, patient, options.shared).await?;
     done.shared = found.shared.iter().cloned().collect();
     done.referring = found.referring.iter().cloned().collect();
     let touched = resources(&running, &found, &mut done, &mut past).await?;
     // Nobody of this process has written in between; a publication may wait for a write of another one, which needs turns.
     drop(turns);
     touched.publish(&running).await?;
-    if found.ids.is_empty() {
-        // An interruption may have left older versions of what is gone.
-        past.extend(fhir_tables(&running).await?);
-        done.unreached
-            .push("there is no version of this Patient; older versions of all FHIR tables were deleted".to_owned());
+    if options.finish {
+        // An interruption may have left older versions of what is gone, of any table.
+        past.extend(all_tables(&running).await?);
     }
-    Box::pin(origin::rows(&running, &found, &mut done, &mut past)).await?;
-    done.quarantined = Box::pin(origin::quarantined(&running, patient, &found)).await?;
-    done.files = origin::files(&running, patient, &mut done.unreached).await?;
     forget(&running, past).await?;
     // Rows that were looked up before are kept in memory.
     running.lake().forget_rows();
-    running.catalog().scrub().await?;
+    if !running.catalog().scrub().await? {
+        done.unreached
+            .push("the catalog's log: somebody reads it; erase again with `finish` when that is over".to_owned());
+    }
     tracing::info!(resources = done.resources.values().sum::<u64>(), "a person was erased");
     Ok(done)
 }
@@ -131,20 +136,22 @@ fn with_ids(ids: &BTreeSet<String>) -> Matches {
 
 async fn resources(running: &Running, found: &Found, done: &mut Erasure, past: &mut Past) -> Result<Touched, Failure> {
     let mut touched = Touched::default();
-    for (resource, ids) in &found.ids {
+    // The Patient last: as long as it is there, the erasure can be done again.
+    let (patient, others): (Vec<_>, Vec<_>) = found.ids.iter().partition(|(resource, _)| resource.name() == "Patient");
+    for (resource, ids) in others.into_iter().chain(patient) {
         let mut versions = Vec::new();
-        // The truth first: what is derived from it cannot bring anything back.
-        for schema in [HISTORY, "r4"] {
+        // History last: it is what says what goes. Nobody derives current from it meanwhile.
+        for schema in ["r4", HISTORY] {
             let name = TableName::new(Zone::Fhir, schema, resource.table());
             let Some(table) = running.catalog().find_table(&name).await? else { continue };
-            let erased = running.lake().erase(table.id, &["id".to_owned()], with_ids(ids), running.id).await?;
+            let erased = patiently(running, table.id, &["id".to_owned()], &with_ids(ids)).await?;
             if erased.rows > 0 {
                 *done.rows.entry(name.to_string()).or_default() += erased.rows;
             }
             past.insert(table.id);
             versions.push((table.id, erased.version));
         }
-        if let [history, current] = versions.as_slice() {
+        if let [current, history] = versions.as_slice() {
             touched.add(Together { history: *history, current: *current });
         }
         done.resources.insert(resource.name().to_owned(), ids.len() as u64);
@@ -152,8 +159,29 @@ async fn resources(running: &Running, found: &Found, done: &mut Erasure, past: &
     Ok(touched)
 }
 
-async fn fhir_tables(running: &Running) -> Result<Past, Failure> {
-    let tables = running.catalog().tables(Some(Zone::Fhir), None, None, None).await?;
+/// Takes rows out of a table, waiting for whoever has it.
+async fn patiently(
+    running: &Running,
+    table: TableId,
+    columns: &[String],
+    matches: &Matches,
+) -> Result<Erased, Failure> {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match running.lake().erase(table, columns, Arc::clone(matches), running.id).await {
+            Err(mavis_lake::Error::Busy { .. }) if tokio::time::Instant::now() < until => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+async fn all_tables(running: &Running) -> Result<Past, Failure> {
+    let mut tables = Vec::new();
+    for zone in [Zone::Raw, Zone::Processed, Zone::Fhir] {
+        tables.extend(running.catalog().tables(Some(zone), None, None, None).await?);
+    }
     Ok(tables.into_iter().filter(|table| table.version.is_some()).map(|table| table.id).collect())
 }
 

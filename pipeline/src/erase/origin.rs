@@ -13,13 +13,14 @@ use mavis_fhir::{ResourceType, functions::canonical_text, json, resource_id, sha
 use mavis_lake::erase::Matches;
 use mavis_types::{SourceId, SourceName, TableName, Zone};
 
-use super::{Erasure, Past, find::Found};
+use super::{Erasure, Past, find::Found, patiently};
 use crate::{
     context::Running,
     discover::latest,
     failure::Failure,
     import::{Spool, open_file},
     mapping::{self, Rule, plan},
+    replay::CORRECTIONS,
 };
 
 /// Quarantined rows that are looked at together.
@@ -78,7 +79,13 @@ impl Key {
 
 /// Erases the rows of both zones.
 pub(super) async fn rows(running: &Running, found: &Found, done: &mut Erasure, past: &mut Past) -> Result<(), Failure> {
-    for (rule, ids) in Box::pin(rules(running, found)).await? {
+    let rules = Box::pin(rules(running, found)).await?;
+    let known: BTreeSet<&str> = rules.iter().map(|(rule, _)| rule.name.as_str()).collect();
+    for maker in found.makers.iter().filter(|maker| *maker != "import" && !known.contains(maker.as_str())) {
+        done.unreached
+            .push(format!("rows that `{maker}` made resources from: there is no such mapping that can be planned"));
+    }
+    for (rule, ids) in rules {
         let unreached = |why: &str| format!("rows of the tables that mapping `{}` reads: {why}", rule.name);
         let [input] = rule.inputs.as_slice() else {
             done.unreached.push(unreached("it joins several tables"));
@@ -96,7 +103,7 @@ pub(super) async fn rows(running: &Running, found: &Found, done: &mut Erasure, p
                 done.unreached.push(format!("rows of `{name}`: it lacks a column of the key of `{}`", rule.name));
                 continue;
             }
-            let erased = running.lake().erase(table.id, &key.columns, key.matches(), running.id).await?;
+            let erased = patiently(running, table.id, &key.columns, &key.matches()).await?;
             if erased.rows > 0 {
                 *done.rows.entry(name.to_string()).or_default() += erased.rows;
             }
@@ -138,7 +145,7 @@ pub(super) async fn quarantined(running: &Running, patient: &str, found: &Found)
         for row in &page {
             let name = running.catalog().table_by_id(row.table).await?.name;
             let keys = keys.get(&name).map_or(&[][..], Vec::as_slice);
-            if names(&row.payload, patient) || is_theirs(row, patient, found, keys) {
+            if refers(&row.payload, patient) || is_theirs(row, &name, patient, found, keys) {
                 gone.push(row.id);
             }
         }
@@ -146,12 +153,17 @@ pub(super) async fn quarantined(running: &Running, patient: &str, found: &Found)
     Ok(running.catalog().erase_quarantined(&gone).await?)
 }
 
-fn is_theirs(row: &Quarantined, patient: &str, found: &Found, keys: &[Key]) -> bool {
+fn is_theirs(row: &Quarantined, table: &TableName, patient: &str, found: &Found, keys: &[Key]) -> bool {
     let Ok(value) = json::parse(row.payload.as_bytes()) else { return false };
     if let Some(resource) = value.get_str("resourceType").and_then(|name| name.parse::<ResourceType>().ok()) {
         let id = value.get_str("id").unwrap_or_default();
         return found.ids.get(&resource).is_some_and(|ids| ids.contains(id))
             || patients_of(resource, &value, id).any(|of| of == patient);
+    }
+    // Set aside on the way into a table of the FHIR zone, without its type.
+    let of_type = || found.ids.iter().find(|(resource, _)| resource.table() == table.table).map(|(_, ids)| ids);
+    if table.zone == Zone::Fhir && of_type().zip(value.get_str("id")).is_some_and(|(ids, id)| ids.contains(id)) {
+        return true;
     }
     keys.iter().any(|key| {
         let part = |name: &String| match value.get(name)? {
@@ -166,13 +178,18 @@ fn is_theirs(row: &Quarantined, patient: &str, found: &Found, keys: &[Key]) -> b
 
 /// Whether a text names the patient as FHIR's JSON does.
 fn names(text: &str, patient: &str) -> bool {
+    refers(text, patient) || is_id(text, patient)
+}
+
+/// Whether a text refers to the patient as FHIR's JSON does.
+fn refers(text: &str, patient: &str) -> bool {
     let needles = [
         format!("Patient/{patient}\""),
         format!("Patient/{patient}/"),
         format!("Patient\\/{patient}\""),
         format!("urn:uuid:{patient}\""),
     ];
-    needles.iter().any(|needle| text.contains(needle.as_str())) || is_id(text, patient)
+    needles.iter().any(|needle| text.contains(needle.as_str()))
 }
 
 /// `"id" : "..."`, with or without blanks.
@@ -204,7 +221,7 @@ pub(super) async fn files(running: &Running, patient: &str, unreached: &mut Vec<
             }
         }
     }
-    match tokio::fs::remove_dir_all(folder.join("replay")).await {
+    match tokio::fs::remove_dir_all(folder.join(CORRECTIONS)).await {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             unreached.push(format!("corrections of quarantined rows: {error}"));
         }

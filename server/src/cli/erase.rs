@@ -18,7 +18,7 @@ pub(super) struct Erase {
     /// Erase resources that are in another patient's compartment too
     #[arg(long)]
     shared: bool,
-    /// Finish an erasure of this patient that was interrupted: older versions of all FHIR tables go
+    /// Finish an erasure of this patient that was interrupted: older versions of all tables go
     #[arg(long)]
     finish: bool,
     /// Do it: without this word nothing is done

@@ -59,7 +59,7 @@ pub(super) async fn by_ids(session: &Session, table: &TableName, ids: &[&str]) -
     if let Some(direct) = direct {
         let keys: ArrayRef = Arc::new(StringArray::from_iter_values(ids));
         let keys = RecordBatch::try_from_iter([("id", keys)]).map_err(|error| unplanned(error.into()))?;
-        match direct.rows(&keys, &COLUMNS).await {
+        match direct.rows(&keys, &COLUMNS, usize::MAX).await {
             Ok(Some(found)) => {
                 let mut rows = Vec::with_capacity(found.rows.num_rows());
                 read(&found.rows, &mut rows).ok_or_else(misshapen)?;

@@ -136,7 +136,7 @@ fn lines(batch: &RecordBatch, resource: ResourceType, view: Option<&View>) -> Op
         let cut = view.and_then(|view| view.cut(resource, &whole));
         let line = cut.as_deref().unwrap_or(&whole);
         // A resource that came with line breaks between its members stays one line.
-        if line.contains(['\n', '\r']) {
+        if memchr::memchr2(b'\n', b'\r', line.as_bytes()).is_some() {
             out.extend(line.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
         } else {
             out.extend_from_slice(line.as_bytes());

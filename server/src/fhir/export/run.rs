@@ -59,7 +59,7 @@ pub(in crate::fhir) async fn run(
     job.state = match outcome {
         Ok(outputs) => State::Done { at, outputs },
         Err(Failure { status, reason }) => {
-            tracing::warn!(export = %job.id, reason, "an export failed");
+            tracing::warn!(export = %job.id, status = status.as_u16(), "an export failed");
             State::Failed { at, reason, status: status.as_u16() }
         }
     };

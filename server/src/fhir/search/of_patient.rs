@@ -22,7 +22,7 @@ use super::{matches::Part, tables::Tables};
 use crate::fhir::{read::unplanned, rows::current};
 
 /// Resources that are tested in memory; of whom there are more is searched by a plan.
-const MOST: usize = 100_000;
+const MOST: usize = 50_000;
 
 /// The ids of what matches, in the order asked for; `after`: only ids above this one. `None`: a plan must find them.
 pub(super) async fn ids(tables: &Tables<'_>, part: &Part, after: Option<&str>) -> Result<Option<Vec<String>>, Error> {
@@ -36,16 +36,17 @@ pub(super) async fn ids(tables: &Tables<'_>, part: &Part, after: Option<&str>) -
     let columns: Vec<&str> = columns.into_iter().collect();
     let key: ArrayRef = Arc::new(StringArray::from(vec![patient]));
     let key = RecordBatch::try_from_iter([("__patient", key)]).map_err(|error| unplanned(error.into()))?;
-    let Ok(Some(found)) = direct.rows(&key, &columns).await else { return Ok(None) };
-    if found.rows.num_rows() > MOST {
-        return Ok(None);
-    }
+    let Ok(Some(found)) = direct.rows(&key, &columns, MOST).await else { return Ok(None) };
     let filter = match after {
         Some(after) => filter.clone().and(ident("id").gt(lit(after))),
         None => filter.clone(),
     };
     let (state, _) = frame.clone().into_parts();
-    test(&state, &found.rows, filter, &part.search.sort).map(Some).map_err(unplanned)
+    let sort = part.search.sort.clone();
+    // It computes: not on the threads that serve.
+    let tested = tokio::task::spawn_blocking(move || test(&state, &found.rows, filter, &sort)).await;
+    let broken = |_| Error::Execution { message: "a task broke".to_owned() };
+    tested.map_err(broken)?.map(Some).map_err(unplanned)
 }
 
 /// The patient of whom every resource is that the filter lets through.

@@ -85,7 +85,10 @@ pub(in crate::http) async fn list(
         _ => Some(state),
     };
     let when = if is_fhir { When::Seen } else { When::Version(state) };
-    let by = key::columns(&table, range.by.as_deref())?;
+    let mut by = key::columns(&table, range.by.as_deref())?;
+    // Rows that are equal in what was named stand in the order of the key, so that a page can end between them.
+    let rest: Vec<String> = table.key.iter().filter(|name| !by.contains(name)).cloned().collect();
+    by.extend(rest);
     let columns = range.columns.as_deref().map(key::names).unwrap_or_default();
     let (sql, values) = statement(&name, when, &by, &columns, &range, cursor.as_ref(), limit + 1)?;
     let read = collect(&session, &sql, &values).await?;
@@ -95,6 +98,15 @@ pub(in crate::http) async fn list(
     let mut said: Vec<Said> = version.map(Said::version).into_iter().collect();
     if more {
         let after = last_key(&page, keys)?;
+        if last_key(&read.slice(0, limit + 1), keys)? == after {
+            return Err(ApiError::new(
+                axum::http::StatusCode::CONFLICT,
+                "several_rows",
+                "rows that are equal in the key fall on two pages; ask for more rows in a page, or name more columns with \
+                 `by=`"
+                    .to_owned(),
+            ));
+        }
         let next = Cursor { state, after }.sign(&app.signing_key, &walk);
         said.push(Said { member: "next", header: "mavis-next", value: next.into() });
     }

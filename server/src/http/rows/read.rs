@@ -51,7 +51,7 @@ impl<'a> Target<'a> {
         Ok(Self { session, name, when, direct })
     }
 
-    /// The rows with one of some keys. `columns`: those of the answer, all where there are none.
+    /// The rows with one of some keys, [`MOST`] and one at most. `columns`: those of the answer, all where there are none.
     ///
     /// # Errors
     /// 400 for a column that the table lacks.
@@ -68,7 +68,7 @@ impl<'a> Target<'a> {
             if let Some(name) = by.chain(wanted.iter().copied()).find(|name| !own.contains(name)) {
                 return Err(absent(name));
             }
-            if let Some(found) = direct.rows(keys, &wanted).await? {
+            if let Some(found) = direct.rows(keys, &wanted, MOST + 1).await? {
                 return Ok(Read { rows: found.rows, version: direct.version().await? });
             }
         }
@@ -91,11 +91,12 @@ impl<'a> Target<'a> {
             either.push(format!("({})", all.join(" AND ")));
         }
         let sql = format!(
-            "SELECT {} FROM {}{} WHERE {}",
+            "SELECT {} FROM {}{} WHERE {} LIMIT {}",
             listed(columns),
             from(self.name),
             as_of(self.when),
-            either.join(" OR ")
+            either.join(" OR "),
+            MOST + 1
         );
         collect(self.session, &sql, &values).await
     }

@@ -142,8 +142,12 @@ fn changed(args: &[ArrayRef], how: fn(&str) -> String) -> Result<ArrayRef> {
 }
 
 fn space(args: &[ArrayRef]) -> Result<ArrayRef> {
-    const MOST: i64 = 1 << 20;
+    const MOST: i64 = 1 << 16;
+    const ALL: i64 = 1 << 28;
     let [counts] = args else { return exec_err!("a number is needed") };
+    if counts.as_primitive::<Int64Type>().iter().flatten().map(|count| count.clamp(0, MOST)).sum::<i64>() > ALL {
+        return mistake("space() makes too long texts");
+    }
     let blanks = |count: i64| " ".repeat(usize::try_from(count.clamp(0, MOST)).unwrap_or_default());
     Ok(Arc::new(counts.as_primitive::<Int64Type>().iter().map(|count| count.map(blanks)).collect::<StringArray>()))
 }
