@@ -27,7 +27,8 @@ fn ids(ids: &[i64]) -> RecordBatch {
 
 /// `id` and `name` of the rows with some ids, sorted.
 async fn by_id(lake: &Lake, table: TableId, version: i64, keys: &[i64]) -> Vec<(i64, String)> {
-    let found = lake.rows_by_key(table, version, &ids(keys), &["name", "id"], usize::MAX).await.unwrap().expect("read by key");
+    let found =
+        lake.rows_by_key(table, version, &ids(keys), &["name", "id"], usize::MAX).await.unwrap().expect("read by key");
     assert_eq!(found.rows.num_rows(), found.keys.len());
     let names = found.rows.column(0).as_string::<i32>();
     let read = found.rows.column(1).as_primitive::<Int64Type>();
@@ -137,7 +138,8 @@ async fn a_file_that_is_older_than_a_column_or_its_type_answers_in_the_newer_one
     let after = lake.version(table.id).await.unwrap();
     assert_eq!(by_id(&lake, table.id, after, &[1, 5_000_000_000]).await, pairs(&[(1, "old"), (5_000_000_000, "new")]));
     // In the older version the column is narrow, and holds no such number.
-    let found = lake.rows_by_key(table.id, before, &ids(&[2, 5_000_000_000]), &["name"], usize::MAX).await.unwrap().unwrap();
+    let found =
+        lake.rows_by_key(table.id, before, &ids(&[2, 5_000_000_000]), &["name"], usize::MAX).await.unwrap().unwrap();
     assert_eq!(found.keys, [0]);
 }
 

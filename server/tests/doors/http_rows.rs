@@ -150,6 +150,23 @@ async fn several_keys_are_answered_at_once_and_those_without_a_row_are_left_out(
     test.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_ends_between_rows_of_one_value_loses_none() {
+    let test = TestServer::start().await;
+    lab(&test).await;
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let (status, page) = get(&test, &format!("{READINGS}?by=site&limit=1{cursor}")).await;
+        assert_eq!(status, 200, "{page}");
+        seen.extend(page["rows"].as_array().unwrap().iter().map(|row| format!("{}/{}", row["site"], row["n"])));
+        let Some(next) = page["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(seen.len(), 7, "{seen:?}");
+    assert_eq!(seen[..2], ["\"a\"/1", "\"a\"/2"]);
+    test.stop().await;
+}
+
 #[rstest]
 #[case("", &["a/1", "a/2", "a,b/1", "a/b/1", "b/1", "b%/2", "bc/3"])]
 #[case("prefix=a", &["a/1", "a/2", "a,b/1", "a/b/1"])]
