@@ -10,12 +10,14 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::{
     common::{Column, DFSchema, Result, TableReference, UnnestOptions, plan_err},
-    functions_nested::expr_fn::{cardinality, map_keys, map_values, range},
+    functions_nested::expr_fn::{array_empty, cardinality, map_keys, map_values, range},
     logical_expr::{
         Expr, ExprSchemable, LogicalPlanBuilder,
         planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning},
+        when,
     },
     prelude::lit,
+    scalar::ScalarValue,
     sql::sqlparser::ast::{
         self, ExprWithAlias, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LateralView, PivotValueSource,
         Select, TableFactor, TableWithJoins,
@@ -118,18 +120,21 @@ impl RelationPlanner for LateralViews {
         let plan = context.plan(*table)?;
         let list = context.sql_to_expr(list, plan.schema())?;
         let qualifier = TableReference::bare(view.value);
+        let outer = default_on_null.is_some();
         let parts = parts(kind, list, plan.schema())?;
         // Taken apart a column has no qualifier: it goes by a name that no column has, and gets its own afterwards.
         let (mut lists, mut held, mut named) = (Vec::new(), Vec::new(), Vec::new());
         for (at, (default, list)) in parts.into_iter().enumerate() {
             let column = Column::from_name(format!("\0lateral {at}"));
             let name = names.get(at).map_or_else(|| default.to_owned(), |name| name.value.clone());
+            // A list without items is kept as NULL is: by a row without an item.
+            let list = if outer { or_null(list, plan.schema())? } else { list };
             lists.push(list.alias(column.name.clone()));
             named.push(Expr::Column(column.clone()).alias_qualified(Some(qualifier.clone()), name));
             held.push(column);
         }
         let kept: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-        let options = UnnestOptions::new().with_preserve_nulls(default_on_null.is_some());
+        let options = UnnestOptions::new().with_preserve_nulls(outer);
         let plan = LogicalPlanBuilder::from(plan)
             .project(kept.iter().cloned().chain(lists).collect::<Vec<_>>())?
             .unnest_columns_with_options(held, options)?
@@ -137,6 +142,12 @@ impl RelationPlanner for LateralViews {
             .build()?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, None))))
     }
+}
+
+/// NULL in the place of a list without items.
+fn or_null(list: Expr, schema: &Arc<DFSchema>) -> Result<Expr> {
+    let null = lit(ScalarValue::try_from(&list.get_type(schema)?)?);
+    when(array_empty(list.clone()), null).otherwise(list)
 }
 
 /// The lists of a view, with the names that Hive gives them.

@@ -156,8 +156,9 @@ impl Walk<'_> {
         if alias.is_empty() {
             let names: &[&str] = match data_type {
                 Some(DataType::Map(..)) => &["key", "value"],
-                _ if with_place => &["pos", "col"],
-                _ => &["col"],
+                Some(_) if !with_place => &["col"],
+                None if !with_place => &[],
+                _ => &["pos", "col"],
             };
             alias.extend(names.iter().map(|name| Ident::new(*name)));
         }
@@ -173,7 +174,9 @@ impl Walk<'_> {
         };
         let ident = ObjectNamePart::Identifier(Ident::with_quote('"', &name));
         view.lateral_view_name = ObjectName(vec![ident]);
-        self.add(Relation { qualifier: Some(name.clone()), parts: vec![name], columns: Some(columns) });
+        // Of a list or a map, which only the planner knows.
+        let columns = (!columns.is_empty()).then_some(columns);
+        self.add(Relation { qualifier: Some(name.clone()), parts: vec![name], columns });
         Ok(())
     }
 
