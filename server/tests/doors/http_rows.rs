@@ -144,6 +144,18 @@ async fn several_keys_are_answered_at_once_and_those_without_a_row_are_left_out(
     let body = json!({"keys": ["p", "r"], "by": ["value"], "columns": ["n"]});
     let (_, answer) = ask(&test, &token, Method::POST, READINGS, Some(body)).await;
     assert_eq!(answer["rows"].as_array().unwrap().len(), 2);
+    let many: Vec<_> = (0..1_001).map(|n| ("crowd", n, "same")).collect();
+    let lake = &test.server.app().lake;
+    let name = TableName::new(Zone::Raw, "lab", "readings");
+    let table = test.server.app().catalog.table(&name).await.unwrap();
+    let source = SourceId::from_uuid(*table.id.as_uuid());
+    let unit = lake.begin(table.id, AppId::ingest(source, table.id), RunId::new()).await.unwrap();
+    let mut writer = unit.write(WriteMode::Upsert, schema()).await.unwrap();
+    writer.push(&readings(&many)).await.unwrap();
+    writer.finish(End { cursor: None, whole: false }).await.unwrap();
+    let body = json!({"keys": ["same"], "by": ["value"], "columns": ["n"]});
+    let (status, answer) = ask(&test, &token, Method::POST, READINGS, Some(body)).await;
+    assert_eq!(status, 409, "nothing is cut off: {answer}");
     for wrong in [json!({"keys": [["a"]]}), json!({"keys": [[["a"], 1]]}), json!({"keys": [], "more": 1})] {
         assert_eq!(ask(&test, &token, Method::POST, READINGS, Some(wrong)).await.0, 400);
     }

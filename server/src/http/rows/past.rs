@@ -115,7 +115,7 @@ pub(in crate::http) async fn one(
         let values = key::of_path(uri.path(), &["id".to_owned()])?;
         let keys = key::batch(&["id".to_owned()], &[values.into_iter().map(Some).collect()])?;
         let columns = one.columns.as_deref().map(key::names).unwrap_or_default();
-        let read = target.rows(&keys, &columns_of_history(&columns)).await?;
+        let read = target.all_rows(&keys, &columns_of_history(&columns)).await?;
         app.reads.note(&principal, &history, Door::Http, read.rows.num_rows()).await;
         let versions = newest_first(&read.rows)?;
         return match (most, at) {

@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use axum::{
     Extension,
     extract::{Path, State},
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::Response,
 };
 use datafusion::scalar::ScalarValue;
@@ -51,11 +51,32 @@ impl<'a> Target<'a> {
         Ok(Self { session, name, when, direct })
     }
 
-    /// The rows with one of some keys, [`MOST`] and one at most. `columns`: those of the answer, all where there are none.
+    /// The rows with one of some keys, [`MOST`] at most. `columns`: those of the answer, all where there are none.
+    ///
+    /// # Errors
+    /// 400 for a column that the table lacks, 409 where there are more rows.
+    pub(super) async fn rows(&self, keys: &RecordBatch, columns: &[String]) -> Result<Read, ApiError> {
+        let read = self.rows_up_to(keys, columns, MOST + 1).await?;
+        if read.rows.num_rows() > MOST {
+            return Err(ApiError::new(
+                StatusCode::CONFLICT,
+                "several_rows",
+                format!("more than {MOST} rows of `{}` have these keys: ask for a range, or with SQL", self.name),
+            ));
+        }
+        Ok(read)
+    }
+
+    /// All rows with one of some keys, however many.
     ///
     /// # Errors
     /// 400 for a column that the table lacks.
-    pub(super) async fn rows(&self, keys: &RecordBatch, columns: &[String]) -> Result<Read, ApiError> {
+    pub(super) async fn all_rows(&self, keys: &RecordBatch, columns: &[String]) -> Result<Read, ApiError> {
+        self.rows_up_to(keys, columns, usize::MAX).await
+    }
+
+    /// `most`: more rows than that are cut off.
+    async fn rows_up_to(&self, keys: &RecordBatch, columns: &[String], most: usize) -> Result<Read, ApiError> {
         if let Some(direct) = &self.direct
             && let Some(schema) = direct.schema().await?
         {
@@ -68,16 +89,16 @@ impl<'a> Target<'a> {
             if let Some(name) = by.chain(wanted.iter().copied()).find(|name| !own.contains(name)) {
                 return Err(absent(name));
             }
-            if let Some(found) = direct.rows(keys, &wanted, MOST + 1).await? {
+            if let Some(found) = direct.rows(keys, &wanted, most).await? {
                 return Ok(Read { rows: found.rows, version: direct.version().await? });
             }
         }
-        let rows = self.ask(keys, columns).await?;
+        let rows = self.ask(keys, columns, most).await?;
         Ok(Read { rows, version: None })
     }
 
     /// The same by a query.
-    async fn ask(&self, keys: &RecordBatch, columns: &[String]) -> Result<RecordBatch, ApiError> {
+    async fn ask(&self, keys: &RecordBatch, columns: &[String], most: usize) -> Result<RecordBatch, ApiError> {
         let mut values = Vec::new();
         let schema = keys.schema();
         let mut either = Vec::new();
@@ -96,7 +117,7 @@ impl<'a> Target<'a> {
             from(self.name),
             as_of(self.when),
             either.join(" OR "),
-            MOST + 1
+            i64::try_from(most).unwrap_or(i64::MAX)
         );
         collect(self.session, &sql, &values).await
     }
