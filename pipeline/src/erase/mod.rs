@@ -98,8 +98,15 @@ pub(crate) async fn erase(context: &Arc<Context>, patient: &str, options: EraseO
 
     let everything: BTreeSet<ResourceType> = ResourceType::all().collect();
     let turns = context.turns.wait(&everything).await;
-    // Once more: nobody writes now.
+    // Once more: nobody writes now. What has come in between was made from rows that are still there.
+    let before = found.ids;
     let found = find::all(&running, patient, options.shared).await?;
+    if found.ids != before {
+        Box::pin(origin::rows(&running, &found, &mut done, &mut past)).await?;
+        done.quarantined += Box::pin(origin::quarantined(&running, patient, &found)).await?;
+        let mut told = BTreeSet::new();
+        done.unreached.retain(|what| told.insert(what.clone()));
+    }
     done.shared = found.shared.iter().cloned().collect();
     done.referring = found.referring.iter().cloned().collect();
     let touched = resources(&running, &found, &mut done, &mut past).await?;
