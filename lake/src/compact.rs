@@ -8,7 +8,7 @@
 //! still part of the table. A writer that came first wins, and what was written is thrown away. Versions that somebody has
 //! pinned keep their files until a vacuum, whose retention is longer than any pin.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use mavis_types::{RunId, TableId};
 use object_store::{ObjectStoreExt, path::Path};
@@ -18,9 +18,9 @@ use crate::{
     Error, Lake,
     create::Properties,
     history,
-    maintain::{Optimized, Rearranged, copy, copy_sorted, publish, unlike},
+    maintain::{Optimized, Rearranged, publish, put_together},
     scan::{DataFile, data_files},
-    stage::{FileKind, Stage, StageOptions, TARGET_FILE_BYTES, delete_files},
+    stage::{TARGET_FILE_BYTES, delete_files},
     table::version_of,
 };
 
@@ -103,29 +103,8 @@ async fn compact(lake: &Lake, table: TableId, enough: usize, run: RunId) -> Resu
         return Ok(Compacted::Nothing);
     }
     let store = lake.store().table(&open.location)?;
-    let schema = read.snapshot()?.snapshot().arrow_schema();
-    let mut stage = Stage::start(StageOptions {
-        store: Arc::clone(&store),
-        schema: Arc::clone(&schema),
-        statistics: Arc::new(properties.statistics.clone()),
-        kind: FileKind::Data,
-        file_bytes: properties.file_bytes(),
-    });
-    let copied = if properties.sort.is_empty() {
-        copy(&store, &open, &schema, &old, &mut stage).await
-    } else {
-        copy_sorted(lake, &read, &old, &properties.sort, &schema, &mut stage).await
-    };
-    if let Err(error) = copied {
-        stage.discard().await;
-        return Err(error);
-    }
-    let new = stage.finish().await?;
+    let new = put_together(lake, &open, &read, &properties, &store, &old).await?;
     let written: Vec<Path> = new.iter().map(|file| file.path.clone()).collect();
-    if let Some(error) = unlike(&open.name, &old, &new) {
-        delete_files(&*store, written).await;
-        return Err(error);
-    }
     // From here on nobody else commits.
     let hold = match lake.hold_now(table, &open.name, run).await {
         Ok(Some(hold)) => hold,

@@ -124,28 +124,7 @@ async fn rewrite(lake: &Lake, open: &Open, hold: &Hold, run: RunId) -> Result<Op
         return Ok(Optimized { files_after: done.files_before, bytes_after: done.bytes_before, ..done });
     }
     let store = lake.store().table(&open.location)?;
-    let schema = base.snapshot()?.snapshot().arrow_schema();
-    let mut stage = Stage::start(StageOptions {
-        store: Arc::clone(&store),
-        schema: Arc::clone(&schema),
-        statistics: Arc::new(properties.statistics.clone()),
-        kind: FileKind::Data,
-        file_bytes: properties.file_bytes(),
-    });
-    let copied = if properties.sort.is_empty() {
-        copy(&store, open, &schema, &chosen, &mut stage).await
-    } else {
-        copy_sorted(lake, &base, &chosen, &properties.sort, &schema, &mut stage).await
-    };
-    if let Err(error) = copied {
-        stage.discard().await;
-        return Err(error);
-    }
-    let made = stage.finish().await?;
-    if let Some(error) = unlike(&open.name, &chosen, &made) {
-        delete_files(&*store, made.into_iter().map(|file| file.path)).await;
-        return Err(error);
-    }
+    let made = put_together(lake, open, &base, &properties, &store, &chosen).await?;
     let made_bytes: u64 = made.iter().map(|file| file.bytes).sum();
     done.files_after = done.files_before - chosen.len() as u64 + made.len() as u64;
     done.bytes_after = done.bytes_before - size(&chosen) + made_bytes;
@@ -154,8 +133,42 @@ async fn rewrite(lake: &Lake, open: &Open, hold: &Hold, run: RunId) -> Result<Op
     Ok(done)
 }
 
+/// The rows of some files of a version in new files, sorted as the table says. Nothing is left behind where it fails.
+pub(crate) async fn put_together(
+    lake: &Lake,
+    open: &Open,
+    base: &deltalake_core::DeltaTable,
+    properties: &Properties,
+    store: &Arc<dyn ObjectStore>,
+    chosen: &[DataFile],
+) -> Result<Vec<StagedFile>, Error> {
+    let schema = base.snapshot()?.snapshot().arrow_schema();
+    let mut stage = Stage::start(StageOptions {
+        store: Arc::clone(store),
+        schema: Arc::clone(&schema),
+        statistics: Arc::new(properties.statistics.clone()),
+        kind: FileKind::Data,
+        file_bytes: properties.file_bytes(),
+    });
+    let copied = if properties.sort.is_empty() {
+        copy(store, open, &schema, chosen, &mut stage).await
+    } else {
+        copy_sorted(lake, base, chosen, &properties.sort, &schema, &mut stage).await
+    };
+    if let Err(error) = copied {
+        stage.discard().await;
+        return Err(error);
+    }
+    let made = stage.finish().await?;
+    if let Some(error) = unlike(&open.name, chosen, &made) {
+        delete_files(&**store, made.into_iter().map(|file| file.path)).await;
+        return Err(error);
+    }
+    Ok(made)
+}
+
 /// Why the new files cannot take the place of the old ones, if they cannot.
-pub(crate) fn unlike(table: &TableName, old: &[DataFile], new: &[StagedFile]) -> Option<Error> {
+fn unlike(table: &TableName, old: &[DataFile], new: &[StagedFile]) -> Option<Error> {
     let before: u64 = old.iter().map(|file| file.rows).sum::<Option<u64>>()?;
     let after: u64 = new.iter().map(|file| file.rows).sum();
     let detail = format!("{before} rows were put together into {after}");
@@ -200,7 +213,7 @@ pub(crate) async fn publish(
     }
 }
 
-pub(crate) async fn copy(
+async fn copy(
     store: &Arc<dyn ObjectStore>,
     open: &Open,
     schema: &SchemaRef,
@@ -216,7 +229,7 @@ pub(crate) async fn copy(
     Ok(())
 }
 
-pub(crate) async fn copy_sorted(
+async fn copy_sorted(
     lake: &Lake,
     base: &deltalake_core::DeltaTable,
     files: &[DataFile],
