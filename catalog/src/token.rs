@@ -1,5 +1,7 @@
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
-use mavis_types::{Principal, Role, Scope, TokenId};
+use mavis_types::{Principal, Role, Scope, Smart, TokenId};
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 
@@ -19,6 +21,10 @@ pub struct Token {
     pub name: String,
     pub role: Role,
     pub scope: Scope,
+    /// Roles beside the built-in one.
+    pub groups: Vec<String>,
+    /// SMART scopes; nothing beyond them is there for the token.
+    pub smart: Option<Smart>,
     pub created_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
@@ -29,7 +35,17 @@ pub struct NewToken {
     pub name: String,
     pub role: Role,
     pub scope: Scope,
+    pub groups: Vec<String>,
+    pub smart: Option<Smart>,
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl NewToken {
+    /// One without groups and SMART scopes that does not expire.
+    #[must_use]
+    pub fn new(name: impl Into<String>, role: Role, scope: Scope) -> Self {
+        Self { name: name.into(), role, scope, groups: Vec::new(), smart: None, expires_at: None }
+    }
 }
 
 impl Catalog {
@@ -51,8 +67,8 @@ impl Catalog {
         .await?;
         let row = tx
             .one(
-                "INSERT INTO tokens (id, name, role, scope, secret_hash, created_at, expires_at)
-                 VALUES ($1, $2, $3, $4, $5, NOW_MICROS, $6)
+                "INSERT INTO tokens (id, name, role, scope, groups, smart, secret_hash, created_at, expires_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, NOW_MICROS, $8)
                  ON CONFLICT DO NOTHING
                  RETURNING *",
                 values![
@@ -60,6 +76,8 @@ impl Catalog {
                     &new.name,
                     word(&new.role, "tokens.role")?,
                     json(&new.scope, "tokens.scope")?,
+                    json(&new.groups, "tokens.groups")?,
+                    new.smart.as_ref().map(|smart| json(smart, "tokens.smart")).transpose()?,
                     hash(&secret),
                     new.expires_at,
                 ],
@@ -91,9 +109,13 @@ impl Catalog {
             )
             .await?;
         let Some(row) = row else { return Ok(None) };
-        let Token { id, name, role, scope, expires_at, .. } = read_token(&row)?;
-        let principal = Principal { token: id, name, role, scope };
-        self.keep(stamp, |kept| kept.keep_principal(hash, principal.clone(), expires_at));
+        let Token { id, name, role, scope, groups, smart, expires_at, .. } = read_token(&row)?;
+        let mut principal = Principal::new(id, name, role, scope);
+        principal.groups = groups;
+        principal.smart = smart.map(Arc::new);
+        let rights_until = self.put_rights(&mut principal).await?;
+        let until = expires_at.into_iter().chain(rights_until).min();
+        self.keep(stamp, |kept| kept.keep_principal(hash, principal.clone(), until));
         Ok(Some(principal))
     }
 
@@ -143,6 +165,8 @@ fn read_token(row: &Row) -> Result<Token, Error> {
         name: row.text("tokens.name")?,
         role: row.word("tokens.role")?,
         scope: row.json("tokens.scope")?,
+        groups: row.json("tokens.groups")?,
+        smart: row.opt_json("tokens.smart")?,
         created_at: row.time("tokens.created_at")?,
         expires_at: row.opt_time("tokens.expires_at")?,
         revoked_at: row.opt_time("tokens.revoked_at")?,

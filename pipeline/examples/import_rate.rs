@@ -105,7 +105,7 @@ async fn start(folder: &Path) -> Pipeline {
 }
 
 async fn import(pipeline: &Pipeline, folder: &Path) -> f64 {
-    let by = Principal { token: TokenId::new(), name: "example".to_owned(), role: Role::Admin, scope: Scope::All };
+    let by = Principal::new(TokenId::new(), "example", Role::Admin, Scope::All);
     let name = folder.file_name().unwrap().to_str().unwrap();
     let options = ImportOptions { source: SourceName::new("example").unwrap(), authoritative: true, again: false };
     let began = Instant::now();

@@ -32,7 +32,7 @@ pub(crate) async fn ensure(catalog: &Catalog, data: &DataDir) -> anyhow::Result<
     let mut number = 1_u32;
     let secret = loop {
         let name = if number == 1 { "admin".to_owned() } else { format!("admin_{number}") };
-        let new = NewToken { name, role: Role::Admin, scope: Scope::All, expires_at: None };
+        let new = NewToken::new(name, Role::Admin, Scope::All);
         match catalog.create_token(new).await {
             Ok((_, secret)) => break secret,
             // The file was lost but its token lives on in the catalog.

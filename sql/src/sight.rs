@@ -4,16 +4,17 @@
 use std::collections::HashMap;
 
 use mavis_catalog::{Catalog, Quarantined, Run};
-use mavis_types::{Principal, RunId, Scope, SourceName, TableId, TableName, Zone};
+use mavis_types::{Principal, RunId, SourceName, TableId, TableName, Zone};
 
 use crate::Error;
 
 /// Whether a schema that may be read is the source's: `<source>` or `<source>__<schema>`.
 #[must_use]
 pub fn knows_source(principal: &Principal, source: &str) -> bool {
-    match &principal.scope {
-        Scope::All => true,
-        Scope::Schemas(grants) => grants.iter().any(|grant| is_of_source(&grant.schema, source)),
+    match principal.named_schemas() {
+        // all of the lake, or all of a zone
+        None => principal.smart.is_none(),
+        Some(schemas) => schemas.iter().any(|(zone, schema)| *zone != Zone::Work && is_of_source(schema, source)),
     }
 }
 
@@ -21,7 +22,7 @@ pub fn knows_source(principal: &Principal, source: &str) -> bool {
 /// `source`: the name of the run's source, where it has one.
 #[must_use]
 pub fn knows_run(principal: &Principal, run: &Run, source: Option<&str>) -> bool {
-    principal.scope == Scope::All
+    principal.knows_all()
         || source.is_some_and(|source| knows_source(principal, source))
         || principal.may_engineer() && run.requested_by == principal.name
 }
@@ -33,7 +34,8 @@ fn is_of_source(schema: &str, source: &str) -> bool {
 /// Says of rows that were set aside whether their content may be shown; each table and run is looked up once.
 ///
 /// The content is the row as it was *before* the step that refused it, columns that never reach the next zone included.
-/// So it takes leave to read the table that the row was on its way to and the raw zone that it came from.
+/// So it takes leave to read the table that the row was on its way to and the raw zone that it came from, with nothing of
+/// them filtered or masked.
 #[derive(Debug, Default)]
 pub struct Payloads(HashMap<(TableId, RunId), bool>);
 
@@ -49,15 +51,15 @@ impl Payloads {
         row: &Quarantined,
         table: &TableName,
     ) -> Result<bool, Error> {
-        if principal.scope == Scope::All {
+        if principal.sees_everything() {
             return Ok(true);
         }
-        if !principal.may_read(table) {
+        if !principal.sees_whole(table) {
             return Ok(false);
         }
         match table.zone {
             Zone::Raw => return Ok(true),
-            Zone::Processed => return Ok(principal.may_read_schema(Zone::Raw, &table.schema)),
+            Zone::Processed => return Ok(principal.sees_whole_schema(Zone::Raw, &table.schema)),
             _ => {}
         }
         if let Some(known) = self.0.get(&(row.table, row.run)) {
@@ -85,7 +87,7 @@ async fn reads_raw(catalog: &Catalog, principal: &Principal, run: RunId) -> Resu
     let sources = catalog.sources().await?;
     let Some(name) = sources.iter().find(|one| one.id == source).map(|one| &one.name) else { return Ok(false) };
     let places = places(catalog, name).await?;
-    Ok(!places.is_empty() && places.iter().all(|(zone, schema)| principal.may_read_schema(*zone, schema)))
+    Ok(!places.is_empty() && places.iter().all(|(zone, schema)| principal.sees_whole_schema(*zone, schema)))
 }
 
 async fn places(catalog: &Catalog, source: &SourceName) -> Result<Vec<(Zone, String)>, Error> {

@@ -8,6 +8,8 @@ mod cursor;
 mod id;
 mod name;
 mod principal;
+mod rights;
+mod smart;
 mod zone;
 
 pub use count::Counts;
@@ -15,4 +17,6 @@ pub use cursor::Cursor;
 pub use id::{RunId, SnapshotId, SourceId, TableId, TokenId};
 pub use name::{NameError, SourceName, TableName, normalize_name, unique_names};
 pub use principal::{Principal, Role, SchemaGrant, Scope};
+pub use rights::{Mask, Place, Rights, Sight, is_copy};
+pub use smart::{Smart, SmartContext, SmartScope};
 pub use zone::Zone;

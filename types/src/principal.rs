@@ -1,15 +1,24 @@
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{TableName, TokenId, Zone};
+use crate::{Place, Rights, Sight, Smart, TableName, TokenId, Zone, normalize_name};
 
 /// Who asks. Every door makes one from a token before anything else happens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     pub token: TokenId,
     /// The token's name; safe to log.
     pub name: String,
     pub role: Role,
+    /// Roles beside the built-in one, such as `researchers`: those of the token and those that were granted.
+    pub groups: Vec<String>,
+    /// What the token itself gives leave to read.
     pub scope: Scope,
+    /// What was granted to the name, the role and the groups, and what is hidden from them.
+    pub rights: Arc<Rights>,
+    /// SMART scopes; where there are any, nothing beyond them is there, whatever else was granted.
+    pub smart: Option<Arc<Smart>>,
 }
 
 /// What a principal may do besides reading.
@@ -20,11 +29,28 @@ pub enum Role {
     Admin,
     /// Sources, runs, mappings, quarantine and maintenance.
     Engineer,
+    /// Queries, and tables and views in a schema of `work`.
+    Analyst,
     /// Queries only.
     Reader,
 }
 
-/// What a principal may read.
+impl Role {
+    /// Every role, the mightiest first.
+    pub const ALL: [Role; 4] = [Role::Admin, Role::Engineer, Role::Analyst, Role::Reader];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::Engineer => "engineer",
+            Role::Analyst => "analyst",
+            Role::Reader => "reader",
+        }
+    }
+}
+
+/// What a token may read, before anything is granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -41,18 +67,129 @@ pub struct SchemaGrant {
 }
 
 impl Principal {
-    /// Whether the principal may see that this schema exists and read its tables.
+    /// One to whom nothing was granted beside the token's own scope.
     #[must_use]
-    pub fn may_read_schema(&self, zone: Zone, schema: &str) -> bool {
-        match &self.scope {
-            Scope::All => true,
-            Scope::Schemas(grants) => grants.iter().any(|grant| grant.zone == zone && grant.schema == schema),
-        }
+    pub fn new(token: TokenId, name: impl Into<String>, role: Role, scope: Scope) -> Self {
+        Self { token, name: name.into(), role, groups: Vec::new(), scope, rights: Arc::default(), smart: None }
     }
 
+    /// Which columns of a table are there for the principal; rows and values may be hidden further
+    /// ([`Rights::filters`], [`Rights::mask`], SMART scopes of a patient).
+    #[must_use]
+    pub fn sight(&self, table: &TableName) -> Sight {
+        if self.smart.as_ref().is_some_and(|smart| !smart.reads(table)) {
+            return Sight::Nothing;
+        }
+        let schema = |grant: &SchemaGrant| grant.zone == table.zone && grant.schema == table.schema;
+        let by_scope = match &self.scope {
+            Scope::All => true,
+            Scope::Schemas(grants) => grants.iter().any(schema),
+        };
+        if by_scope || self.owns(table.zone, &table.schema) { Sight::All } else { self.rights.sight(table) }
+    }
+
+    /// Whether the table is there for the principal, with one column at least.
     #[must_use]
     pub fn may_read(&self, table: &TableName) -> bool {
-        self.may_read_schema(table.zone, &table.schema)
+        self.sight(table) != Sight::Nothing
+    }
+
+    /// Whether the principal may know that this schema exists: a table of it can be read.
+    #[must_use]
+    pub fn may_read_schema(&self, zone: Zone, schema: &str) -> bool {
+        if self.smart.as_ref().is_some_and(|smart| !smart.reads_schema(zone, schema)) {
+            return false;
+        }
+        let by_scope = match &self.scope {
+            Scope::All => true,
+            Scope::Schemas(grants) => grants.iter().any(|grant| grant.zone == zone && grant.schema == schema),
+        };
+        by_scope || self.owns(zone, schema) || self.rights.knows_schema(zone, schema)
+    }
+
+    /// Whether every table of a schema is shown to the principal as it is, with all its rows, columns and values.
+    #[must_use]
+    pub fn sees_whole_schema(&self, zone: Zone, schema: &str) -> bool {
+        let by_scope = match &self.scope {
+            Scope::All => true,
+            Scope::Schemas(grants) => grants.iter().any(|grant| grant.zone == zone && grant.schema == schema),
+        };
+        self.smart.is_none()
+            && (by_scope || self.owns(zone, schema) || self.rights.reads_schema(zone, schema))
+            && !self.rights.hides_in_schema(zone, schema)
+    }
+
+    /// Whether the principal is shown a table as it is, with all its rows, columns and values.
+    #[must_use]
+    pub fn sees_whole(&self, table: &TableName) -> bool {
+        self.smart.is_none() && self.sight(table) == Sight::All && !self.rights.hides(table)
+    }
+
+    /// Whether every table is there for the principal, with filters and masks or without.
+    #[must_use]
+    pub fn knows_all(&self) -> bool {
+        self.smart.is_none() && (self.scope == Scope::All || self.rights.reads_all())
+    }
+
+    /// The schemas that tables can be read in, where they can be named; `None`: ask [`Principal::may_read_schema`] of each
+    /// that there is.
+    #[must_use]
+    pub fn named_schemas(&self) -> Option<Vec<(Zone, String)>> {
+        let Scope::Schemas(grants) = &self.scope else { return None };
+        let mut named: Vec<(Zone, String)> = grants.iter().map(|grant| (grant.zone, grant.schema.clone())).collect();
+        for place in self.rights.reads.iter().map(|(place, _)| place).chain(&self.rights.opened) {
+            match place {
+                Place::Everything | Place::Zone(_) => return None,
+                Place::Schema(zone, schema) => named.push((*zone, schema.clone())),
+                Place::Table(table) => named.push((table.zone, table.schema.clone())),
+            }
+        }
+        if self.role != Role::Reader {
+            named.push((Zone::Work, self.own_schema()));
+        }
+        named.retain(|(zone, schema)| self.may_read_schema(*zone, schema));
+        named.sort();
+        named.dedup();
+        Some(named)
+    }
+
+    /// Whether nothing at all is hidden from the principal.
+    #[must_use]
+    pub fn sees_everything(&self) -> bool {
+        self.knows_all() && !self.rights.hides_anything()
+    }
+
+    /// Whether the principal may make, change and drop a table or view of that name: only in `work`, an administrator all
+    /// of it, an analyst the own schema and what was granted.
+    #[must_use]
+    pub fn may_write(&self, table: &TableName) -> bool {
+        table.zone == Zone::Work
+            && self.smart.is_none()
+            && match self.role {
+                Role::Admin => true,
+                Role::Engineer | Role::Analyst => self.owns(Zone::Work, &table.schema) || self.rights.may_write(table),
+                Role::Reader => false,
+            }
+    }
+
+    /// The schema of `work` that is the principal's own: the name, in letters that a schema may have. Two names never have
+    /// the same one.
+    #[must_use]
+    pub fn own_schema(&self) -> String {
+        let schema = normalize_name(&self.name);
+        if schema == self.name {
+            return schema;
+        }
+        // FNV-1a, written out, for the schema must stay the same for ever
+        let mark = self
+            .name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        format!("{schema}_{mark:016x}")
+    }
+
+    fn owns(&self, zone: Zone, schema: &str) -> bool {
+        zone == Zone::Work && self.role != Role::Reader && schema == self.own_schema()
     }
 
     /// Whether the principal may change sources, runs, mappings and quarantine.

@@ -14,12 +14,7 @@ on_both!(
 );
 
 fn new(name: &str) -> NewToken {
-    NewToken {
-        name: name.to_owned(),
-        role: Role::Reader,
-        scope: Scope::Schemas(vec![SchemaGrant { zone: Zone::Fhir, schema: "r4".to_owned() }]),
-        expires_at: None,
-    }
+    NewToken::new(name, Role::Reader, Scope::Schemas(vec![SchemaGrant { zone: Zone::Fhir, schema: "r4".to_owned() }]))
 }
 
 async fn a_secret_is_shown_once_and_kept_as_a_hash(db: Db) {

@@ -67,7 +67,7 @@ impl House {
 }
 
 pub fn me() -> Principal {
-    Principal { token: TokenId::new(), name: "tester".to_owned(), role: Role::Admin, scope: Scope::All }
+    Principal::new(TokenId::new(), "tester", Role::Admin, Scope::All)
 }
 
 pub fn name(text: &str) -> SourceName {

@@ -19,6 +19,12 @@ pub(super) enum TokenCommand {
         /// A schema that may be read, as zone.schema; may be given more than once [default: all]
         #[arg(long = "schema", value_name = "ZONE.SCHEMA")]
         schemas: Vec<String>,
+        /// By itself it reads nothing, only what is granted to its name, its role and its groups (`GRANT`)
+        #[arg(long, conflicts_with = "schemas")]
+        granted_only: bool,
+        /// A role beside the built-in one, such as `researchers`; may be given more than once
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
         /// Days that the token is good for [default: for ever]
         #[arg(long)]
         days: Option<u32>,
@@ -38,6 +44,8 @@ pub(super) enum RoleArg {
     Admin,
     /// Sources, runs, mappings, quarantine and maintenance; and queries
     Engineer,
+    /// Queries, and tables and views in an own schema of `work`
+    Analyst,
     /// Queries only
     Reader,
 }
@@ -46,14 +54,23 @@ impl TokenCommand {
     pub(super) async fn run(self, client: &ClientArgs, format: Format) -> Result<(), Failure> {
         let mut tokens = client.tokens().await?;
         match self {
-            Self::Create { name, role, schemas, days } => {
+            Self::Create { name, role, schemas, granted_only, groups, days } => {
                 let role = match role {
                     RoleArg::Admin => pb::Role::Admin,
                     RoleArg::Engineer => pb::Role::Engineer,
+                    RoleArg::Analyst => pb::Role::Analyst,
                     RoleArg::Reader => pb::Role::Reader,
                 };
                 let lifetime_seconds = u64::from(days.unwrap_or(0)) * 86_400;
-                let request = pb::CreateTokenRequest { name, role: role.into(), schemas, lifetime_seconds };
+                let request = pb::CreateTokenRequest {
+                    name,
+                    role: role.into(),
+                    schemas,
+                    lifetime_seconds,
+                    granted_only,
+                    groups,
+                    ..Default::default()
+                };
                 let made = tokens.create_token(request).await?.into_inner();
                 if format == Format::Table {
                     // Alone on standard output, so that a script can take it.

@@ -4,7 +4,7 @@ use futures::{StreamExt, stream::BoxStream};
 use mavis_connectors::SourceSpec;
 use mavis_pipeline::IngestRequest;
 use mavis_proto::v1::{self as pb, ingest_service_server::IngestService, test_source_request::What};
-use mavis_types::{Scope, SourceName};
+use mavis_types::SourceName;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -201,7 +201,7 @@ impl IngestService for Ingest {
         for unit in catalog.run_units(id).await.map_err(status)? {
             let table = match names.table(unit.table).await? {
                 Some(name) if by.may_read(&name) => name.to_string(),
-                None if by.scope == Scope::All => unit.table.to_string(),
+                None if by.knows_all() => unit.table.to_string(),
                 _ => continue,
             };
             units.push(convert::unit(unit, table, None));

@@ -18,8 +18,10 @@ fn token(token: mavis_catalog::Token) -> pb::Token {
     let role = match token.role {
         Role::Admin => pb::Role::Admin,
         Role::Engineer => pb::Role::Engineer,
+        Role::Analyst => pb::Role::Analyst,
         Role::Reader => pb::Role::Reader,
     };
+    let granted_only = token.scope == Scope::Schemas(Vec::new());
     let schemas = match token.scope {
         Scope::All => Vec::new(),
         Scope::Schemas(grants) => grants.iter().map(|grant| format!("{}.{}", grant.zone, grant.schema)).collect(),
@@ -32,6 +34,10 @@ fn token(token: mavis_catalog::Token) -> pb::Token {
         created_at: Some(timestamp(token.created_at)),
         expires_at: token.expires_at.map(timestamp),
         revoked_at: token.revoked_at.map(timestamp),
+        granted_only,
+        groups: token.groups,
+        smart: String::new(),
+        patient: token.smart.and_then(|smart| smart.patient).unwrap_or_default(),
     }
 }
 
@@ -39,8 +45,11 @@ fn new_token(request: pb::CreateTokenRequest) -> Result<NewToken, Status> {
     let role = match request.role() {
         pb::Role::Admin => Role::Admin,
         pb::Role::Engineer => Role::Engineer,
+        pb::Role::Analyst => Role::Analyst,
         pb::Role::Reader => Role::Reader,
-        pb::Role::Unspecified => return Err(Status::invalid_argument("say the role: admin, engineer or reader")),
+        pb::Role::Unspecified => {
+            return Err(Status::invalid_argument("say the role: admin, engineer, analyst or reader"));
+        }
     };
     let name = request.name.trim();
     if name.is_empty() || name.chars().any(char::is_control) {
@@ -54,12 +63,24 @@ fn new_token(request: pb::CreateTokenRequest) -> Result<NewToken, Status> {
             Some(end.ok_or_else(|| Status::invalid_argument("the lifetime is too long; 0 is for ever"))?)
         }
     };
-    let scope = if request.schemas.is_empty() {
+    if request.granted_only && !request.schemas.is_empty() {
+        return Err(Status::invalid_argument("a token that reads only what is granted to it names no schemas"));
+    }
+    let scope = if request.granted_only {
+        Scope::Schemas(Vec::new())
+    } else if request.schemas.is_empty() {
         Scope::All
     } else {
         Scope::Schemas(request.schemas.iter().map(|text| grant(text)).collect::<Result<_, _>>()?)
     };
-    Ok(NewToken { name: name.to_owned(), role, scope, expires_at })
+    let groups: Vec<String> = request.groups.iter().map(|group| group.trim().to_lowercase()).collect();
+    if let Some(group) = groups.iter().find(|group| normalize_name(group) != **group) {
+        return Err(Status::invalid_argument(format!(
+            "`{group}` is not a group: use lower-case letters, digits and `_`"
+        )));
+    }
+    let smart = None;
+    Ok(NewToken { name: name.to_owned(), role, scope, groups, smart, expires_at })
 }
 
 fn grant(text: &str) -> Result<SchemaGrant, Status> {

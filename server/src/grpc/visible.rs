@@ -4,7 +4,7 @@ use mavis_catalog::Run;
 use mavis_pipeline::RunEvent;
 use mavis_proto::v1 as pb;
 use mavis_sql::{knows_run, knows_source};
-use mavis_types::{Principal, RunId, Scope, TableName};
+use mavis_types::{Principal, RunId, TableName};
 use tonic::Status;
 
 use super::{
@@ -33,7 +33,7 @@ pub(super) async fn sources(app: &App, by: &Principal) -> Result<Vec<pb::Source>
 /// The newest runs that the caller may know of, of one source where `source` is not empty.
 pub(super) async fn runs(app: &App, by: &Principal, source: &str, limit: u32) -> Result<Vec<pb::Run>, Status> {
     let source = if source.is_empty() { None } else { Some(source_name(source)?) };
-    let all = by.scope == Scope::All;
+    let all = by.knows_all();
     let read = if all { limit } else { limit.max(LOOKED_THROUGH) };
     let mut names = Names::new(&app.catalog);
     let mut runs = Vec::new();
@@ -61,7 +61,7 @@ pub(super) async fn run(app: &App, by: &Principal, id: RunId) -> Result<Run, Sta
 pub(super) fn is_told(by: &Principal, event: &RunEvent) -> bool {
     match event {
         RunEvent::Unit(progress) => {
-            by.scope == Scope::All || progress.table.parse::<TableName>().is_ok_and(|table| by.may_read(&table))
+            by.knows_all() || progress.table.parse::<TableName>().is_ok_and(|table| by.may_read(&table))
         }
         RunEvent::State { .. } | RunEvent::Log(_) => true,
     }

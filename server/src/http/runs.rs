@@ -7,7 +7,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use mavis_catalog::{Run as Row, RunState, RunUnit, Source};
 use mavis_sql::{knows_run, knows_source};
-use mavis_types::{Counts, Principal, RunId, Scope, SourceId, SourceName};
+use mavis_types::{Counts, Principal, RunId, SourceId, SourceName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -190,7 +190,7 @@ impl Known {
         let sources = app.catalog.sources().await?;
         let known = sources.into_iter().filter(|source| knows_source(principal, source.name.as_str()));
         let names = known.map(|Source { id, name, .. }| (id, name)).collect();
-        Ok(Self { names, all: principal.scope == Scope::All })
+        Ok(Self { names, all: principal.knows_all() })
     }
 
     fn id_of(&self, name: &str) -> Result<SourceId, ApiError> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::TestServer;
 
 fn me() -> Principal {
-    Principal { token: TokenId::new(), name: "tester".to_owned(), role: Role::Admin, scope: Scope::All }
+    Principal::new(TokenId::new(), "tester", Role::Admin, Scope::All)
 }
 
 /// Imports one file, keeping the ids in it, and waits until it is published.

@@ -61,7 +61,7 @@ impl TestServer {
             name: name.to_owned(),
             role: role.into(),
             schemas: schemas.iter().map(|schema| (*schema).to_owned()).collect(),
-            lifetime_seconds: 0,
+            ..Default::default()
         };
         let mut tokens = TokenServiceClient::new(self.channel().await);
         tokens.create_token(with(&self.admin_token(), request)).await.unwrap().into_inner().secret

@@ -4,7 +4,7 @@ use std::{
 };
 
 use mavis_catalog::{Catalog, Table, ViewRow};
-use mavis_types::{Principal, Scope, SourceId, TableId, TableName, Zone};
+use mavis_types::{Principal, SourceId, TableId, TableName, Zone};
 
 use crate::{Error, sight::knows_source, views};
 
@@ -35,15 +35,14 @@ impl Request {
 
     /// Schemas of the lake that are asked for and may be read, by name.
     pub(super) async fn schemas(&self, zone_column: &str, schema_column: &str) -> Result<Vec<(Zone, String)>, Error> {
-        let mut schemas = match &self.principal.scope {
-            Scope::Schemas(grants) => grants.iter().map(|grant| (grant.zone, grant.schema.clone())).collect(),
-            Scope::All => match self.equal(schema_column) {
-                Some(schema) => Zone::ALL.into_iter().map(|zone| (zone, schema.to_owned())).collect(),
-                None => self.catalog.schemas(None).await?,
-            },
+        let mut schemas = match (self.principal.named_schemas(), self.equal(schema_column)) {
+            (Some(named), _) => named,
+            (None, Some(schema)) => Zone::ALL.into_iter().map(|zone| (zone, schema.to_owned())).collect(),
+            (None, None) => self.catalog.schemas(None).await?,
         };
         schemas.retain(|(zone, schema)| {
-            self.wants_catalog(zone_column, zone.as_str())
+            self.principal.may_read_schema(*zone, schema)
+                && self.wants_catalog(zone_column, zone.as_str())
                 && self.equal(schema_column).is_none_or(|wanted| wanted == schema)
         });
         schemas.sort();
@@ -93,7 +92,7 @@ impl Request {
     }
 
     pub(super) fn reads_all(&self) -> bool {
-        self.principal.scope == Scope::All
+        self.principal.knows_all()
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Fixture {
 }
 
 pub(crate) fn principal(role: Role, scope: Scope) -> Principal {
-    Principal { token: TokenId::new(), name: format!("{role:?}").to_lowercase(), role, scope }
+    Principal::new(TokenId::new(), role.as_str(), role, scope)
 }
 
 pub(crate) fn grant(zone: Zone, schema: &str) -> SchemaGrant {
@@ -132,7 +132,7 @@ impl Fixture {
             rows: None,
         };
         self.lake.catalog().audit(&entry).await.unwrap();
-        let token = NewToken { name: "bi".to_owned(), role: Role::Reader, scope: Scope::All, expires_at: None };
+        let token = NewToken::new("bi", Role::Reader, Scope::All);
         self.lake.catalog().create_token(token).await.unwrap();
     }
 
