@@ -85,7 +85,7 @@ impl Server {
         if let Some(upkeep) = config.upkeep.upkeep() {
             pipeline.keep_up(upkeep);
         }
-        let engine = Engine::new(lake.clone(), engine_options(&config));
+        let engine = Engine::new(lake.clone(), engine_options(&config, data.mask_key()?));
         first_token::ensure(&catalog, &data).await?;
 
         let app = App {
@@ -228,7 +228,7 @@ fn unopened(error: mavis_lake::Error, lake: &Url) -> anyhow::Error {
     }
 }
 
-fn engine_options(config: &Config) -> EngineOptions {
+fn engine_options(config: &Config, mask_key: [u8; 32]) -> EngineOptions {
     EngineOptions {
         concurrent: config.query.concurrent,
         queued: config.query.queued,
@@ -238,6 +238,7 @@ fn engine_options(config: &Config) -> EngineOptions {
             rows: None,
         },
         answers_bytes: config.query.answers_bytes,
+        mask_key,
     }
 }
 

@@ -8,6 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
 use url::Url;
 use uuid::Uuid;
 
@@ -192,6 +194,16 @@ impl DataDir {
         rand::Rng::fill(&mut rand::rng(), &mut key[..]);
         write_private(&file, &hex::encode(key))?;
         Ok(key)
+    }
+
+    /// The key of the hashes that are shown in the place of masked values, made from the other one.
+    ///
+    /// # Errors
+    /// As [`DataDir::signing_key`].
+    pub fn mask_key(&self) -> anyhow::Result<[u8; 32]> {
+        let mut derived = Hmac::<Sha256>::new_from_slice(&self.signing_key()?)?;
+        derived.update(b"masked values");
+        Ok(derived.finalize().into_bytes().into())
     }
 }
 

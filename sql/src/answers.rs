@@ -11,8 +11,8 @@
 use std::{sync::Arc, time::Duration};
 
 use arrow::{
-    array::RecordBatch,
-    datatypes::{DataType, SchemaRef},
+    array::{ArrayRef, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use datafusion::{
     common::tree_node::{TreeNode, TreeNodeRecursion},
@@ -22,6 +22,7 @@ use datafusion::{
 use moka::sync::Cache;
 
 use crate::{
+    Error, fault,
     names::{Stamp, TableKey},
     stream::Keeper,
 };
@@ -30,6 +31,8 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(600);
 /// Statements whose columns are remembered.
 const MEANINGS: u64 = 10_000;
+/// Conditions of filters that are remembered.
+const CONDITIONS: u64 = 256;
 /// Of all the room for answers, what one may take: a quarter.
 const SHARE: usize = 4;
 /// Unit of weights, in bytes.
@@ -70,11 +73,27 @@ pub(crate) struct Answer {
     bytes: usize,
 }
 
+impl Answer {
+    /// One row of one text.
+    ///
+    /// # Errors
+    /// None that can happen: the column is of its schema.
+    pub(crate) fn of_text(column: &str, text: &str) -> Result<Self, Error> {
+        let schema = Arc::new(Schema::new(vec![Field::new(column, DataType::Utf8, false)]));
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![text]));
+        let batch =
+            RecordBatch::try_new(Arc::clone(&schema), vec![texts]).map_err(|error| fault::execution(&error.into()))?;
+        Ok(Self { schema, batches: Arc::new(vec![batch]), bytes: 0 })
+    }
+}
+
 /// The answers of an engine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Answers {
     meanings: Cache<Question, Meaning>,
     answers: Cache<Asked, Answer>,
+    /// What conditions of filters say of rows, with the values that they ask of other tables put in.
+    conditions: Cache<Question, Expr>,
     /// Bytes that one answer may take.
     largest: usize,
 }
@@ -85,7 +104,8 @@ impl Answers {
         let weight = |_: &Asked, answer: &Answer| u32::try_from(answer.bytes / UNIT + 1).unwrap_or(u32::MAX);
         let answers = Cache::builder().weigher(weight).max_capacity((bytes / UNIT) as u64).time_to_idle(IDLE).build();
         let meanings = Cache::builder().max_capacity(MEANINGS).time_to_idle(IDLE).build();
-        Self { meanings, answers, largest: bytes / SHARE }
+        let conditions = Cache::builder().max_capacity(CONDITIONS).time_to_idle(IDLE).build();
+        Self { meanings, answers, conditions, largest: bytes / SHARE }
     }
 
     pub(crate) fn meaning(&self, question: &Question) -> Option<Meaning> {
@@ -94,6 +114,14 @@ impl Answers {
 
     pub(crate) fn note_meaning(&self, question: &Question, meaning: &Meaning) {
         self.meanings.insert(question.clone(), meaning.clone());
+    }
+
+    pub(crate) fn condition(&self, question: &Question) -> Option<Expr> {
+        self.conditions.get(question)
+    }
+
+    pub(crate) fn note_condition(&self, question: Question, condition: &Expr) {
+        self.conditions.insert(question, condition.clone());
     }
 
     pub(crate) fn answer(&self, question: &Question, params: &[ScalarValue]) -> Option<Answer> {
@@ -116,6 +144,7 @@ impl Answers {
     pub(crate) fn forget(&self) {
         self.answers.invalidate_all();
         self.meanings.invalidate_all();
+        self.conditions.invalidate_all();
     }
 }
 

@@ -35,7 +35,7 @@ impl Session {
     pub async fn direct(&self, name: &TableName, when: When) -> Result<Option<Direct>, Error> {
         let view = self.view_of_lake();
         let absent = || Error::NoSuchTable { table: name.to_string(), hint: String::new() };
-        let Seen::Through(policy) = view.sees(name) else { return Err(absent()) };
+        let Seen::Through(policy) = view.sees(name).await? else { return Err(absent()) };
         let table = view.lake.catalog().find_table(name).await?.ok_or_else(absent)?;
         if !policy.is_open() {
             return Ok(None);

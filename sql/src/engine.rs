@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::execution::SessionState;
 use mavis_lake::{Lake, Template};
 use mavis_types::{Principal, SnapshotId};
 
@@ -25,6 +26,8 @@ pub struct EngineOptions {
     pub limits: Limits,
     /// Room for answers that are kept in memory, in bytes; 0 keeps none. One takes a quarter at most.
     pub answers_bytes: usize,
+    /// What hashes of masked values are made with: the same for as long as they shall stay the same.
+    pub mask_key: [u8; 32],
 }
 
 /// The one door for queries. Cheap to clone.
@@ -41,10 +44,21 @@ pub(crate) struct Inner {
     pub(crate) admission: Admission,
     pub(crate) running: Running,
     pub(crate) answers: Answers,
+    pub(crate) mask_key: Arc<[u8; 32]>,
     /// Functions and rules, registered once; every query starts from a copy.
     pub(crate) template: Result<Template, String>,
     /// `None` when the system gave no threads: nothing runs then.
     pub(crate) cpu: Option<Cpu>,
+}
+
+impl Inner {
+    /// A copy of the template for one statement; boxed, for it is some kilobytes large.
+    pub(crate) fn state(&self) -> Result<Box<SessionState>, Error> {
+        let template = self.template.as_ref().map_err(|message| Error::Execution { message: message.clone() })?;
+        let mut state = Box::new(SessionState::clone(&template.state()));
+        state.mark_start_execution();
+        Ok(state)
+    }
 }
 
 impl Engine {
@@ -57,7 +71,8 @@ impl Engine {
         let admission = Admission::new(options.concurrent, options.queued);
         let running = Running::default();
         let answers = Answers::new(options.answers_bytes);
-        Self { inner: Arc::new(Inner { lake, limits: options.limits, admission, running, answers, template, cpu }) }
+        let (limits, mask_key) = (options.limits, Arc::new(options.mask_key));
+        Self { inner: Arc::new(Inner { lake, limits, admission, running, answers, mask_key, template, cpu }) }
     }
 
     /// A session of one principal. `snapshot`: the FHIR state to see; `None` pins the newest at each statement.

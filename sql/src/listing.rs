@@ -5,7 +5,7 @@ use mavis_catalog::Catalog;
 use mavis_types::{Principal, TableName, Zone};
 use regex::Regex;
 
-use crate::{Error, catalogs::schema_of, fault, planner::plain, system, views};
+use crate::{Error, catalogs::schema_of, fault, planner::plain, sight::known_columns, system, views};
 
 /// Tables read from the catalog at once.
 const PAGE: u32 = 5_000;
@@ -58,14 +58,13 @@ pub(crate) async fn tables(
             let page = store.tables(Some(zone), Some(&schema), after.as_ref(), Some(PAGE)).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.name.clone());
-            lines.extend(page.into_iter().filter(|table| wanted.is_match(&table.name.table)).map(|table| {
-                TableListing {
-                    catalog: place.clone(),
-                    schema: table.name.schema,
-                    table: table.name.table,
-                    kind: "TABLE",
-                    comment: table.comment,
-                }
+            let known = page.into_iter().filter(|table| principal.may_read(&table.name));
+            lines.extend(known.filter(|table| wanted.is_match(&table.name.table)).map(|table| TableListing {
+                catalog: place.clone(),
+                schema: table.name.schema,
+                table: table.name.table,
+                kind: "TABLE",
+                comment: table.comment,
             }));
         }
     }
@@ -133,7 +132,7 @@ pub(crate) async fn table_schema(
         return Err(absent());
     }
     let found = store.find_table(&name).await?.ok_or_else(absent)?;
-    schema_of(&store.columns(found.id).await?)
+    schema_of(&known_columns(principal, &name, store.columns(found.id).await?))
 }
 
 /// A LIKE pattern: `%` any text, `_` one letter, `\` takes the next letter as it is. `None`: everything.

@@ -26,13 +26,13 @@ use tokio::time::Instant;
 
 use crate::{
     Error, Limits,
-    answers::{Meaning, Question, is_lasting},
+    answers::{Answer, Meaning, Question, is_lasting},
     catalogs::{Given, Opened, View},
     dialect::{Admitted, admit, parse, parse_named},
     engine::Inner,
     fault, guard,
     names::{TableKey, resolve, tables},
-    planner, run,
+    planner, rights, run,
     views::Only,
 };
 
@@ -128,7 +128,15 @@ impl Session {
         async move {
             let limits = limits.unwrap_or(self.inner.limits);
             let deadline = Instant::now() + limits.time;
-            let put = self.in_time(limits, Box::pin(self.put(sql))).await?;
+            let put = match rights::read(sql)? {
+                None => self.in_time(limits, Box::pin(self.put(sql))).await?,
+                Some(rights::Statement::Show { sql }) => self.in_time(limits, Box::pin(self.put(&sql))).await?,
+                Some(statement) => {
+                    let done = self.in_time(limits, Box::pin(rights::act(&self.inner, &self.principal, statement)));
+                    let answer = Answer::of_text("status", &done.await?)?;
+                    return run::again(&self.inner, answer, limits, deadline);
+                }
+            };
             if let Some(question) = &put.question
                 && let Some(answer) = self.inner.answers.answer(question, params)
             {
@@ -151,7 +159,7 @@ impl Session {
     /// [`Error::NoSuchTable`] also for what the principal may not see.
     pub fn table<'a>(&'a self, name: &'a TableName) -> BoxFuture<'a, Result<DataFrame, Error>> {
         async move {
-            let view = View::new(&self.inner.lake, &self.principal, self.pinned);
+            let view = View::new(&self.inner, &self.principal, self.pinned);
             let key = TableKey {
                 parts: vec![name.zone.as_str().to_owned(), name.schema.clone(), name.table.clone()],
                 as_of: None,
@@ -173,7 +181,7 @@ impl Session {
     /// [`Error::NoSuchTable`] where the principal may not read the resources.
     pub fn view<'a>(&'a self, plan: Arc<Plan>, only: &'a Only) -> BoxFuture<'a, Result<DataFrame, Error>> {
         async move {
-            let view = View::new(&self.inner.lake, &self.principal, self.pinned);
+            let view = View::new(&self.inner, &self.principal, self.pinned);
             let provider = view.view(plan, only, None).await?;
             self.note(&view);
             let plan = LogicalPlanBuilder::scan("view", provider_as_source(provider), None)
@@ -244,7 +252,13 @@ impl Session {
 
     /// The columns and parameters of a statement; planned only if that was not done before.
     async fn meant(&self, sql: &str) -> Result<Meaning, Error> {
-        let put = self.put(sql).await?;
+        let put = match rights::read(sql)? {
+            None => self.put(sql).await?,
+            Some(rights::Statement::Show { sql }) => self.put(&sql).await?,
+            Some(_) => {
+                return Ok(Meaning { schema: Answer::of_text("status", "")?.schema, parameters: Vec::new() });
+            }
+        };
         let known = put.question.as_ref().and_then(|question| self.inner.answers.meaning(question));
         if let Some(meaning) = known {
             return Ok(meaning);
@@ -271,7 +285,7 @@ impl Session {
         let statement = admit(statement)?;
         let mut opened = Opened::default();
         if let Admitted::Query(query) = &statement {
-            let view = View::new(&self.inner.lake, &self.principal, self.pinned);
+            let view = View::new(&self.inner, &self.principal, self.pinned);
             opened = view.open(&tables(query)?, given).await;
             self.note(&view);
         }
@@ -301,7 +315,7 @@ impl Session {
 
     /// `DESCRIBE t`: a line per column, as a query would return it.
     async fn describe(&self, name: &ObjectName) -> Result<Planned, Error> {
-        let view = View::new(&self.inner.lake, &self.principal, self.pinned);
+        let view = View::new(&self.inner, &self.principal, self.pinned);
         let (bound, _) = view.bind(&TableKey::read(name, None)?).await?;
         self.note(&view);
         let columns = planner::plain(&bound.columns);
@@ -327,15 +341,12 @@ impl Session {
 
     /// A copy of the template for one statement; boxed, for it is some kilobytes large.
     fn state(&self) -> Result<Box<SessionState>, Error> {
-        let template = self.inner.template.as_ref().map_err(|message| Error::Execution { message: message.clone() })?;
-        let mut state = Box::new(SessionState::clone(&template.state()));
-        state.mark_start_execution();
-        Ok(state)
+        self.inner.state()
     }
 
     /// What this session sees of the lake now.
     pub(crate) fn view_of_lake(&self) -> View<'_> {
-        View::new(&self.inner.lake, &self.principal, self.pinned)
+        View::new(&self.inner, &self.principal, self.pinned)
     }
 
     pub(crate) fn note(&self, view: &View<'_>) {

@@ -3,10 +3,13 @@
 
 use std::collections::HashMap;
 
-use mavis_catalog::{Catalog, Quarantined, Run};
+use mavis_catalog::{Catalog, Column, Quarantined, Run, Table};
 use mavis_types::{Principal, RunId, SourceName, TableId, TableName, Zone};
 
-use crate::Error;
+use crate::{
+    Error,
+    guard::{Policy, Seen},
+};
 
 /// Whether a schema that may be read is the source's: `<source>` or `<source>__<schema>`.
 #[must_use]
@@ -29,6 +32,32 @@ pub fn knows_run(principal: &Principal, run: &Run, source: Option<&str>) -> bool
 
 fn is_of_source(schema: &str, source: &str) -> bool {
     schema.strip_prefix(source).is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
+}
+
+/// A table as the principal may know it: without the key's columns that are not there, and without a number of rows where
+/// some are hidden. `None`: for the principal it does not exist.
+#[must_use]
+pub fn known_table(principal: &Principal, mut table: Table) -> Option<Table> {
+    let Seen::Through(policy) = Policy::of(principal, &table.name) else { return None };
+    if policy.hides_rows() {
+        table.rows = None;
+    }
+    if !table.key.iter().all(|column| policy.has_column(column)) {
+        table.key.clear();
+    }
+    Some(table)
+}
+
+/// Of a table's columns those that are there for the principal.
+#[must_use]
+pub fn known_columns(principal: &Principal, table: &TableName, mut columns: Vec<Column>) -> Vec<Column> {
+    match Policy::of(principal, table) {
+        Seen::Hidden => Vec::new(),
+        Seen::Through(policy) => {
+            columns.retain(|column| policy.has_column(&column.name));
+            columns
+        }
+    }
 }
 
 /// Says of rows that were set aside whether their content may be shown; each table and run is looked up once.
@@ -54,7 +83,8 @@ impl Payloads {
         if principal.sees_everything() {
             return Ok(true);
         }
-        if !principal.sees_whole(table) {
+        // What is hidden of one table may stand in the rows that another was made from.
+        if principal.rights.hides_anything() || !principal.sees_whole(table) {
             return Ok(false);
         }
         match table.zone {

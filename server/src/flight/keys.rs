@@ -11,6 +11,7 @@ use arrow_flight::{
     flight_service_server::FlightService,
     sql::{CommandGetPrimaryKeys, ProstMessageExt},
 };
+use mavis_sql::known_table;
 use mavis_types::{Principal, TableName, Zone};
 use tonic::{Response, Status};
 
@@ -42,10 +43,8 @@ pub(super) async fn primary(commands: &Commands, principal: &Principal, query: C
         };
         for schema in schemas {
             let name = TableName::new(zone, schema, &query.table);
-            if !principal.may_read(&name) {
-                continue;
-            }
-            if let Some(table) = commands.app.catalog.find_table(&name).await.map_err(status)? {
+            let found = commands.app.catalog.find_table(&name).await.map_err(status)?;
+            if let Some(table) = found.and_then(|table| known_table(principal, table)) {
                 let columns = (1..).zip(table.key);
                 keys.extend(columns.map(|(place, column)| (name.clone(), column, place)));
             }

@@ -1,6 +1,7 @@
 use axum::{Extension, Json, extract::State};
 use chrono::{DateTime, Utc};
 use mavis_catalog::Table as Row;
+use mavis_sql::known_table;
 use mavis_types::{Principal, TableName, Zone};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -96,7 +97,7 @@ pub(super) async fn list(
         let Some(last) = read.last() else { break };
         let is_last_page = read.len() < page::MOST as usize;
         after = Some(last.name.clone());
-        tables.extend(read.into_iter().filter(|row| principal.may_read(&row.name)).map(Table::from));
+        tables.extend(read.into_iter().filter_map(|row| known_table(&principal, row)).map(Table::from));
         if is_last_page {
             break;
         }

@@ -9,5 +9,5 @@ mod show;
 mod statement;
 mod syntax;
 
-pub(crate) use parse::{parse, parse_named};
+pub(crate) use parse::{parse, parse_named, parser, syntax_error, with_user};
 pub(crate) use statement::{Admitted, admit};

@@ -42,6 +42,11 @@ pub(crate) fn parse_named(sql: &str, names: &[&str]) -> Result<(Statement, Vec<u
     Ok((parse_tokens(tokens)?, used))
 }
 
+/// A parser at the beginning of a text, for statements that are Mavis's own.
+pub(crate) fn parser(sql: &str) -> Result<Parser<'static>, Error> {
+    Ok(Parser::new(&Syntax).with_recursion_limit(RECURSION).with_tokens_with_locations(tokens(sql)?))
+}
+
 fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
     if sql.len() > LONGEST {
         return Err(fault::invalid(format!("the statement is longer than {LONGEST} bytes")));
@@ -70,7 +75,27 @@ fn parse_tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Statement, Error> {
     }
 }
 
-fn syntax_error(error: &ParserError) -> Error {
+/// A condition with `current_user` as the text of a name; one that is no SQL stays as it is.
+pub(crate) fn with_user(condition: &str, name: &str) -> String {
+    let Ok(mut tokens) = tokens(condition) else { return condition.to_owned() };
+    let mut at = 0;
+    while at < tokens.len() {
+        let is_user = matches!(&tokens[at].token, Token::Word(word)
+            if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("current_user"));
+        if is_user {
+            tokens[at].token = Token::SingleQuotedString(name.replace('\'', "''"));
+            if let [_, open, close, ..] = &tokens[at..]
+                && (&open.token, &close.token) == (&Token::LParen, &Token::RParen)
+            {
+                tokens.drain(at + 1..at + 3);
+            }
+        }
+        at += 1;
+    }
+    tokens.iter().map(|token| token.token.to_string()).collect()
+}
+
+pub(crate) fn syntax_error(error: &ParserError) -> Error {
     match error {
         ParserError::RecursionLimitExceeded => fault::invalid("the statement nests too deeply"),
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => fault::located(message),
@@ -223,6 +248,14 @@ mod tests {
         let Error::Invalid { line, column, message } = error else { panic!("{error}") };
         assert_eq!((line, column), (Some(2), Some(8)), "{message}");
         assert!(!message.contains("Line:"), "{message}");
+    }
+
+    #[rstest]
+    #[case("doctor = current_user", "doctor = 'o''neil'")]
+    #[case("doctor IN (CURRENT_USER(), 'x')", "doctor IN ('o''neil', 'x')")]
+    #[case("\"current_user\" = 'current_user'", "\"current_user\" = 'current_user'")]
+    fn the_user_of_a_condition_is_who_asks(#[case] condition: &str, #[case] read: &str) {
+        assert_eq!(with_user(condition, "o'neil"), read);
     }
 
     #[test]

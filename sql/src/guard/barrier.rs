@@ -15,7 +15,7 @@ use datafusion::{
     },
 };
 
-use super::{policy::Policy, predicate::passes_physical};
+use super::{lens::Lens, predicate::passes_physical};
 
 /// Name of the operator in EXPLAIN; what stands below it is not shown.
 pub(super) const NAME: &str = "GuardedScan";
@@ -28,12 +28,12 @@ const HELD: &str = "\0held back";
 pub(super) struct Barrier {
     input: Arc<dyn ExecutionPlan>,
     table: Arc<str>,
-    policy: Arc<Policy>,
+    lens: Arc<Lens>,
 }
 
 impl Barrier {
-    pub(super) fn new(input: Arc<dyn ExecutionPlan>, table: Arc<str>, policy: Arc<Policy>) -> Self {
-        Self { input, table, policy }
+    pub(super) fn new(input: Arc<dyn ExecutionPlan>, table: Arc<str>, lens: Arc<Lens>) -> Self {
+        Self { input, table, lens }
     }
 
     fn over(&self, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
@@ -102,8 +102,10 @@ impl ExecutionPlan for Barrier {
         vec![ChildStats::At(partition)]
     }
 
+    /// What is known of a table's rows, where all of them are shown as they are.
     fn statistics_from_inputs(&self, input: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
         match input.first() {
+            Some(_) if !self.lens.is_open() => Ok(Arc::new(Statistics::new_unknown(&self.schema()))),
             Some(statistics) => Ok(Arc::clone(statistics)),
             None => internal_err!("a guarded scan has one input"),
         }
@@ -128,11 +130,7 @@ impl ExecutionPlan for Barrier {
             filters
                 .into_iter()
                 .map(|filter| {
-                    if passes_physical(&filter, &self.policy) {
-                        filter
-                    } else {
-                        Arc::new(Column::new(HELD, usize::MAX))
-                    }
+                    if passes_physical(&filter, &self.lens) { filter } else { Arc::new(Column::new(HELD, usize::MAX)) }
                 })
                 .collect();
         Ok(FilterDescription::new().with_child(ChildFilterDescription::from_child(&asked, &self.input)?))

@@ -3,17 +3,22 @@
 //! [`table::GuardedTable`] is the only kind of table of the lake that a session holds. Its scans end in a
 //! [`barrier::Barrier`]: rows pass through, predicates pass down only where evaluating them on rows that the caller may
 //! not see tells nothing (a comparison of an unmasked column with a literal cannot fail and returns nothing but a
-//! boolean). [`policy`] says what a principal sees of a table. [`walk`] looks over every finished plan and denies what it
+//! boolean). [`policy`] says what a principal sees of a table, [`lens`] what that means for the columns that it has: which are
+//! there, what [`mask`] shows in their place, which rows. A [`resource`]'s own text is cut to what its columns show. [`walk`] looks over every finished plan and denies what it
 //! does not know; [`explain`] cuts out of EXPLAIN what lies below the barrier.
 
 mod barrier;
 mod explain;
+mod lens;
+mod mask;
 mod policy;
 mod predicate;
+mod resource;
 mod table;
 mod walk;
 
 pub(crate) use explain::cut_explained;
+pub(crate) use lens::Lens;
 pub(crate) use policy::{Policy, Seen};
 pub(crate) use table::GuardedTable;
 pub(crate) use walk::check;

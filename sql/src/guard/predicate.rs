@@ -10,34 +10,34 @@ use datafusion::{
     },
 };
 
-use super::policy::Policy;
+use super::lens::Lens;
 
 /// Whether a predicate may be evaluated on rows that the caller does not see: comparisons of an unmasked column with
 /// literals, joined by AND, OR and NOT. They cannot fail, whatever the row holds, so they tell nothing about it.
-pub(super) fn passes(expr: &Expr, policy: &Policy) -> bool {
+pub(super) fn passes(expr: &Expr, lens: &Lens) -> bool {
     match expr {
         Expr::BinaryExpr(binary) if matches!(binary.op, Operator::And | Operator::Or) => {
-            passes(&binary.left, policy) && passes(&binary.right, policy)
+            passes(&binary.left, lens) && passes(&binary.right, lens)
         }
         Expr::BinaryExpr(binary) if is_comparison(binary.op) => {
-            (is_shown(&binary.left, policy) && is_literal(&binary.right))
-                || (is_literal(&binary.left) && is_shown(&binary.right, policy))
+            (is_shown(&binary.left, lens) && is_literal(&binary.right))
+                || (is_literal(&binary.left) && is_shown(&binary.right, lens))
         }
-        Expr::Not(inner) => passes(inner, policy),
-        Expr::IsNull(inner) | Expr::IsNotNull(inner) => is_shown(inner, policy),
+        Expr::Not(inner) => passes(inner, lens),
+        Expr::IsNull(inner) | Expr::IsNotNull(inner) => is_shown(inner, lens),
         Expr::Between(between) => {
-            is_shown(&between.expr, policy) && is_literal(&between.low) && is_literal(&between.high)
+            is_shown(&between.expr, lens) && is_literal(&between.low) && is_literal(&between.high)
         }
-        Expr::InList(list) => is_shown(&list.expr, policy) && list.list.iter().all(is_literal),
-        Expr::Like(like) => is_shown(&like.expr, policy) && is_literal(&like.pattern),
+        Expr::InList(list) => is_shown(&list.expr, lens) && list.list.iter().all(is_literal),
+        Expr::Like(like) => is_shown(&like.expr, lens) && is_literal(&like.pattern),
         // A boolean column by itself.
-        Expr::Column(_) => is_shown(expr, policy),
+        Expr::Column(_) => is_shown(expr, lens),
         _ => false,
     }
 }
 
-fn is_shown(expr: &Expr, policy: &Policy) -> bool {
-    matches!(expr, Expr::Column(column) if policy.shows(&column.name))
+fn is_shown(expr: &Expr, lens: &Lens) -> bool {
+    matches!(expr, Expr::Column(column) if lens.shows(&column.name))
 }
 
 fn is_literal(expr: &Expr) -> bool {
@@ -60,37 +60,37 @@ fn is_comparison(op: Operator) -> bool {
 
 /// The same for a predicate of a physical plan. A filter that a join or a top-k makes while it runs compares columns with
 /// values of rows that the caller sees; it passes where nothing is hidden.
-pub(super) fn passes_physical(expr: &Arc<dyn PhysicalExpr>, policy: &Policy) -> bool {
+pub(super) fn passes_physical(expr: &Arc<dyn PhysicalExpr>, lens: &Lens) -> bool {
     let expr = expr.as_ref();
     if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
         let (left, right) = (binary.left(), binary.right());
         return if matches!(binary.op(), Operator::And | Operator::Or) {
-            passes_physical(left, policy) && passes_physical(right, policy)
+            passes_physical(left, lens) && passes_physical(right, lens)
         } else {
             is_comparison(*binary.op())
-                && ((shown(left, policy) && literal(right)) || (literal(left) && shown(right, policy)))
+                && ((shown(left, lens) && literal(right)) || (literal(left) && shown(right, lens)))
         };
     }
     if let Some(not) = expr.downcast_ref::<NotExpr>() {
-        return passes_physical(not.arg(), policy);
+        return passes_physical(not.arg(), lens);
     }
     if let Some(null) = expr.downcast_ref::<IsNullExpr>() {
-        return shown(null.arg(), policy);
+        return shown(null.arg(), lens);
     }
     if let Some(null) = expr.downcast_ref::<IsNotNullExpr>() {
-        return shown(null.arg(), policy);
+        return shown(null.arg(), lens);
     }
     if let Some(list) = expr.downcast_ref::<InListExpr>() {
-        return shown(list.expr(), policy) && list.list().iter().all(literal);
+        return shown(list.expr(), lens) && list.list().iter().all(literal);
     }
     if expr.downcast_ref::<DynamicFilterPhysicalExpr>().is_some() {
-        return policy.is_open() && expr.children().into_iter().all(|child| shown(child, policy));
+        return lens.is_open() && expr.children().into_iter().all(|child| shown(child, lens));
     }
     false
 }
 
-fn shown(expr: &Arc<dyn PhysicalExpr>, policy: &Policy) -> bool {
-    expr.downcast_ref::<Column>().is_some_and(|column| policy.shows(column.name()))
+fn shown(expr: &Arc<dyn PhysicalExpr>, lens: &Lens) -> bool {
+    expr.downcast_ref::<Column>().is_some_and(|column| lens.shows(column.name()))
 }
 
 fn literal(expr: &Arc<dyn PhysicalExpr>) -> bool {
@@ -106,8 +106,8 @@ mod tests {
     };
     use rstest::rstest;
 
-    fn masked() -> Policy {
-        Policy { masks: [("name".to_owned(), lit("***"))].into(), rows: None }
+    fn masked() -> Lens {
+        Lens { masks: [("name".to_owned(), lit("***"))].into(), ..Lens::default() }
     }
 
     #[rstest]

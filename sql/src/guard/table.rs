@@ -4,16 +4,17 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
-    common::{Result, Statistics, plan_err},
+    common::{Result, Statistics, ToDFSchema},
     datasource::empty::EmptyTable,
-    logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType},
-    physical_plan::ExecutionPlan,
+    logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType, utils::split_conjunction},
+    physical_plan::{ExecutionPlan, filter::FilterExec, projection::ProjectionExec},
+    prelude::ident,
 };
 use mavis_catalog::Table;
 use mavis_lake::Providers;
 use mavis_types::{TableName, TokenId};
 
-use super::{barrier::Barrier, policy::Policy, predicate::passes};
+use super::{barrier::Barrier, lens::Lens, predicate::passes};
 
 /// What resources are looked up by beside the key: their own id in history, their patient in any table.
 const FHIR_KEYS: [&str; 2] = ["id", "__patient"];
@@ -25,33 +26,80 @@ pub(crate) struct GuardedTable {
     name: Arc<str>,
     /// Columns that rows are looked up by.
     keys: Vec<String>,
-    policy: Arc<Policy>,
+    lens: Arc<Lens>,
+    /// The columns that are there.
+    schema: SchemaRef,
     /// Whom it was made for: a plan of somebody else must not hold it.
     principal: TokenId,
 }
 
 impl GuardedTable {
-    pub(crate) fn new(providers: Providers, table: &Table, policy: Policy, principal: TokenId) -> Self {
+    pub(crate) fn new(providers: Providers, table: &Table, lens: Lens, principal: TokenId) -> Self {
         let keys = table.key.iter().cloned().chain(FHIR_KEYS.map(str::to_owned)).collect();
-        Self { providers, name: table.name.to_string().into(), keys, policy: Arc::new(policy), principal }
+        Self::of(providers, &table.name, keys, lens, principal)
+    }
+
+    fn of(providers: Providers, name: &TableName, keys: Vec<String>, lens: Lens, principal: TokenId) -> Self {
+        let schema = lens.schema(&providers.whole.schema());
+        Self { providers, name: name.to_string().into(), keys, lens: Arc::new(lens), schema, principal }
     }
 
     /// A table that was never made: it has these columns and no rows.
-    pub(crate) fn of_nothing(columns: SchemaRef, name: &TableName, policy: Policy, principal: TokenId) -> Self {
+    pub(crate) fn of_nothing(columns: SchemaRef, name: &TableName, lens: Lens, principal: TokenId) -> Self {
         let empty: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
         let providers = Providers { version: 0, whole: Arc::clone(&empty), look_up: empty };
-        Self { providers, name: name.to_string().into(), keys: Vec::new(), policy: Arc::new(policy), principal }
+        Self::of(providers, name, Vec::new(), lens, principal)
     }
 
     pub(crate) fn is_of(&self, principal: TokenId) -> bool {
         self.principal == principal
+    }
+
+    /// A scan through the lens: rows that are not there are left out, and what stands in the place of values is put in, below
+    /// the barrier. `projection` and `filters` are over the columns that are there.
+    async fn scan_through(
+        &self,
+        inner: &Arc<dyn TableProvider>,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: Vec<Expr>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let whole = inner.schema();
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let wanted: Vec<&str> =
+            projection.unwrap_or(&all).iter().map(|place| self.schema.field(*place).name().as_str()).collect();
+        let mut reads: Vec<usize> = Vec::new();
+        let of_rows = self.lens.rows.iter().flat_map(Expr::column_refs).map(|column| column.name.as_str());
+        for name in wanted.iter().copied().chain(of_rows) {
+            let place = whole.index_of(name)?;
+            if !reads.contains(&place) {
+                reads.push(place);
+            }
+        }
+        // A scan without any column is a special case that not every source counts right.
+        if reads.is_empty() && !whole.fields().is_empty() {
+            reads.push(0);
+        }
+        reads.sort_unstable();
+        let mut filters = filters;
+        filters.extend(self.lens.rows.iter().flat_map(split_conjunction).cloned());
+        let mut scan = inner.scan(state, Some(&reads), &filters, None).await?;
+        let columns = scan.schema().to_dfschema()?;
+        if let Some(rows) = &self.lens.rows {
+            scan = Arc::new(FilterExec::try_new(state.create_physical_expr(rows.clone(), &columns)?, scan)?);
+        }
+        let shown = wanted.into_iter().map(|name| {
+            let shown = self.lens.masks.get(name).cloned().unwrap_or_else(|| ident(name));
+            Ok((state.create_physical_expr(shown, &columns)?, name.to_owned()))
+        });
+        Ok(Arc::new(ProjectionExec::try_new(shown.collect::<Result<Vec<_>>>()?, scan)?))
     }
 }
 
 #[async_trait]
 impl TableProvider for GuardedTable {
     fn schema(&self) -> SchemaRef {
-        self.providers.whole.schema()
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -65,27 +113,27 @@ impl TableProvider for GuardedTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if !self.policy.is_open() {
-            // No policy with masks or row filters can be granted yet; one that appears is refused until scans apply it.
-            return plan_err!("table {} has a policy that this version cannot apply", self.name);
-        }
-        let filters: Vec<Expr> = filters.iter().filter(|filter| passes(filter, &self.policy)).cloned().collect();
+        let filters: Vec<Expr> = filters.iter().filter(|filter| passes(filter, &self.lens)).cloned().collect();
         let look_up = filters.iter().any(|filter| looks_up(filter, &self.keys));
         let inner = if look_up { &self.providers.look_up } else { &self.providers.whole };
-        let scan = inner.scan(state, projection, &filters, limit).await?;
-        Ok(Arc::new(Barrier::new(scan, Arc::clone(&self.name), Arc::clone(&self.policy))))
+        let scan = if self.lens.is_open() {
+            inner.scan(state, projection, &filters, limit).await?
+        } else {
+            self.scan_through(inner, state, projection, filters).await?
+        };
+        Ok(Arc::new(Barrier::new(scan, Arc::clone(&self.name), Arc::clone(&self.lens))))
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let inner = self.providers.whole.supports_filters_pushdown(filters)?;
         let held = inner.into_iter().zip(filters).map(|(support, filter)| {
-            if passes(filter, &self.policy) { support } else { TableProviderFilterPushDown::Unsupported }
+            if passes(filter, &self.lens) { support } else { TableProviderFilterPushDown::Unsupported }
         });
         Ok(held.collect())
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        self.providers.whole.statistics()
+        if self.lens.is_open() { self.providers.whole.statistics() } else { None }
     }
 }
 

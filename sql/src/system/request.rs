@@ -3,10 +3,15 @@ use std::{
     sync::Arc,
 };
 
-use mavis_catalog::{Catalog, Table, ViewRow};
+use mavis_catalog::{Catalog, Column, Table, ViewRow};
 use mavis_types::{Principal, SourceId, TableId, TableName, Zone};
 
-use crate::{Error, sight::knows_source, views};
+use crate::{
+    Error,
+    guard::{Policy, Seen},
+    sight::{known_table, knows_source},
+    views,
+};
 
 /// Tables that are listed at once.
 const PAGE: u32 = 1_000;
@@ -50,8 +55,21 @@ impl Request {
         Ok(schemas)
     }
 
-    /// The next page of tables of a schema; `None` after the last.
+    /// The next page of tables of a schema, as the principal may know them, and the name after which the next one
+    /// begins; `None` after the last.
     pub(super) async fn tables(
+        &self,
+        place: &(Zone, String),
+        table_column: &str,
+        after: Option<&TableName>,
+    ) -> Result<Option<(Vec<Table>, TableName)>, Error> {
+        let Some(page) = self.page(place, table_column, after).await? else { return Ok(None) };
+        let Some(last) = page.last().map(|table| table.name.clone()) else { return Ok(None) };
+        let known = page.into_iter().filter_map(|table| known_table(&self.principal, table));
+        Ok(Some((known.collect(), last)))
+    }
+
+    async fn page(
         &self,
         place: &(Zone, String),
         table_column: &str,
@@ -64,6 +82,23 @@ impl Request {
         }
         let page = self.catalog.tables(Some(place.0), Some(&place.1), after, Some(PAGE)).await?;
         Ok((!page.is_empty()).then_some(page))
+    }
+
+    /// Of columns in the order of their tables those that are there for the principal.
+    pub(super) fn known_columns(&self, columns: Vec<(TableName, Column)>) -> Vec<(TableName, Column)> {
+        let mut known = Vec::with_capacity(columns.len());
+        let mut policy: Option<(TableName, Seen)> = None;
+        for (table, column) in columns {
+            if policy.as_ref().is_none_or(|(of, _)| *of != table) {
+                policy = Some((table.clone(), Policy::of(&self.principal, &table)));
+            }
+            if let Some((_, Seen::Through(policy))) = &policy
+                && policy.has_column(&column.name)
+            {
+                known.push((table, column));
+            }
+        }
+        known
     }
 
     /// Stored views that are asked for and that the principal sees, by name. The columns are those that name the parts.

@@ -39,7 +39,7 @@ pub(crate) fn grant(zone: Zone, schema: &str) -> SchemaGrant {
 
 pub(crate) fn options() -> EngineOptions {
     let limits = Limits { time: Duration::from_secs(60), memory_bytes: 256 << 20, rows: None };
-    EngineOptions { concurrent: 4, queued: 8, limits, answers_bytes: 64 << 20 }
+    EngineOptions { concurrent: 4, queued: 8, limits, answers_bytes: 64 << 20, mask_key: [7; 32] }
 }
 
 impl Fixture {

@@ -8,6 +8,7 @@ mod limits;
 mod listing;
 mod names;
 mod parameters;
+mod rights;
 mod slt;
 mod system;
 mod time_travel;

@@ -38,7 +38,7 @@ async fn only_an_administrator_finds_the_audit() {
     assert_eq!(lake.rows(listed).await, ["1"]);
     let grants = lake.ask(&lake.reader, "SELECT zone, schema_name FROM system.ops.grants ORDER BY 1").await.unwrap();
     assert_eq!(grants, ["fhir|r4", "processed|hms"]);
-    assert_eq!(lake.rows("SELECT principal, zone FROM system.ops.grants").await, ["bi|NULL"]);
+    assert_eq!(lake.rows("SELECT grantee, privilege, zone FROM system.ops.grants").await, ["bi|select|NULL"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,7 @@ fn read(request: Request) -> Lines {
             if let Some(table) = request.equal("table_name") {
                 columns.retain(|(name, _)| name.table == table);
             }
-            yield sheet(&columns).batch()?;
+            yield sheet(&request.known_columns(columns)).batch()?;
         }
     }
     .boxed()

@@ -41,8 +41,8 @@ fn read(request: Request) -> Lines {
         let sources = request.sources().await?;
         for place in request.schemas("zone", "schema_name").await? {
             let mut after = None;
-            while let Some(page) = request.tables(&place, "table_name", after.as_ref()).await? {
-                after = page.last().map(|table| table.name.clone());
+            while let Some((page, last)) = request.tables(&place, "table_name", after.as_ref()).await? {
+                after = Some(last);
                 yield sheet(&page, &sources).batch()?;
             }
         }

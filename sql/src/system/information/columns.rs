@@ -91,7 +91,7 @@ fn read(request: Request) -> Lines {
                     }
                 }
             };
-            yield sheet(&of_lake(columns)).batch()?;
+            yield sheet(&of_lake(request.known_columns(columns))).batch()?;
         }
         for (name, _) in request.views(["table_catalog", "table_schema", "table_name"]).await? {
             // one that this version cannot plan has no columns

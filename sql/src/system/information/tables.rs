@@ -38,8 +38,8 @@ fn read(request: Request) -> Lines {
     try_stream! {
         for place in request.schemas("table_catalog", "table_schema").await? {
             let mut after = None;
-            while let Some(page) = request.tables(&place, "table_name", after.as_ref()).await? {
-                after = page.last().map(|table| table.name.clone());
+            while let Some((page, last)) = request.tables(&place, "table_name", after.as_ref()).await? {
+                after = Some(last);
                 let lines: Vec<Line> = page.into_iter().map(|table| Line {
                     catalog: table.name.zone.to_string(),
                     schema: table.name.schema,

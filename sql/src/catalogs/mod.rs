@@ -1,5 +1,8 @@
 //! Names to tables: zones as SQL catalogs, resolved in the catalog database, opened only when a statement names them.
 
+mod condition;
+mod lineage;
+
 use std::{
     collections::{BTreeSet, HashMap},
     str::FromStr,
@@ -19,6 +22,7 @@ use mavis_types::{Principal, SnapshotId, TableName, Zone};
 
 use crate::{
     Error,
+    engine::Inner,
     guard::{GuardedTable, Policy, Seen},
     names::{Bindings, BoundName, Stamp, TableKey},
     planner::{Sources, plain},
@@ -37,6 +41,7 @@ const HINT_TABLES: u32 = 2_000;
 /// What one statement of one principal sees.
 #[derive(Debug)]
 pub(crate) struct View<'a> {
+    inner: &'a Arc<Inner>,
     pub(crate) lake: &'a Lake,
     pub(crate) principal: &'a Arc<Principal>,
     /// The snapshot that the session was opened at; `None`: the newest when the statement names a FHIR table.
@@ -72,8 +77,8 @@ impl Opened {
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(lake: &'a Lake, principal: &'a Arc<Principal>, pinned: Option<SnapshotId>) -> Self {
-        Self { lake, principal, pinned, snapshot: tokio::sync::OnceCell::new() }
+    pub(crate) fn new(inner: &'a Arc<Inner>, principal: &'a Arc<Principal>, pinned: Option<SnapshotId>) -> Self {
+        Self { inner, lake: &inner.lake, principal, pinned, snapshot: tokio::sync::OnceCell::new() }
     }
 
     /// Opens the tables that a statement names. One that is not there is remembered as such: it may be a CTE.
@@ -118,7 +123,7 @@ impl<'a> View<'a> {
     /// What the principal sees of a table of the lake; what may not be read is as if it were not there.
     async fn find(&self, parts: &[String]) -> Result<Option<(Table, Policy)>, Error> {
         for name in candidates(parts) {
-            if let Seen::Through(policy) = Policy::of(self.principal, &name)
+            if let Seen::Through(policy) = self.sees(&name).await?
                 && let Some(table) = self.lake.catalog().find_table(&name).await?
             {
                 return Ok(Some((table, policy)));
@@ -137,7 +142,7 @@ impl<'a> View<'a> {
         let providers = match self.state(table, as_of).await? {
             State::At(version) => {
                 let providers = self.lake.providers(table.id, version).await?;
-                stamp = Some(Stamp { table: table.id, version: providers.version, policy: policy.told() });
+                stamp = Some(Stamp { table: table.id, version: providers.version, policy: String::new() });
                 providers
             }
             State::Unpublished => {
@@ -146,7 +151,9 @@ impl<'a> View<'a> {
                 Providers { version: 0, whole: Arc::clone(&empty), look_up: empty }
             }
         };
-        let guarded = GuardedTable::new(providers, table, policy, self.principal.token);
+        let (lens, told) = self.lens(&policy, &providers.whole.schema()).await?;
+        stamp = told.and_then(|told| stamp.map(|stamp| Stamp { policy: told, ..stamp }));
+        let guarded = GuardedTable::new(providers, table, lens, self.principal.token);
         let name = [table.name.zone.as_str().to_owned(), table.name.schema.clone(), table.name.table.clone()];
         let mut relation = name.clone();
         if let (Some(as_of), [_, _, last]) = (as_of, &mut relation) {
@@ -156,8 +163,12 @@ impl<'a> View<'a> {
     }
 
     /// What the guard says of a table, whether it is there or not.
-    pub(crate) fn sees(&self, name: &TableName) -> Seen {
-        Policy::of(self.principal, name)
+    pub(crate) async fn sees(&self, name: &TableName) -> Result<Seen, Error> {
+        let mut seen = Policy::of(self.principal, name);
+        if let Seen::Through(policy) = &mut seen {
+            lineage::hide(policy, self.lake.catalog(), self.principal).await?;
+        }
+        Ok(seen)
     }
 
     /// Which version of the table the statement sees.
@@ -208,14 +219,15 @@ impl<'a> View<'a> {
         as_of: Option<AsOf>,
     ) -> Result<Arc<dyn TableProvider>, Error> {
         let table = TableName::new(Zone::Fhir, DEFAULT.1, plan.resource().table());
-        let Seen::Through(policy) = Policy::of(self.principal, &table) else {
+        let Seen::Through(policy) = self.sees(&table).await? else {
             return Err(Error::NoSuchTable { table: table.to_string(), hint: String::new() });
         };
         let resources = match self.lake.catalog().find_table(&table).await? {
             Some(table) => self.guarded(&table, policy, as_of).await?.1,
             None => {
                 let columns = plain(&base_schema(plan.resource()));
-                Arc::new(GuardedTable::of_nothing(columns, &table, policy, self.principal.token))
+                let (lens, _) = self.lens(&policy, &columns).await?;
+                Arc::new(GuardedTable::of_nothing(columns, &table, lens, self.principal.token))
             }
         };
         let only = only.conditions(plan.resource(), &resources.schema());
