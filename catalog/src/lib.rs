@@ -40,6 +40,7 @@ mod table;
 mod token;
 mod value;
 mod view;
+mod work;
 
 pub use audit::{AuditEntry, NewAudit};
 pub use cursor::{CursorRow, NewCursor};
@@ -54,6 +55,7 @@ pub use run::{LogLevel, LogLine, NewRun, Run, RunKind, RunState, RunUnit, Step, 
 pub use snapshot::LakeSnapshot;
 pub use source::{DiscoveryRow, NewSource, Source};
 pub use stamp::Stamp;
-pub use table::{Column, NewColumn, NewTable, Table};
+pub use table::{Column, NewColumn, NewTable, SqlView, Table};
 pub use token::{NewToken, Token};
 pub use view::{NewView, ViewRow};
+pub use work::{Made, NewSqlView};

@@ -19,6 +19,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, sql: include_str!("../migrations/0002_intents.sql") },
     Migration { version: 3, sql: include_str!("../migrations/0003_views.sql") },
     Migration { version: 4, sql: include_str!("../migrations/0004_rights.sql") },
+    Migration { version: 5, sql: include_str!("../migrations/0005_work.sql") },
 ];
 
 /// Why a database could not be migrated.

@@ -3,7 +3,7 @@ use mavis_types::{SourceId, TableId, TableName};
 
 use crate::{
     Catalog, Error,
-    engine::Durability,
+    engine::{Durability, Tx},
     value::{Row, json, signed, values},
 };
 
@@ -26,8 +26,21 @@ pub struct Table {
     pub rows: Option<u64>,
     /// Newest Delta version that the catalog was told of.
     pub version: Option<i64>,
+    /// Set where this is a view of SQL: it has columns, and no rows of its own in the lake.
+    pub view: Option<SqlView>,
+    /// Who made it by a statement.
+    pub made_by: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+}
+
+/// The definition of a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlView {
+    /// One query, its tables with their whole names.
+    pub text: String,
+    /// Whole names of the tables that it reads.
+    pub reads: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -169,29 +182,7 @@ impl Catalog {
         tx.one("UPDATE lake_tables SET updated_at = NOW_MICROS WHERE id = $1 RETURNING id", values![table.to_string()])
             .await?
             .ok_or_else(|| not_found(table))?;
-        tx.all("DELETE FROM lake_columns WHERE table_id = $1", values![table.to_string()]).await?;
-        tx.insert_many(
-            "INSERT INTO lake_columns
-                (table_id, position, name, source_name, data_type, source_type, nullable, comment)",
-            "",
-            columns
-                .iter()
-                .zip(0_i64..)
-                .map(|(column, position)| {
-                    values![
-                        table.to_string(),
-                        position,
-                        &column.name,
-                        &column.source_name,
-                        &column.data_type,
-                        &column.source_type,
-                        column.nullable,
-                        &column.comment,
-                    ]
-                })
-                .collect(),
-        )
-        .await?;
+        replace_columns(&mut tx, table, columns).await?;
         tx.commit().await
     }
 
@@ -236,9 +227,35 @@ impl Catalog {
     }
 }
 
+pub(crate) async fn replace_columns(tx: &mut Tx<'_>, table: TableId, columns: &[NewColumn]) -> Result<(), Error> {
+    tx.all("DELETE FROM lake_columns WHERE table_id = $1", values![table.to_string()]).await?;
+    tx.insert_many(
+        "INSERT INTO lake_columns
+            (table_id, position, name, source_name, data_type, source_type, nullable, comment)",
+        "",
+        columns
+            .iter()
+            .zip(0_i64..)
+            .map(|(column, position)| {
+                values![
+                    table.to_string(),
+                    position,
+                    &column.name,
+                    &column.source_name,
+                    &column.data_type,
+                    &column.source_type,
+                    column.nullable,
+                    &column.comment,
+                ]
+            })
+            .collect(),
+    )
+    .await
+}
+
 /// `<zone>/<schema>/<table>` in characters that every store and file system keeps apart: small letters, digits, `_`
 /// and `-`. Other characters become `_`; names that meet there get a number.
-fn location(name: &TableName) -> String {
+pub(crate) fn location(name: &TableName) -> String {
     let folder = |text: &str| -> String {
         text.chars()
             .map(|c| match c.to_ascii_lowercase() {
@@ -250,7 +267,7 @@ fn location(name: &TableName) -> String {
     format!("{}/{}/{}", name.zone, folder(&name.schema), folder(&name.table))
 }
 
-fn not_found(id: TableId) -> Error {
+pub(crate) fn not_found(id: TableId) -> Error {
     Error::NotFound { what: "table", name: id.to_string() }
 }
 
@@ -274,6 +291,14 @@ pub(crate) fn read_table(row: &Row) -> Result<Table, Error> {
         comment: row.opt_text("lake_tables.comment")?,
         rows: row.opt_count("lake_tables.row_count")?,
         version: row.opt_int("lake_tables.version")?,
+        view: match row.opt_text("lake_tables.view_text")? {
+            Some(text) => {
+                let reads = row.opt_json("lake_tables.view_reads")?.unwrap_or_default();
+                Some(SqlView { text, reads })
+            }
+            None => None,
+        },
+        made_by: row.opt_text("lake_tables.made_by")?,
         created_at: row.time("lake_tables.created_at")?,
         updated_at: row.time("lake_tables.updated_at")?,
     })

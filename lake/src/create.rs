@@ -81,7 +81,7 @@ impl Properties {
     }
 }
 
-fn default_statistics(schema: &Schema, key: &[String]) -> Vec<String> {
+pub(crate) fn default_statistics(schema: &Schema, key: &[String]) -> Vec<String> {
     let mut names: Vec<String> = key.to_vec();
     let flat =
         schema.fields().iter().filter(|field| !field.data_type().is_nested() && field.name() != crate::columns::HASH);
@@ -133,32 +133,43 @@ fn added_columns(table: &Schema, united: &SchemaRef) -> Schema {
     Schema::new(fields.collect::<Vec<_>>())
 }
 
-/// Commits version 0. `false`: somebody else was first.
-async fn create(lake: &Lake, spec: &TableSpec, table: &Table, schema: &Schema) -> Result<bool, Error> {
-    let delta = lake.store().delta(&table.location)?;
-    let statistics =
-        if spec.statistics.is_empty() { default_statistics(schema, &table.key) } else { spec.statistics.clone() };
-    let mut properties = HashMap::from([
-        (STATISTICS, statistics.join(",")),
-        (REMEMBER_FILES, format!("interval {REMEMBER_FILES_DAYS} days")),
-    ]);
-    if spec.change_feed {
+/// What the first version of a table says, and the operation that it is.
+pub(crate) fn birth(
+    delta: &DeltaTable,
+    schema: &Schema,
+    statistics: &[String],
+    change_feed: bool,
+    mut properties: HashMap<&str, String>,
+) -> Result<(Vec<Action>, DeltaOperation), Error> {
+    properties.insert(STATISTICS, statistics.join(","));
+    properties.insert(REMEMBER_FILES, format!("interval {REMEMBER_FILES_DAYS} days"));
+    if change_feed {
         properties.insert(CHANGE_FEED, "true".to_owned());
-    }
-    if !spec.sort.is_empty() {
-        properties.insert(SORT, spec.sort.join(","));
     }
     let metadata = new_metadata(&to_kernel(schema)?, Vec::<String>::new(), properties)
         .map_err(|error| Error::Delta(error.into()))?;
-    let protocol = protocol(spec.change_feed)?;
+    let protocol = protocol(change_feed)?;
     let operation = DeltaOperation::Create {
         mode: SaveMode::ErrorIfExists,
         location: delta.table_url().clone(),
         protocol: protocol.clone(),
         metadata: metadata.clone(),
     };
+    Ok((vec![Action::Protocol(protocol), Action::Metadata(metadata)], operation))
+}
+
+/// Commits version 0. `false`: somebody else was first.
+async fn create(lake: &Lake, spec: &TableSpec, table: &Table, schema: &Schema) -> Result<bool, Error> {
+    let delta = lake.store().delta(&table.location)?;
+    let statistics =
+        if spec.statistics.is_empty() { default_statistics(schema, &table.key) } else { spec.statistics.clone() };
+    let mut properties = HashMap::new();
+    if !spec.sort.is_empty() {
+        properties.insert(SORT, spec.sort.join(","));
+    }
+    let (actions, operation) = birth(&delta, schema, &statistics, spec.change_feed, properties)?;
     let commit = CommitBuilder::from(plain_commit())
-        .with_actions(vec![Action::Protocol(protocol), Action::Metadata(metadata)])
+        .with_actions(actions)
         .build(None, delta.log_store(), operation)
         .await;
     match commit {
@@ -193,6 +204,13 @@ fn protocol(change_feed: bool) -> Result<Protocol, Error> {
 pub(crate) fn metadata_with(table: &DeltaTable, schema: &Schema) -> Result<Metadata, Error> {
     let metadata = table.snapshot()?.metadata().clone();
     metadata.with_schema(&to_kernel(schema)?).map_err(|error| Error::Delta(error.into()))
+}
+
+/// The metadata with other columns that statistics are kept of.
+pub(crate) fn with_statistics(metadata: Metadata, columns: &[String]) -> Result<Metadata, Error> {
+    metadata
+        .add_config_key(STATISTICS.to_owned(), columns.join(","))
+        .map_err(|error| Error::Delta(error.into()))
 }
 
 /// Adds columns in a commit of its own, under the lease. `false`: the table moved on meanwhile.

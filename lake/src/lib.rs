@@ -43,6 +43,7 @@ mod stats;
 pub mod store;
 pub mod table;
 pub mod unit;
+pub mod work;
 mod write;
 
 pub use compact::Compacted;

@@ -391,6 +391,11 @@ impl Lake {
         Ok(self.inner.tables.get_with(id, || Arc::new(open)))
     }
 
+    /// Forgets that a table is open: its name is another, or it is no more.
+    pub(crate) fn close(&self, id: TableId) {
+        self.inner.tables.invalidate(&id);
+    }
+
     /// The table at a version.
     pub(crate) async fn at(&self, open: &Open, version: Option<i64>) -> Result<DeltaTable, Error> {
         let newest = open.newest().await?;

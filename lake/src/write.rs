@@ -458,7 +458,7 @@ fn append_operation() -> DeltaOperation {
     DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None }
 }
 
-fn merge_operation() -> DeltaOperation {
+pub(crate) fn merge_operation() -> DeltaOperation {
     DeltaOperation::Merge {
         predicate: None,
         merge_predicate: None,
