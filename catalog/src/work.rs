@@ -77,9 +77,8 @@ impl Catalog {
     /// [`Error::Exists`] where a table or view of that name is there; [`Error::NotFound`] where the folder was given up.
     pub async fn add_made_table(&self, made: &Made) -> Result<Table, Error> {
         let mut tx = self.engine.begin(Durability::Disk).await?;
-        let gone = tx
-            .all("DELETE FROM loose_folders WHERE location = $1 RETURNING location", values![&made.location])
-            .await?;
+        let gone =
+            tx.all("DELETE FROM loose_folders WHERE location = $1 RETURNING location", values![&made.location]).await?;
         if gone.is_empty() {
             return Err(Error::NotFound { what: "folder", name: made.location.clone() });
         }

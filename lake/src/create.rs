@@ -168,10 +168,8 @@ async fn create(lake: &Lake, spec: &TableSpec, table: &Table, schema: &Schema) -
         properties.insert(SORT, spec.sort.join(","));
     }
     let (actions, operation) = birth(&delta, schema, &statistics, spec.change_feed, properties)?;
-    let commit = CommitBuilder::from(plain_commit())
-        .with_actions(actions)
-        .build(None, delta.log_store(), operation)
-        .await;
+    let commit =
+        CommitBuilder::from(plain_commit()).with_actions(actions).build(None, delta.log_store(), operation).await;
     match commit {
         Ok(_) => {
             info!(table = %table.name, "made table `{}`", table.name);
@@ -208,9 +206,7 @@ pub(crate) fn metadata_with(table: &DeltaTable, schema: &Schema) -> Result<Metad
 
 /// The metadata with other columns that statistics are kept of.
 pub(crate) fn with_statistics(metadata: Metadata, columns: &[String]) -> Result<Metadata, Error> {
-    metadata
-        .add_config_key(STATISTICS.to_owned(), columns.join(","))
-        .map_err(|error| Error::Delta(error.into()))
+    metadata.add_config_key(STATISTICS.to_owned(), columns.join(",")).map_err(|error| Error::Delta(error.into()))
 }
 
 /// Adds columns in a commit of its own, under the lease. `false`: the table moved on meanwhile.

@@ -9,7 +9,8 @@
 //!
 //! Who knows a key needs no plan: [`Session::direct`] asks the same guard and reads rows by it ([`Direct`]).
 //!
-//! It writes nothing and never imports `pipeline`.
+//! [`work`] is what writes: tables and views of the `work` zone ([`Session::execute`], [`Session::ingest`]), whose reading half
+//! goes the same way as a query. The crate never imports `pipeline`.
 
 mod admission;
 mod answers;
@@ -35,6 +36,7 @@ mod stream;
 mod system;
 mod time_travel;
 mod views;
+mod work;
 
 pub use direct::{Direct, When};
 pub use engine::{Engine, EngineOptions};
@@ -44,3 +46,11 @@ pub use listing::TableListing;
 pub use session::{Prepared, QueryStream, Session};
 pub use sight::{Payloads, known_columns, known_table, knows_run, knows_source, origin};
 pub use views::Only;
+pub use work::{Executed, Existing, Ingest, Missing};
+
+use datafusion::sql::sqlparser::ast::Statement;
+
+/// What is said to whoever sends a statement that answers rows where one that writes is wanted.
+fn only_reads(_: &Statement) -> Error {
+    Error::Refused { reason: "this statement writes nothing: send it as a query".to_owned() }
+}

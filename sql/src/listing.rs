@@ -5,7 +5,7 @@ use mavis_catalog::Catalog;
 use mavis_types::{Principal, TableName, Zone};
 use regex::Regex;
 
-use crate::{Error, catalogs::schema_of, fault, planner::plain, sight::known_columns, system, views};
+use crate::{Error, catalogs::schema_of, fault, planner::plain, sight::known_columns, system, views, work};
 
 /// Tables read from the catalog at once.
 const PAGE: u32 = 5_000;
@@ -63,7 +63,7 @@ pub(crate) async fn tables(
                 catalog: place.clone(),
                 schema: table.name.schema,
                 table: table.name.table,
-                kind: "TABLE",
+                kind: if table.view.is_some() { "VIEW" } else { "TABLE" },
                 comment: table.comment,
             }));
         }
@@ -132,6 +132,9 @@ pub(crate) async fn table_schema(
         return Err(absent());
     }
     let found = store.find_table(&name).await?.ok_or_else(absent)?;
+    if found.view.is_some() && work::definition(principal, &found).is_none() {
+        return Err(absent());
+    }
     schema_of(&known_columns(principal, &name, store.columns(found.id).await?))
 }
 

@@ -18,7 +18,7 @@ use datafusion::{
     scalar::ScalarValue,
     sql::{
         planner::{ParserOptions, SqlToRel},
-        sqlparser::ast::Statement,
+        sqlparser::ast::{ColumnDef, Statement},
     },
 };
 
@@ -37,6 +37,17 @@ pub(crate) fn plan(state: &SessionState, sources: &Sources, statement: Statement
     SqlToRel::new_with_options(&provider, options)
         .sql_statement_to_plan(statement)
         .map_err(|error| fault::planning(&error))
+}
+
+/// The columns that a statement lists, as Arrow has them.
+///
+/// # Errors
+/// [`Error::Invalid`] for a type that is not known.
+pub(crate) fn columns(state: &SessionState, columns: Vec<ColumnDef>) -> std::result::Result<Schema, Error> {
+    let sources = Sources::default();
+    let provider = Provider { state, sources: &sources, relations: [Arc::new(LateralViews)] };
+    let options = ParserOptions::from(&state.config_options().sql_parser);
+    SqlToRel::new_with_options(&provider, options).build_schema(columns).map_err(|error| fault::planning(&error))
 }
 
 struct Provider<'a> {

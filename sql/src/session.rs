@@ -34,6 +34,7 @@ use crate::{
     names::{TableKey, resolve, tables},
     planner, rights, run,
     views::Only,
+    work,
 };
 
 /// No snapshot seen yet.
@@ -58,6 +59,8 @@ pub struct Prepared {
     pub schema: SchemaRef,
     /// One field per parameter, in order; a type that could not be told is Utf8.
     pub parameters: SchemaRef,
+    /// Set where the statement writes (`INSERT`, `CREATE TABLE`, ...): it has no columns, and [`Session::execute`] runs it.
+    pub command: Option<&'static str>,
 }
 
 /// A running query. Dropping it stops the work.
@@ -83,11 +86,11 @@ struct Put {
 
 /// A statement that was planned and passed the guard.
 #[derive(Debug)]
-struct Planned {
-    plan: LogicalPlan,
-    state: Box<SessionState>,
-    parameters: Vec<DataType>,
-    schema: SchemaRef,
+pub(crate) struct Planned {
+    pub(crate) plan: LogicalPlan,
+    pub(crate) state: Box<SessionState>,
+    pub(crate) parameters: Vec<DataType>,
+    pub(crate) schema: SchemaRef,
 }
 
 impl Session {
@@ -107,10 +110,14 @@ impl Session {
     /// [`Error::Invalid`] with line and column, [`Error::NoSuchTable`], [`Error::Refused`].
     pub fn prepare<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Prepared, Error>> {
         async move {
+            let statement = parse(sql)?;
+            if work::is_write(&statement) {
+                return self.in_time(self.inner.limits, Box::pin(self.prepare_write(statement))).await;
+            }
             let meaning = self.in_time(self.inner.limits, Box::pin(self.meant(sql))).await?;
             let fields = (1..).zip(&meaning.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
             let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-            Ok(Prepared { schema: meaning.schema, parameters })
+            Ok(Prepared { schema: meaning.schema, parameters, command: None })
         }
         .boxed()
     }
@@ -159,7 +166,7 @@ impl Session {
     /// [`Error::NoSuchTable`] also for what the principal may not see.
     pub fn table<'a>(&'a self, name: &'a TableName) -> BoxFuture<'a, Result<DataFrame, Error>> {
         async move {
-            let view = View::new(&self.inner, &self.principal, self.pinned);
+            let view = self.view_of_lake();
             let key = TableKey {
                 parts: vec![name.zone.as_str().to_owned(), name.schema.clone(), name.table.clone()],
                 as_of: None,
@@ -181,7 +188,7 @@ impl Session {
     /// [`Error::NoSuchTable`] where the principal may not read the resources.
     pub fn view<'a>(&'a self, plan: Arc<Plan>, only: &'a Only) -> BoxFuture<'a, Result<DataFrame, Error>> {
         async move {
-            let view = View::new(&self.inner, &self.principal, self.pinned);
+            let view = self.view_of_lake();
             let provider = view.view(plan, only, None).await?;
             self.note(&view);
             let plan = LogicalPlanBuilder::scan("view", provider_as_source(provider), None)
@@ -285,7 +292,7 @@ impl Session {
         let statement = admit(statement)?;
         let mut opened = Opened::default();
         if let Admitted::Query(query) = &statement {
-            let view = View::new(&self.inner, &self.principal, self.pinned);
+            let view = self.view_of_lake();
             opened = view.open(&tables(query)?, given).await;
             self.note(&view);
         }
@@ -299,6 +306,11 @@ impl Session {
             Admitted::Describe(name) => return self.describe(&name).await,
             Admitted::Nothing => return self.passed(LogicalPlan::default(), self.state()?),
         };
+        if opened.veiled && matches!(*statement, Statement::Explain { .. }) {
+            return Err(Error::Refused {
+                reason: "EXPLAIN would show the definition of a view that you may not see".to_owned(),
+            });
+        }
         resolve(&mut statement, &mut opened.bindings)?;
         let state = self.state()?;
         let plan = planner::plan(&state, &opened.sources, *statement)?;
@@ -306,7 +318,7 @@ impl Session {
     }
 
     /// The last step of planning, the same for every kind of statement.
-    fn passed(&self, plan: LogicalPlan, state: Box<SessionState>) -> Result<Planned, Error> {
+    pub(crate) fn passed(&self, plan: LogicalPlan, state: Box<SessionState>) -> Result<Planned, Error> {
         guard::check(&plan, self.principal.token)?;
         let parameters = planner::parameters(&plan)?;
         let schema = planner::answer(&state, &plan, &parameters)?;
@@ -315,7 +327,7 @@ impl Session {
 
     /// `DESCRIBE t`: a line per column, as a query would return it.
     async fn describe(&self, name: &ObjectName) -> Result<Planned, Error> {
-        let view = View::new(&self.inner, &self.principal, self.pinned);
+        let view = self.view_of_lake();
         let (bound, _) = view.bind(&TableKey::read(name, None)?).await?;
         self.note(&view);
         let columns = planner::plain(&bound.columns);
@@ -340,8 +352,20 @@ impl Session {
     }
 
     /// A copy of the template for one statement; boxed, for it is some kilobytes large.
-    fn state(&self) -> Result<Box<SessionState>, Error> {
+    pub(crate) fn state(&self) -> Result<Box<SessionState>, Error> {
         self.inner.state()
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    pub(crate) fn lake(&self) -> &mavis_lake::Lake {
+        &self.inner.lake
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.inner.limits
     }
 
     /// What this session sees of the lake now.
@@ -355,7 +379,11 @@ impl Session {
         }
     }
 
-    async fn in_time<T>(&self, limits: Limits, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(crate) async fn in_time<T>(
+        &self,
+        limits: Limits,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         tokio::time::timeout(limits.time, work).await.unwrap_or_else(|_| Err(crate::stream::out_of_time()))
     }
 }

@@ -1,9 +1,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use deltalake_core::{
-    kernel::{Action, transaction::CommitBuilder},
-};
+use deltalake_core::kernel::{Action, transaction::CommitBuilder};
 use mavis_catalog::{Made, Table};
 use mavis_types::{TableId, TableName};
 use tracing::info;
@@ -90,7 +88,8 @@ impl Making {
             return Err(Error::Unbalanced { table: name, detail });
         }
         let delta = lake.store().delta(&location)?;
-        let (mut actions, operation) = birth(&delta, &schema, &default_statistics(&schema, &[]), false, HashMap::new())?;
+        let (mut actions, operation) =
+            birth(&delta, &schema, &default_statistics(&schema, &[]), false, HashMap::new())?;
         actions.extend(files.iter().map(|file| Action::Add(add(file, true))));
         // Nobody else writes into this folder. Where it is not known whether the commit was made, the folder stays loose.
         CommitBuilder::from(plain_commit())

@@ -10,7 +10,7 @@ use datafusion::{
     common::{DFSchema, DataFusionError, Result},
     execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
-    physical_optimizer::pruning::PruningPredicate,
+    physical_optimizer::pruning::PruningPredicateBuilder,
     physical_plan::{
         ExecutionPlan,
         stream::RecordBatchStreamAdapter,
@@ -65,7 +65,9 @@ impl Places {
         let Some(filter) = filters.iter().cloned().reduce(Expr::and) else { return all };
         let pruned = DFSchema::try_from(Arc::clone(&self.schema))
             .and_then(|schema| state.create_physical_expr(filter, &schema))
-            .and_then(|filter| PruningPredicate::try_new(filter, Arc::clone(&self.schema)))
+            .and_then(|filter| {
+                PruningPredicateBuilder::new().with_file_schema(Arc::clone(&self.schema)).try_build(filter)
+            })
             .ok()
             .and_then(|predicate| predicate.prune(&self.base.snapshot().ok()?.log_data()).ok());
         pruned.filter(|pruned| pruned.len() == all.len()).unwrap_or(all)

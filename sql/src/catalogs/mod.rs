@@ -6,7 +6,10 @@ mod lineage;
 use std::{
     collections::{BTreeSet, HashMap},
     str::FromStr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -14,11 +17,12 @@ use datafusion::{
     catalog::TableProvider,
     common::utils::datafusion_strsim::levenshtein,
     datasource::{empty::EmptyTable, provider_as_source},
+    execution::SessionState,
 };
 use mavis_catalog::{Catalog, Column, LakeSnapshot, Table};
 use mavis_fhir::{shape::base_schema, view::Plan};
 use mavis_lake::{Lake, Providers};
-use mavis_types::{Principal, SnapshotId, TableName, Zone};
+use mavis_types::{Principal, SnapshotId, TableId, TableName, Zone};
 
 use crate::{
     Error,
@@ -29,6 +33,7 @@ use crate::{
     system,
     time_travel::AsOf,
     views::{self, Only, ViewTable},
+    work,
 };
 
 /// Zone and schema of a table that is named alone.
@@ -46,6 +51,8 @@ pub(crate) struct View<'a> {
     pub(crate) principal: &'a Arc<Principal>,
     /// The snapshot that the session was opened at; `None`: the newest when the statement names a FHIR table.
     pub(crate) pinned: Option<SnapshotId>,
+    /// Whether a view was opened whose definition the principal may not see.
+    veiled: AtomicBool,
     snapshot: tokio::sync::OnceCell<Option<Arc<LakeSnapshot>>>,
 }
 
@@ -61,6 +68,8 @@ pub(crate) struct Given<'a> {
 pub(crate) struct Opened {
     pub(crate) bindings: Bindings,
     pub(crate) sources: Sources,
+    /// A view is among what was opened whose definition the principal may not see.
+    pub(crate) veiled: bool,
 }
 
 impl Opened {
@@ -78,16 +87,31 @@ impl Opened {
 
 impl<'a> View<'a> {
     pub(crate) fn new(inner: &'a Arc<Inner>, principal: &'a Arc<Principal>, pinned: Option<SnapshotId>) -> Self {
-        Self { inner, lake: &inner.lake, principal, pinned, snapshot: tokio::sync::OnceCell::new() }
+        let (lake, veiled, snapshot) = (&inner.lake, AtomicBool::new(false), tokio::sync::OnceCell::new());
+        Self { lake, principal, pinned, inner, veiled, snapshot }
+    }
+
+    /// Notes that a definition must not be shown.
+    pub(crate) fn veil(&self) {
+        self.veiled.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn planning_state(&self) -> Result<Box<SessionState>, Error> {
+        self.inner.state()
     }
 
     /// Opens the tables that a statement names. One that is not there is remembered as such: it may be a CTE.
     pub(crate) async fn open(&self, keys: &BTreeSet<TableKey>, given: Given<'_>) -> Opened {
+        self.open_within(keys, given, &[]).await
+    }
+
+    /// As [`View::open`], for the text of a view. `path`: the views that are being read.
+    pub(crate) async fn open_within(&self, keys: &BTreeSet<TableKey>, given: Given<'_>, path: &[TableId]) -> Opened {
         let mut opened = Opened::default();
         for key in keys {
             let found = match key.parts.as_slice() {
                 [name] if given.views.contains_key(name) => self.given(name, given).await,
-                _ => self.bind(key).await,
+                _ => self.bind_within(key, path).await,
             };
             let bound = match found {
                 Ok((bound, provider)) => {
@@ -98,11 +122,20 @@ impl<'a> View<'a> {
             };
             opened.bindings.insert(key.clone(), bound);
         }
+        opened.veiled = self.veiled.load(Ordering::Acquire);
         opened
     }
 
     /// The table that a key means, guarded.
     pub(crate) async fn bind(&self, key: &TableKey) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
+        self.bind_within(key, &[]).await
+    }
+
+    async fn bind_within(
+        &self,
+        key: &TableKey,
+        path: &[TableId],
+    ) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
         if let Some((name, provider)) = system::find(&key.parts, self.lake.catalog(), self.principal) {
             if key.as_of.is_some() {
                 return Err(crate::fault::invalid(format!("`{key}` keeps no versions")));
@@ -111,6 +144,7 @@ impl<'a> View<'a> {
             return Ok((BoundName { relation: name.clone(), name, columns, stamp: None }, provider));
         }
         match self.find(&key.parts).await? {
+            Some((table, _)) if table.view.is_some() => self.sql_view(&table, key, path).await,
             Some((table, policy)) => {
                 let (name, provider) = self.guarded(&table, policy, key.as_of).await?;
                 Ok((name, provider as Arc<dyn TableProvider>))
@@ -120,9 +154,29 @@ impl<'a> View<'a> {
         }
     }
 
+    /// A view of the work zone, planned for the principal.
+    async fn sql_view(
+        &self,
+        table: &Table,
+        key: &TableKey,
+        path: &[TableId],
+    ) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
+        if key.as_of.is_some() {
+            return Err(crate::fault::invalid(format!("`{key}` is a view and keeps no versions; its tables do")));
+        }
+        let provider = work::provider(work::plan_view(self, table, path).await?);
+        let name = [table.name.zone.as_str().to_owned(), table.name.schema.clone(), table.name.table.clone()];
+        Ok((BoundName { relation: name.clone(), name, columns: provider.schema(), stamp: None }, provider))
+    }
+
     /// What the principal sees of a table of the lake; what may not be read is as if it were not there.
     async fn find(&self, parts: &[String]) -> Result<Option<(Table, Policy)>, Error> {
-        for name in candidates(parts) {
+        let mut candidates = candidates(parts);
+        if let [table] = parts {
+            // What somebody made without saying where.
+            candidates.push(TableName::new(Zone::Work, self.principal.own_schema(), table));
+        }
+        for name in candidates {
             if let Seen::Through(policy) = self.sees(&name).await?
                 && let Some(table) = self.lake.catalog().find_table(&name).await?
             {

@@ -10,7 +10,7 @@ use crate::{
     Error,
     guard::{Policy, Seen},
     sight::{known_table, knows_source},
-    views,
+    views, work,
 };
 
 /// Tables that are listed at once.
@@ -99,6 +99,27 @@ impl Request {
             }
         }
         known
+    }
+
+    /// Columns without those of views whose definitions the principal may not see: they could tell names that are hidden.
+    pub(super) async fn unveiled(
+        &self,
+        place: &(Zone, String),
+        table_column: &str,
+        mut columns: Vec<(TableName, Column)>,
+    ) -> Result<Vec<(TableName, Column)>, Error> {
+        if place.0 != Zone::Work || columns.is_empty() {
+            return Ok(columns);
+        }
+        let mut after = None;
+        while let Some(page) = self.page(place, table_column, after.as_ref()).await? {
+            after = page.last().map(|table| table.name.clone());
+            let veiled = |table: &&Table| table.view.is_some() && work::definition(&self.principal, table).is_none();
+            for table in page.iter().filter(veiled) {
+                columns.retain(|(name, _)| *name != table.name);
+            }
+        }
+        Ok(columns)
     }
 
     /// Stored views that are asked for and that the principal sees, by name. The columns are those that name the parts.

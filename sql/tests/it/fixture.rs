@@ -175,6 +175,11 @@ impl Fixture {
         self.lake.catalog().table(&name.parse().unwrap()).await.unwrap()
     }
 
+    /// The folder of the lake.
+    pub(crate) fn root(&self) -> std::path::PathBuf {
+        self.dir.path().join("lake")
+    }
+
     /// Takes all data files away; logs stay.
     pub(crate) fn lose_files(&self) {
         let mut folders = vec![self.dir.path().join("lake")];

@@ -12,3 +12,6 @@ mod rights;
 mod slt;
 mod system;
 mod time_travel;
+mod work;
+mod work_model;
+mod work_views;

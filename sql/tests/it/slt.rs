@@ -20,6 +20,9 @@ impl AsyncDB for Door {
 
     async fn run(&mut self, sql: &str) -> Result<DBOutput<DefaultColumnType>, Error> {
         let session = self.engine.session(&self.who, None).await?;
+        if session.prepare(sql).await?.command.is_some() {
+            return Ok(DBOutput::StatementComplete(session.execute(sql, &[], None).await?.rows));
+        }
         let stream = session.query(sql, &[], None).await?;
         let types = stream.schema.fields().iter().map(|field| {
             if field.data_type().is_integer() {

@@ -35,6 +35,7 @@ fn read(request: Request) -> Lines {
             if let Some(table) = request.equal("table_name") {
                 columns.retain(|(name, _)| name.table == table);
             }
+            let columns = request.unveiled(&(zone, schema), "table_name", columns).await?;
             yield sheet(&request.known_columns(columns)).batch()?;
         }
     }

@@ -34,6 +34,8 @@ fn sheet(tables: &[Table], sources: &HashMap<SourceId, String>) -> Sheet {
         .maybe_number("version", tables.iter().map(|table| table.version))
         .time("created_at", tables.iter().map(|table| table.created_at))
         .time("updated_at", tables.iter().map(|table| table.updated_at))
+        .text("kind", tables.iter().map(|table| if table.view.is_some() { "view" } else { "table" }))
+        .maybe_text("made_by", tables.iter().map(|table| table.made_by.as_deref()))
 }
 
 fn read(request: Request) -> Lines {

@@ -91,6 +91,7 @@ fn read(request: Request) -> Lines {
                     }
                 }
             };
+            let columns = request.unveiled(&(zone, schema), "table_name", columns).await?;
             yield sheet(&of_lake(request.known_columns(columns))).batch()?;
         }
         for (name, _) in request.views(["table_catalog", "table_schema", "table_name"]).await? {

@@ -44,7 +44,7 @@ fn read(request: Request) -> Lines {
                     catalog: table.name.zone.to_string(),
                     schema: table.name.schema,
                     table: table.name.table,
-                    kind: "BASE TABLE",
+                    kind: if table.view.is_some() { "VIEW" } else { "BASE TABLE" },
                     comment: table.comment,
                 }).collect();
                 yield sheet(&lines).batch()?;

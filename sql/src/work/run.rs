@@ -1,0 +1,639 @@
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
+};
+use datafusion::{
+    datasource::provider_as_source,
+    scalar::ScalarValue,
+    sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, SetExpr, Statement},
+};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use mavis_lake::work::{Change, Doing};
+use mavis_types::{RunId, TableName};
+use tokio::time::Instant;
+
+use super::{
+    Executed,
+    define::derived,
+    fit::fit,
+    rewrite::{self, Act, Over, position},
+    statement::{Write, column_comment, refused},
+    target::{bound, hollow, may_write, sees_all},
+};
+use crate::{
+    Error, Limits, QueryStream, Session,
+    catalogs::{Given, Opened},
+    dialect::{Admitted, admit, parse},
+    fault,
+    names::{resolve, tables},
+    only_reads, planner, run,
+    session::{Planned, Prepared},
+    views::Only,
+};
+
+/// Columns before the table's own in the query of an act.
+const PLACES: usize = 1;
+const PLACES_AND_CLAUSES: usize = 2;
+
+/// A planned reading half.
+pub(super) struct Reading {
+    planned: Planned,
+}
+
+impl Session {
+    /// Runs a statement that writes: `CREATE TABLE` and `VIEW`, `DROP`, `INSERT`, `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`,
+    /// `ALTER TABLE`, `COMMENT`, in the `work` zone. `params`: values of `$1`, `$2`, ... (or `?`), in order. Of `limits`, the
+    /// number of rows does not count.
+    ///
+    /// It happens as a whole or not at all; dropped before its commit, it did not happen.
+    ///
+    /// # Errors
+    /// As [`Session::query`]; [`Error::Refused`] for what the principal may not write, and for a statement that only reads;
+    /// [`Error::Lake`] (`Busy`) where somebody else writes the same table for long.
+    pub fn execute<'a>(
+        &'a self,
+        sql: &'a str,
+        params: &'a [ScalarValue],
+        limits: Option<Limits>,
+    ) -> BoxFuture<'a, Result<Executed, Error>> {
+        async move {
+            let statement = parse(sql)?;
+            if !super::is_write(&statement) {
+                return Err(only_reads(&statement));
+            }
+            let write = Write::read(statement)?;
+            let limits = Limits { rows: None, ..limits.unwrap_or(self.limits()) };
+            let call = Call { params, limits, deadline: Instant::now() + limits.time };
+            self.in_time(limits, Box::pin(self.write(write, &call))).await
+        }
+        .boxed()
+    }
+
+    /// The parameters of a statement that writes; it answers no rows.
+    pub(crate) async fn prepare_write(&self, statement: Statement) -> Result<Prepared, Error> {
+        let write = Write::read(statement)?;
+        let command = write.command();
+        let parameters = match write {
+            Write::CreateTable { query: Some(query), .. } => {
+                self.reading(Statement::Query(query), None).await?.planned.parameters
+            }
+            Write::Insert { name, columns, query, .. } => {
+                let table = self.target(&self.written(&name)?).await?;
+                let schema = self.lake().schema(table.id).await?;
+                let (query, typed) = typed_values(*query, &schema, &columns)?;
+                let reading = self.reading(Statement::Query(Box::new(query)), None).await?;
+                with_types(reading.planned.parameters, &typed)
+            }
+            write @ (Write::Update(_) | Write::Delete(_) | Write::Merge(_)) => {
+                let name = write.name().cloned().ok_or_else(|| fault::invalid("which table?"))?;
+                let table = self.target(&self.written(&name)?).await?;
+                let schema = self.lake().schema(table.id).await?;
+                let (statement, _, typed) = act(write, &table.name, &schema)?;
+                let target = bound(self.principal(), &table, hollow(&schema));
+                let reading = self.reading(statement, Some(target)).await?;
+                with_types(reading.planned.parameters, &typed)
+            }
+            _ => Vec::new(),
+        };
+        let fields = (1..).zip(&parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
+        let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Ok(Prepared { schema: Arc::new(Schema::empty()), parameters, command: Some(command) })
+    }
+
+    async fn write(&self, write: Write, call: &Call<'_>) -> Result<Executed, Error> {
+        let command = write.command();
+        let name = write.name().cloned().ok_or_else(|| fault::invalid("which table?"))?;
+        let target = self.written(&name)?;
+        let rows = match write {
+            Write::CreateTable { columns, query: None, or_replace, if_not_exists, comment, .. } => {
+                call.takes_none()?;
+                let mut comments = Vec::new();
+                for column in &columns {
+                    comments.push((column.name.value.clone(), column_comment(column)?));
+                }
+                let schema = self.listed(columns)?;
+                let made = self.make(&target, schema, None, or_replace, if_not_exists, comment).await?;
+                if made.is_some() {
+                    self.say(&target, comments).await?;
+                }
+                0
+            }
+            Write::CreateTable { query: Some(query), or_replace, if_not_exists, comment, .. } => {
+                if if_not_exists && self.find_target(&target).await?.is_some() {
+                    0
+                } else {
+                    let reading = self.reading(Statement::Query(query), None).await?;
+                    let schema = derived(&reading.planned.schema)?;
+                    let stream = self.started(reading, &HashMap::new(), call).await?;
+                    let made = self.make(&target, schema, Some(stream), or_replace, if_not_exists, comment).await?;
+                    made.unwrap_or(0)
+                }
+            }
+            Write::CreateView { columns, query, or_replace, if_not_exists, comment, .. } => {
+                call.takes_none()?;
+                self.make_view(&target, columns, *query, or_replace, if_not_exists, comment).await?;
+                0
+            }
+            Write::Drop { view, if_exists, .. } => {
+                call.takes_none()?;
+                self.drop(&target, view, if_exists).await?;
+                0
+            }
+            Write::Insert { columns, query, overwrite, .. } => {
+                self.insert(&target, &columns, *query, overwrite, call).await?
+            }
+            Write::Delete(delete) if delete.selection.is_none() && delete.using.is_none() => {
+                call.takes_none()?;
+                self.clear(&target, Doing::Delete).await?
+            }
+            Write::Truncate { if_exists, .. } => {
+                call.takes_none()?;
+                if if_exists && self.find_target(&target).await?.is_none() {
+                    0
+                } else {
+                    self.clear(&target, Doing::Delete).await?
+                }
+            }
+            write @ (Write::Update(_) | Write::Delete(_) | Write::Merge(_)) => self.act(&target, write, call).await?,
+            Write::Rename { to, if_exists, .. } => {
+                call.takes_none()?;
+                self.rename(&target, &to, if_exists).await?;
+                0
+            }
+            Write::AddColumns { columns, if_exists, .. } => {
+                call.takes_none()?;
+                self.add_columns(&target, columns, if_exists).await?;
+                0
+            }
+            Write::Comment { column, comment, if_exists, .. } => {
+                call.takes_none()?;
+                self.comment(&target, column, comment, if_exists).await?;
+                0
+            }
+        };
+        Ok(Executed { command, target: target.to_string(), rows })
+    }
+
+    /// Plans the reading half. `target`: what is changed, under the name that only a rewritten statement has.
+    pub(super) async fn reading(
+        &self,
+        statement: Statement,
+        target: Option<(crate::names::TableKey, crate::names::BoundName, Arc<dyn datafusion::catalog::TableProvider>)>,
+    ) -> Result<Reading, Error> {
+        let Admitted::Query(mut statement) = admit(statement)? else {
+            return Err(fault::invalid("what is read is no query"));
+        };
+        let mut keys = tables(&statement)?;
+        if let Some((key, ..)) = &target {
+            keys.remove(key);
+        }
+        let view = self.view_of_lake();
+        let mut opened: Opened = view.open(&keys, Given { views: &HashMap::new(), only: &Only::default() }).await;
+        self.note(&view);
+        if let Some((key, bound, provider)) = target {
+            opened.sources.insert(bound.relation.clone(), provider_as_source(provider));
+            opened.bindings.insert(key, Ok(Arc::new(bound)));
+        }
+        resolve(&mut statement, &mut opened.bindings)?;
+        let state = self.state()?;
+        let plan = planner::plan(&state, &opened.sources, *statement)?;
+        Ok(Reading { planned: self.passed(plan, state)? })
+    }
+
+    async fn started(
+        &self,
+        reading: Reading,
+        typed: &HashMap<String, DataType>,
+        call: &Call<'_>,
+    ) -> Result<QueryStream, Error> {
+        let Planned { plan, state, parameters, schema } = reading.planned;
+        let parameters = with_types(parameters, typed);
+        let plan = planner::bind(plan, &parameters, call.params)?;
+        run::start(self.inner(), state, plan, schema, None, call.limits, call.deadline).await
+    }
+
+    /// Makes a table, or puts it in the place of one; answers its rows. `None`: it is there and stays.
+    pub(super) async fn make(
+        &self,
+        name: &TableName,
+        schema: SchemaRef,
+        rows: Option<QueryStream>,
+        or_replace: bool,
+        if_not_exists: bool,
+        comment: Option<String>,
+    ) -> Result<Option<u64>, Error> {
+        match self.find_target(name).await? {
+            Some(table) if or_replace && table.view.is_none() => {
+                let mut change = self.lake().change(table.id, RunId::new()).await?;
+                change.replace(&schema);
+                let filled = match rows {
+                    None => Ok(0),
+                    Some(rows) => fill(&mut change, rows, None).await,
+                };
+                let filled = finished(change, Doing::Replace, filled).await?;
+                if comment.is_some() {
+                    self.lake().catalog().comment(table.id, None, comment.as_deref()).await?;
+                }
+                Ok(Some(filled))
+            }
+            Some(_) if if_not_exists => Ok(None),
+            Some(_) => Err(exists(name)),
+            None => {
+                let mut making = self.lake().make(name, &schema).await?;
+                let stored = Arc::clone(making.schema());
+                let from: Vec<Option<usize>> = (0..stored.fields().len()).map(Some).collect();
+                let mut count = 0;
+                if let Some(mut rows) = rows {
+                    while let Some(batch) = rows.batches.next().await {
+                        let pushed = match batch.and_then(|batch| fit(&batch, &stored, &from)) {
+                            Ok(batch) => making.push(&batch).await.map(|()| batch.num_rows()).map_err(told),
+                            Err(error) => Err(error),
+                        };
+                        match pushed {
+                            Ok(rows) => count += rows as u64,
+                            Err(error) => {
+                                making.abandon().await;
+                                return Err(error);
+                            }
+                        }
+                    }
+                }
+                let by = self.principal().name.clone();
+                // From here on it goes to its end, whether anybody waits for the answer or not.
+                let finishing = tokio::spawn(async move { making.finish(comment, &by).await });
+                match finishing.await.map_err(|_| broken())? {
+                    Ok(_) => Ok(Some(count)),
+                    Err(mavis_lake::Error::Catalog(mavis_catalog::Error::Exists { .. })) if if_not_exists => Ok(None),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    async fn insert(
+        &self,
+        target: &TableName,
+        columns: &[Ident],
+        query: Query,
+        overwrite: bool,
+        call: &Call<'_>,
+    ) -> Result<u64, Error> {
+        let table = self.target(target).await?;
+        let mut change = self.lake().change(table.id, RunId::new()).await?;
+        let schema = Arc::clone(change.schema());
+        let filled = async {
+            let (query, typed) = typed_values(query, &schema, columns)?;
+            let reading = self.reading(Statement::Query(Box::new(query)), None).await?;
+            let from = places_of(&schema, columns, reading.planned.schema.fields().len())?;
+            if overwrite {
+                sees_all(self.principal(), target)?;
+                change.replace(&schema);
+            }
+            let stream = self.started(reading, &typed, call).await?;
+            fill(&mut change, stream, Some(&from)).await
+        };
+        let filled = Box::pin(filled).await;
+        finished(change, if overwrite { Doing::Replace } else { Doing::Insert }, filled).await
+    }
+
+    /// Takes every row out.
+    async fn clear(&self, target: &TableName, doing: Doing) -> Result<u64, Error> {
+        let table = self.target(target).await?;
+        sees_all(self.principal(), target)?;
+        let mut change = self.lake().change(table.id, RunId::new()).await?;
+        let rows = change.rows().map_err(Error::from).and_then(|rows| {
+            rows.ok_or_else(|| Error::Execution { message: "the table's log does not tell its rows".to_owned() })
+        });
+        let schema = Arc::clone(change.schema());
+        change.replace(&schema);
+        finished(change, doing, rows).await
+    }
+
+    async fn act(&self, target: &TableName, write: Write, call: &Call<'_>) -> Result<u64, Error> {
+        let table = self.target(target).await?;
+        sees_all(self.principal(), target)?;
+        let doing = match &write {
+            Write::Update(_) => Doing::Update,
+            Write::Merge(_) => Doing::Merge,
+            _ => Doing::Delete,
+        };
+        let mut change = self.lake().change(table.id, RunId::new()).await?;
+        let schema = Arc::clone(change.schema());
+        let done = async {
+            let (statement, act, typed) = act(write, &table.name, &schema)?;
+            let places = bound(self.principal(), &table, change.places());
+            let reading = self.reading(statement, Some(places)).await?;
+            let stream = self.started(reading, &typed, call).await?;
+            carry_out(&mut change, stream, &act).await
+        };
+        let done = Box::pin(done).await;
+        finished(change, doing, done).await
+    }
+
+    async fn drop(&self, name: &TableName, view: bool, if_exists: bool) -> Result<(), Error> {
+        match self.find_target(name).await? {
+            None if if_exists => Ok(()),
+            None => Err(Error::NoSuchTable { table: name.to_string(), hint: String::new() }),
+            Some(table) if table.view.is_some() != view => Err(refused(if view {
+                format!("`{name}` is a table: DROP TABLE")
+            } else {
+                format!("`{name}` is a view: DROP VIEW")
+            })),
+            Some(table) if view => Ok(self.lake().catalog().remove_table(table.id).await?),
+            Some(table) => Ok(self.lake().drop_table(table.id, RunId::new()).await?),
+        }
+    }
+
+    async fn rename(&self, name: &TableName, to: &ObjectName, if_exists: bool) -> Result<(), Error> {
+        // A name alone stays in the schema of the table.
+        let to = match to.0.as_slice() {
+            [part] => {
+                let key = crate::names::TableKey::read(&ObjectName(vec![part.clone()]), None)?;
+                let to = TableName::new(name.zone, &name.schema, key.to_string());
+                may_write(self.principal(), &to)?;
+                to
+            }
+            _ => self.written(to)?,
+        };
+        match self.find_target(name).await? {
+            None if if_exists => Ok(()),
+            None => Err(Error::NoSuchTable { table: name.to_string(), hint: String::new() }),
+            Some(table) if table.view.is_some() => Ok(self.lake().catalog().rename_table(table.id, &to).await?),
+            Some(table) => Ok(self.lake().rename_table(table.id, &to, RunId::new()).await?),
+        }
+    }
+
+    async fn add_columns(
+        &self,
+        name: &TableName,
+        columns: Vec<(datafusion::sql::sqlparser::ast::ColumnDef, bool)>,
+        if_exists: bool,
+    ) -> Result<(), Error> {
+        if if_exists && self.find_target(name).await?.is_none() {
+            return Ok(());
+        }
+        let table = self.target(name).await?;
+        let mut change = self.lake().change(table.id, RunId::new()).await?;
+        let widened = async {
+            let mut fields: Vec<_> = change.schema().fields().iter().cloned().collect();
+            let mut comments = Vec::new();
+            for (column, if_not_exists) in columns {
+                let text = column.name.value.clone();
+                let is_there = fields.iter().any(|field| field.name().to_lowercase() == text.to_lowercase());
+                if is_there && if_not_exists {
+                    continue;
+                }
+                if is_there {
+                    return Err(fault::invalid(format!("table `{name}` has a column `{text}` already")));
+                }
+                comments.push((text.clone(), column_comment(&column)?));
+                let added = self.listed(vec![column])?;
+                if !added.field(0).is_nullable() {
+                    return Err(fault::invalid(format!(
+                        "column `{text}` is new: the rows that there are have nulls in it"
+                    )));
+                }
+                fields.extend(added.fields().iter().cloned());
+            }
+            Ok((Arc::new(Schema::new(fields)), comments))
+        };
+        let (widened, comments) = match widened.await {
+            Ok((schema, comments)) => {
+                change.widen(&schema);
+                (Ok(0), comments)
+            }
+            Err(error) => (Err(error), Vec::new()),
+        };
+        finished(change, Doing::Alter, widened).await?;
+        self.say(name, comments).await
+    }
+
+    async fn comment(
+        &self,
+        name: &TableName,
+        column: Option<Ident>,
+        comment: Option<String>,
+        if_exists: bool,
+    ) -> Result<(), Error> {
+        let Some(table) = self.find_target(name).await? else {
+            return if if_exists {
+                Ok(())
+            } else {
+                Err(Error::NoSuchTable { table: name.to_string(), hint: String::new() })
+            };
+        };
+        let column = match column {
+            None => None,
+            Some(ident) => {
+                let columns = crate::catalogs::schema_of(&self.lake().catalog().columns(table.id).await?)?;
+                let at = position(&columns, &ident);
+                let at = at.ok_or_else(|| fault::invalid(format!("table `{name}` has no column `{}`", ident.value)))?;
+                Some(columns.field(at).name().clone())
+            }
+        };
+        Ok(self.lake().catalog().comment(table.id, column.as_deref(), comment.as_deref()).await?)
+    }
+
+    /// Notes comments of columns.
+    async fn say(&self, name: &TableName, comments: Vec<(String, Option<String>)>) -> Result<(), Error> {
+        let Some(table) = self.find_target(name).await? else { return Ok(()) };
+        for (column, comment) in comments {
+            if comment.is_some() {
+                self.lake().catalog().comment(table.id, Some(&column), comment.as_deref()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a statement is run with.
+struct Call<'a> {
+    params: &'a [ScalarValue],
+    limits: Limits,
+    deadline: Instant,
+}
+
+impl Call<'_> {
+    fn takes_none(&self) -> Result<(), Error> {
+        if self.params.is_empty() {
+            return Ok(());
+        }
+        Err(fault::invalid("the statement has 0 parameters, values were given"))
+    }
+}
+
+/// The query, what becomes of its rows, and the types of parameters that stand for columns.
+fn act(
+    write: Write,
+    name: &TableName,
+    columns: &SchemaRef,
+) -> Result<(Statement, Act, HashMap<String, DataType>), Error> {
+    let mut over = Over { name, columns, typed: Vec::new() };
+    let (statement, act) = match write {
+        Write::Update(update) => rewrite::update(*update, &mut over)?,
+        Write::Delete(delete) => rewrite::delete(*delete, &mut over)?,
+        Write::Merge(merge) => rewrite::merge(*merge, &mut over)?,
+        _ => return Err(fault::invalid("the statement changes no rows")),
+    };
+    Ok((statement, act, over.typed.into_iter().collect()))
+}
+
+/// Parameters that stand alone in VALUES have the types of the columns that they go into.
+fn typed_values(
+    mut query: Query,
+    schema: &SchemaRef,
+    columns: &[Ident],
+) -> Result<(Query, HashMap<String, DataType>), Error> {
+    let name = TableName::new(mavis_types::Zone::Work, "", "");
+    let mut over = Over { name: &name, columns: schema, typed: Vec::new() };
+    if let SetExpr::Values(values) = query.body.as_mut() {
+        let places: Vec<usize> = if columns.is_empty() {
+            (0..schema.fields().len()).collect()
+        } else {
+            columns.iter().filter_map(|column| position(schema, column)).collect()
+        };
+        for row in &mut values.rows {
+            for (value, place) in row.content.iter_mut().zip(&places) {
+                let taken = std::mem::replace(
+                    value,
+                    Expr::Wildcard(datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty()),
+                );
+                *value = over.value(taken, *place);
+            }
+        }
+    }
+    Ok((query, over.typed.into_iter().collect()))
+}
+
+fn with_types(mut parameters: Vec<DataType>, typed: &HashMap<String, DataType>) -> Vec<DataType> {
+    for (number, parameter) in (1..).zip(&mut parameters) {
+        // One that stands elsewhere too has the type that it needs there.
+        if *parameter == DataType::Utf8
+            && let Some(data_type) = typed.get(&format!("${number}"))
+        {
+            parameter.clone_from(data_type);
+        }
+    }
+    parameters
+}
+
+/// For each column of the table, which column of the query it takes.
+fn places_of(schema: &SchemaRef, columns: &[Ident], given: usize) -> Result<Vec<Option<usize>>, Error> {
+    let wanted = if columns.is_empty() { schema.fields().len() } else { columns.len() };
+    if wanted != given {
+        return Err(fault::invalid(format!(
+            "{given} columns are inserted into {wanted}: list the columns that are meant"
+        )));
+    }
+    if columns.is_empty() {
+        return Ok((0..given).map(Some).collect());
+    }
+    let mut from = vec![None; schema.fields().len()];
+    for (index, column) in columns.iter().enumerate() {
+        let at = position(schema, column);
+        let at = at.ok_or_else(|| fault::invalid(format!("the table has no column `{}`", column.value)))?;
+        if from[at].replace(index).is_some() {
+            return Err(fault::invalid(format!("column `{}` is listed twice", column.value)));
+        }
+    }
+    Ok(from)
+}
+
+/// Pushes a query's rows. `from`: see [`fit`]; `None`: column by column.
+pub(super) async fn fill(
+    change: &mut Change,
+    mut rows: QueryStream,
+    from: Option<&[Option<usize>]>,
+) -> Result<u64, Error> {
+    let schema = Arc::clone(change.schema());
+    let all: Vec<Option<usize>> = (0..schema.fields().len()).map(Some).collect();
+    let mut count = 0;
+    while let Some(batch) = rows.batches.next().await {
+        let batch = fit(&batch?, &schema, from.unwrap_or(&all))?;
+        change.push(&batch).await.map_err(told)?;
+        count += batch.num_rows() as u64;
+    }
+    Ok(count)
+}
+
+/// Commits where all went well, and throws everything away where not.
+pub(super) async fn finished(change: Change, doing: Doing, done: Result<u64, Error>) -> Result<u64, Error> {
+    match done {
+        Ok(rows) => {
+            // From here on it goes to its end, whether anybody waits for the answer or not.
+            let committing = tokio::spawn(async move { change.commit(doing).await });
+            committing.await.map_err(|_| broken())??;
+            Ok(rows)
+        }
+        Err(error) => {
+            change.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+/// Marks and pushes what a rewritten statement answers; tells how many rows it concerned.
+async fn carry_out(change: &mut Change, mut rows: QueryStream, act: &Act) -> Result<u64, Error> {
+    let schema = Arc::clone(change.schema());
+    let before = if matches!(act, Act::Merge { .. }) { PLACES_AND_CLAUSES } else { PLACES };
+    let from: Vec<Option<usize>> = (0..schema.fields().len()).map(|column| Some(column + before)).collect();
+    let mut count = 0;
+    while let Some(batch) = rows.batches.next().await {
+        let batch = batch?;
+        let places = numbers(&batch, 0)?;
+        let clauses = if before == PLACES_AND_CLAUSES { Some(numbers(&batch, 1)?) } else { None };
+        let mut written = vec![false; batch.num_rows()];
+        for (row, written) in written.iter_mut().enumerate() {
+            let deletes = match act {
+                Act::Delete => true,
+                Act::Update => false,
+                Act::Merge { deletes, .. } => {
+                    clauses.as_ref().is_some_and(|clauses| deletes.contains(&clauses.value(row)))
+                }
+            };
+            let is_there = places.is_valid(row);
+            if is_there && !change.mark(places.value(row)) {
+                if matches!(act, Act::Delete | Act::Merge { twice: true, .. }) {
+                    continue;
+                }
+                return Err(Error::Value {
+                    message: "several rows of the source meet one row of the table: say which of them counts"
+                        .to_owned(),
+                });
+            }
+            count += 1;
+            *written = !deletes;
+        }
+        if written.iter().any(|written| *written) {
+            let mask = arrow::array::BooleanArray::from(written);
+            let new = arrow::compute::filter_record_batch(&batch, &mask).map_err(|_| broken())?;
+            change.push(&fit(&new, &schema, &from)?).await.map_err(told)?;
+        }
+    }
+    Ok(count)
+}
+
+fn numbers(batch: &RecordBatch, column: usize) -> Result<arrow::array::Int64Array, Error> {
+    let numbers = batch.columns().get(column).and_then(|column| column.as_primitive_opt::<Int64Type>());
+    numbers.cloned().ok_or_else(broken)
+}
+
+fn broken() -> Error {
+    Error::Execution { message: "the statement ended in the middle of its work".to_owned() }
+}
+
+/// What the lake says of values that do not fit is about the statement.
+pub(super) fn told(error: mavis_lake::Error) -> Error {
+    match error {
+        mavis_lake::Error::Evolution { column, from, to, .. } => {
+            Error::Value { message: format!("a value ({from}) does not fit column `{column}` ({to})") }
+        }
+        other => other.into(),
+    }
+}
+
+pub(super) fn exists(name: &TableName) -> Error {
+    Error::Catalog(mavis_catalog::Error::Exists { what: "table", name: name.to_string() })
+}

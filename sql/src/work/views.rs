@@ -1,0 +1,214 @@
+//! Queries under names. A view is kept as text, with the whole names of its tables, and planned again for each caller: it
+//! shows what the caller could have asked for without it, no more.
+
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
+
+use datafusion::{
+    logical_expr::LogicalPlan,
+    sql::sqlparser::ast::{
+        Cte, Ident, ObjectName, ObjectNamePart, Query, Statement, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
+    },
+};
+use futures::{FutureExt, future::BoxFuture};
+use mavis_catalog::{NewColumn, NewSqlView, SqlView, Table};
+use mavis_types::{Principal, TableId, TableName};
+
+use super::{run::exists, statement::refused};
+use crate::{
+    Error, Session,
+    catalogs::{Given, View},
+    dialect::{Admitted, admit, parse},
+    fault, guard,
+    names::{Bindings, TableKey, resolve, tables},
+    planner,
+    views::Only,
+};
+
+/// How deep views may read views.
+const MOST_NESTED: usize = 16;
+
+/// The definition of a view, where the principal may see it: who may change the view, and who is shown all that it reads.
+pub(crate) fn definition<'a>(principal: &Principal, table: &'a Table) -> Option<&'a SqlView> {
+    let view = table.view.as_ref()?;
+    let sees = |name: &String| name.parse::<TableName>().map_or(true, |name| principal.sees_whole(&name));
+    (principal.may_write(&table.name) || view.reads.iter().all(sees)).then_some(view)
+}
+
+/// Plans a view for whoever looks. `path`: the views that this one is read by.
+///
+/// # Errors
+/// [`Error::Refused`] where it reads what the caller may not read, itself, or too many views within views.
+pub(crate) fn plan_view<'a>(
+    view: &'a View<'_>,
+    table: &'a Table,
+    path: &'a [TableId],
+) -> BoxFuture<'a, Result<LogicalPlan, Error>> {
+    async move {
+        let name = &table.name;
+        let stored =
+            table.view.as_ref().ok_or_else(|| Error::NoSuchTable { table: name.to_string(), hint: String::new() })?;
+        if path.contains(&table.id) {
+            return Err(refused(format!("view `{name}` reads itself")));
+        }
+        if path.len() >= MOST_NESTED {
+            return Err(refused(format!("view `{name}` is read through more than {MOST_NESTED} views")));
+        }
+        if !view.principal.sees_whole(name) {
+            return Err(refused(format!(
+                "`{name}` is a view: it cannot be shown in part; filters, masks and single columns belong to its tables"
+            )));
+        }
+        let is_shown = definition(view.principal, table).is_some();
+        if !is_shown {
+            view.veil();
+        }
+        let path = [path, &[table.id]].concat();
+        let outcome = plan_text(view, &stored.text, &path).await;
+        outcome.map(|(plan, _)| plan).map_err(|error| match error {
+            Error::NoSuchTable { .. } => {
+                refused(format!("view `{name}` reads a table that is no longer there, or that you may not read"))
+            }
+            Error::Invalid { message, .. } if is_shown => {
+                fault::invalid(format!("view `{name}` does not fit its tables any more: {message}"))
+            }
+            Error::Invalid { .. } => fault::invalid(format!("view `{name}` cannot be planned for you")),
+            other => other,
+        })
+    }
+    .boxed()
+}
+
+/// Plans a query's text; tells the names that its tables have.
+async fn plan_text(view: &View<'_>, text: &str, path: &[TableId]) -> Result<(LogicalPlan, Vec<String>), Error> {
+    let Admitted::Query(mut statement) = admit(parse(text)?)? else { return Err(fault::invalid("a view is a query")) };
+    let keys = tables(&statement)?;
+    let (views, only) = (HashMap::new(), Only::default());
+    let mut opened = view.open_within(&keys, Given { views: &views, only: &only }, path).await;
+    let reads = opened.bindings.values().flatten().map(|bound| bound.name.join(".")).collect();
+    resolve(&mut statement, &mut opened.bindings)?;
+    let state = view.planning_state()?;
+    let plan = planner::plan(&state, &opened.sources, *statement)?;
+    guard::check(&plan, view.principal.token)?;
+    Ok((plan, reads))
+}
+
+/// Writes tables with the whole names that they have now. A name that is a CTE's anywhere in the query stays.
+fn rename_tables(statement: &mut Statement, bindings: &Bindings) {
+    let mut ctes = Ctes::default();
+    let _: ControlFlow<()> = Visit::visit(statement, &mut ctes);
+    let _: ControlFlow<()> = VisitMut::visit(statement, &mut Renamer { bindings, ctes: ctes.0 });
+}
+
+#[derive(Default)]
+struct Ctes(Vec<String>);
+
+impl Visitor for Ctes {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.0.extend(ctes.map(|Cte { alias, .. }| alias.name.value.to_lowercase()));
+        ControlFlow::Continue(())
+    }
+}
+
+struct Renamer<'a> {
+    bindings: &'a Bindings,
+    ctes: Vec<String>,
+}
+
+impl VisitorMut for Renamer<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name, version, args: None, .. } = factor else { return ControlFlow::Continue(()) };
+        let Ok(key) = TableKey::read(name, version.as_ref()) else { return ControlFlow::Continue(()) };
+        if matches!(key.parts.as_slice(), [one] if self.ctes.contains(&one.to_lowercase())) {
+            return ControlFlow::Continue(());
+        }
+        if let Some(Ok(bound)) = self.bindings.get(&key) {
+            let parts = bound.name.iter().map(|part| ObjectNamePart::Identifier(Ident::with_quote('"', part)));
+            *name = ObjectName(parts.collect());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Session {
+    pub(super) async fn make_view(
+        &self,
+        name: &TableName,
+        columns: Vec<Ident>,
+        query: Query,
+        or_replace: bool,
+        if_not_exists: bool,
+        comment: Option<String>,
+    ) -> Result<(), Error> {
+        let there = self.find_target(name).await?;
+        match &there {
+            Some(_) if if_not_exists => return Ok(()),
+            Some(table) if !or_replace || table.view.is_none() => return Err(exists(name)),
+            _ => {}
+        }
+        let path: Vec<TableId> = there.iter().map(|table| table.id).collect();
+        let mut statement = Statement::Query(Box::new(query));
+        let view = self.view_of_lake();
+        let keys = tables(&statement)?;
+        let (views, only) = (HashMap::new(), Only::default());
+        let opened = view.open_within(&keys, Given { views: &views, only: &only }, &path).await;
+        rename_tables(&mut statement, &opened.bindings);
+        let mut text = statement.to_string();
+        if !columns.is_empty() {
+            let quoted = |ident: &Ident| Ident::with_quote('"', &ident.value).to_string();
+            let names: Vec<String> = columns.iter().map(quoted).collect();
+            text = format!("SELECT * FROM ({text}) AS \"view\" ({})", names.join(", "));
+        }
+        // As it will be read: what cannot be read again is not stored.
+        let (plan, mut reads) = plan_text(&view, &text, &path).await?;
+        self.note(&view);
+        if !planner::parameters(&plan)?.is_empty() {
+            return Err(fault::invalid("a view has no parameters"));
+        }
+        let schema = planner::answer(view.planning_state()?.as_ref(), &plan, &[])?;
+        let mut seen = std::collections::HashSet::new();
+        if let Some(twice) = schema.fields().iter().find(|field| !seen.insert(field.name().to_lowercase())) {
+            return Err(fault::invalid(format!(
+                "two columns of the view are called `{}`: name them with AS",
+                twice.name()
+            )));
+        }
+        // What the views read that it reads is read by it too.
+        for read in reads.clone() {
+            let Ok(read) = read.parse::<TableName>() else { continue };
+            if let Some(inner) = self.lake().catalog().find_table(&read).await?.and_then(|table| table.view) {
+                reads.extend(inner.reads);
+            }
+        }
+        reads.sort();
+        reads.dedup();
+        let columns = schema.fields().iter().map(|field| NewColumn {
+            name: field.name().clone(),
+            source_name: None,
+            data_type: field.data_type().to_string(),
+            source_type: None,
+            nullable: field.is_nullable(),
+            comment: None,
+        });
+        let new = NewSqlView {
+            name: name.clone(),
+            text,
+            reads,
+            columns: columns.collect(),
+            comment,
+            by: self.principal().name.clone(),
+            replace: or_replace,
+        };
+        self.lake().catalog().put_sql_view(&new).await?;
+        Ok(())
+    }
+}
+
+/// The provider of a planned view: its plan takes its place in whatever is planned over it.
+pub(crate) fn provider(plan: LogicalPlan) -> Arc<dyn datafusion::catalog::TableProvider> {
+    Arc::new(datafusion::catalog::view::ViewTable::new(plan, None))
+}
