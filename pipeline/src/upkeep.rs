@@ -43,7 +43,12 @@ pub struct Kept {
     /// Compactions that somebody's write came before.
     pub overtaken: u64,
     pub snapshots_forgotten: u64,
+    /// Folders of tables that were dropped, and of statements that died.
+    pub folders_deleted: u64,
 }
+
+/// How long the files of a table that was dropped stay for those who read it.
+const LOOSE: Duration = Duration::from_secs(24 * 3600);
 
 /// What is remembered from round to round: versions of tables in which nothing was left to do.
 #[derive(Debug, Default)]
@@ -54,6 +59,7 @@ pub(crate) async fn round(context: &Arc<Context>, upkeep: Upkeep, seen: &mut See
     let mut kept = Kept::default();
     if upkeep.files > 0 {
         for table in context.catalog.tables(None, None, None, None).await? {
+            // A view has none.
             let Some(version) = table.version else { continue };
             if seen.0.get(&table.id) == Some(&version) {
                 continue;
@@ -67,6 +73,7 @@ pub(crate) async fn round(context: &Arc<Context>, upkeep: Upkeep, seen: &mut See
             }
         }
     }
+    kept.folders_deleted = context.lake.sweep(LOOSE).await?;
     kept.snapshots_forgotten = context.catalog.forget_snapshots(upkeep.snapshots).await?;
     Ok(kept)
 }

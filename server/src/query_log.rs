@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use mavis_catalog::NewAudit;
-use mavis_sql::QueryStream;
+use mavis_sql::{Executed, QueryStream};
 use mavis_types::Principal;
 use tracing::{debug, error};
 
@@ -12,6 +12,9 @@ use crate::{App, auth::Door};
 
 /// Longest list of tables in an audit line.
 const LONGEST: usize = 1_000;
+
+/// Words that may stand before the name of a table.
+const PASSED: [&str; 5] = ["lateral", "if", "not", "exists", "table"];
 
 /// One query, from its arrival to its end. However it ends (its reader may go away at any time), it is counted once and
 /// audited once: who, which tables, how many rows; never its text.
@@ -21,6 +24,9 @@ pub(crate) struct QueryLog {
     principal: String,
     door: Door,
     sql: String,
+    action: String,
+    /// What is written, where the statement does not tell it.
+    object: String,
     began: Instant,
     rows: u64,
     outcome: &'static str,
@@ -33,9 +39,28 @@ impl QueryLog {
             principal: principal.name.clone(),
             door,
             sql: sql.to_owned(),
+            action: "query".to_owned(),
+            object: String::new(),
             began: Instant::now(),
             rows: 0,
             outcome: "cancelled",
+        }
+    }
+
+    /// A statement that writes. `object`: what it writes, where there is no SQL.
+    pub(crate) fn write(app: &App, principal: &Principal, door: Door, sql: &str, object: String) -> Self {
+        Self { action: "write".to_owned(), object, ..Self::begin(app, principal, door, sql) }
+    }
+
+    /// What a statement that writes came to.
+    pub(crate) fn wrote(mut self, outcome: &Result<Executed, mavis_sql::Error>) {
+        match outcome {
+            Ok(done) => {
+                self.outcome = "ok";
+                self.rows = done.rows;
+                self.action = format!("write.{}", done.command.to_lowercase().replace(' ', "_"));
+            }
+            Err(error) => self.outcome = word(error),
         }
     }
 
@@ -80,15 +105,19 @@ impl Drop for QueryLog {
         let (catalog, sql) = (self.app.catalog.clone(), std::mem::take(&mut self.sql));
         let mut entry = NewAudit {
             actor: std::mem::take(&mut self.principal),
-            action: "query".to_owned(),
-            object: String::new(),
+            action: std::mem::take(&mut self.action),
+            object: std::mem::take(&mut self.object),
             allowed: outcome != "refused",
             door: door.to_owned(),
             rows: Some(self.rows),
         };
         // After the answer, which does not wait for it.
         runtime.spawn(async move {
-            entry.object = tables(&sql);
+            // What it writes stands first, then what it reads.
+            let names = tables(&sql);
+            if entry.object.is_empty() {
+                entry.object = names;
+            }
             if let Err(error) = catalog.audit(&entry).await {
                 error!(error = &error as &dyn std::error::Error, "cannot write the audit of a query");
             }
@@ -119,11 +148,17 @@ fn tables(sql: &str) -> String {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return String::new() };
     let mut tokens = tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_))).peekable();
     let mut found: Vec<String> = Vec::new();
-    let (mut in_from, mut expects) = (false, false);
+    let (mut in_from, mut expects, mut is_written) = (false, false, false);
     while let Some(token) = tokens.next() {
         match token {
             Token::Word(word)
-                if expects && word.quote_style.is_none() && word.value.eq_ignore_ascii_case("lateral") => {}
+                if expects
+                    && word.quote_style.is_none()
+                    && PASSED.contains(&word.value.to_ascii_lowercase().as_str()) => {}
+            // MERGE ... THEN UPDATE SET
+            Token::Word(word) if expects && word.quote_style.is_none() && word.value.eq_ignore_ascii_case("set") => {
+                expects = false;
+            }
             Token::Word(word) if expects => {
                 let mut name = word.value;
                 while tokens.peek() == Some(&Token::Period) {
@@ -134,13 +169,15 @@ fn tables(sql: &str) -> String {
                 }
                 expects = false;
                 // A function that makes a table is none.
-                if tokens.peek() != Some(&Token::LParen) && !found.contains(&name) {
+                // What is written may have a list of columns after it.
+                if (is_written || tokens.peek() != Some(&Token::LParen)) && !found.contains(&name) {
                     found.push(name);
                 }
             }
             Token::Word(word) if word.quote_style.is_none() => match word.value.to_ascii_uppercase().as_str() {
-                "FROM" => (in_from, expects) = (true, true),
-                "JOIN" | "INTO" | "TABLE" | "UPDATE" | "DESCRIBE" | "DESC" => expects = true,
+                "FROM" => (in_from, expects, is_written) = (true, true, false),
+                "INTO" | "TABLE" | "VIEW" => (expects, is_written) = (true, true),
+                "JOIN" | "UPDATE" | "USING" | "DESCRIBE" | "DESC" => (expects, is_written) = (true, false),
                 "WHERE" | "GROUP" | "ORDER" | "HAVING" | "LIMIT" | "UNION" | "SELECT" | "ON" | "SET" => in_from = false,
                 _ => {}
             },
@@ -174,6 +211,12 @@ mod tests {
     #[case("SELECT * FROM unnest(x) -- FROM comment", "")]
     #[case("SELECT * FROM (SELECT * FROM inside) q", "inside")]
     #[case("SELECT 'open", "")]
+    #[case("INSERT INTO work.a.t (x, y) SELECT 'secret', b FROM raw.a.b", "work.a.t, raw.a.b")]
+    #[case("CREATE TABLE IF NOT EXISTS work.a.t (x INT)", "work.a.t")]
+    #[case("CREATE OR REPLACE VIEW work.a.v (x) AS SELECT 1", "work.a.v")]
+    #[case("MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN UPDATE SET a = 'secret'", "t, s")]
+    #[case("UPDATE t SET a = 'secret' WHERE b = 'FROM x'", "t")]
+    #[case("DELETE FROM t WHERE b = 'secret'", "t")]
     fn the_audit_names_tables_and_never_values(#[case] sql: &str, #[case] expected: &str) {
         assert_eq!(tables(sql), expected);
     }

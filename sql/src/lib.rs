@@ -50,6 +50,13 @@ pub use work::{Executed, Existing, Ingest, Missing};
 
 use datafusion::sql::sqlparser::ast::Statement;
 
+/// Whether a statement makes, changes or drops tables or views, so that [`Session::execute`] runs it. One that cannot be
+/// parsed does not.
+#[must_use]
+pub fn writes(sql: &str) -> bool {
+    dialect::parse(sql).is_ok_and(|statement| work::is_write(&statement))
+}
+
 /// What is said to whoever sends a statement that answers rows where one that writes is wanted.
 fn only_reads(_: &Statement) -> Error {
     Error::Refused { reason: "this statement writes nothing: send it as a query".to_owned() }

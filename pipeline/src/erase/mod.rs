@@ -16,6 +16,7 @@
 //! what an interruption left undone. The source
 //! system is not changed: a person who is still there comes back with the next ingest.
 
+mod copies;
 mod find;
 mod origin;
 
@@ -113,6 +114,7 @@ pub(crate) async fn erase(context: &Arc<Context>, patient: &str, options: EraseO
     // Nobody of this process has written in between; a publication may wait for a write of another one, which needs turns.
     drop(turns);
     touched.publish(&running).await?;
+    copies::copies(&running, patient, &found, &mut done.unreached).await?;
     if options.finish {
         // An interruption may have left older versions of what is gone, of any table.
         past.extend(all_tables(&running).await?);

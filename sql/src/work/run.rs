@@ -42,6 +42,14 @@ pub(super) struct Reading {
     planned: Planned,
 }
 
+impl Reading {
+    fn again(&self) -> Self {
+        let Planned { plan, state, parameters, schema } = &self.planned;
+        let (plan, state) = (plan.clone(), state.clone());
+        Self { planned: Planned { plan, state, parameters: parameters.clone(), schema: Arc::clone(schema) } }
+    }
+}
+
 impl Session {
     /// Runs a statement that writes: `CREATE TABLE` and `VIEW`, `DROP`, `INSERT`, `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`,
     /// `ALTER TABLE`, `COMMENT`, in the `work` zone. `params`: values of `$1`, `$2`, ... (or `?`), in order. Of `limits`, the
@@ -58,17 +66,49 @@ impl Session {
         params: &'a [ScalarValue],
         limits: Option<Limits>,
     ) -> BoxFuture<'a, Result<Executed, Error>> {
+        async move { self.run_all(sql, &[params], limits).await }.boxed()
+    }
+
+    /// As [`Session::execute`], once for each row of values, in order. The rows of an `INSERT` come in one commit; other
+    /// statements happen one after the other, and where one fails those before it have happened.
+    ///
+    /// # Errors
+    /// As [`Session::execute`].
+    pub fn execute_many<'a>(
+        &'a self,
+        sql: &'a str,
+        rows: &'a [Vec<ScalarValue>],
+        limits: Option<Limits>,
+    ) -> BoxFuture<'a, Result<Executed, Error>> {
         async move {
-            let statement = parse(sql)?;
-            if !super::is_write(&statement) {
-                return Err(only_reads(&statement));
-            }
-            let write = Write::read(statement)?;
-            let limits = Limits { rows: None, ..limits.unwrap_or(self.limits()) };
-            let call = Call { params, limits, deadline: Instant::now() + limits.time };
-            self.in_time(limits, Box::pin(self.write(write, &call))).await
+            let rows: Vec<&[ScalarValue]> = rows.iter().map(Vec::as_slice).collect();
+            self.run_all(sql, &rows, limits).await
         }
         .boxed()
+    }
+
+    async fn run_all(&self, sql: &str, rows: &[&[ScalarValue]], limits: Option<Limits>) -> Result<Executed, Error> {
+        let statement = parse(sql)?;
+        if !super::is_write(&statement) {
+            return Err(only_reads(&statement));
+        }
+        let write = Write::read(statement)?;
+        let limits = Limits { rows: None, ..limits.unwrap_or(self.limits()) };
+        if matches!(write, Write::Insert { .. }) {
+            let call = Call { rows, limits, deadline: Instant::now() + limits.time };
+            return self.in_time(limits, Box::pin(self.write(write, &call))).await;
+        }
+        let mut all: Option<Executed> = None;
+        for row in rows {
+            let once = [*row];
+            let call = Call { rows: &once, limits, deadline: Instant::now() + limits.time };
+            let done = self.in_time(limits, Box::pin(self.write(write.clone(), &call))).await?;
+            all = Some(match all {
+                None => done,
+                Some(before) => Executed { rows: before.rows + done.rows, ..done },
+            });
+        }
+        all.ok_or_else(|| fault::invalid("the statement was given no values at all, and was not run"))
     }
 
     /// The parameters of a statement that writes; it answers no rows.
@@ -126,7 +166,7 @@ impl Session {
                 } else {
                     let reading = self.reading(Statement::Query(query), None).await?;
                     let schema = derived(&reading.planned.schema)?;
-                    let stream = self.started(reading, &HashMap::new(), call).await?;
+                    let stream = self.started(reading, &HashMap::new(), call.row(), call).await?;
                     let made = self.make(&target, schema, Some(stream), or_replace, if_not_exists, comment).await?;
                     made.unwrap_or(0)
                 }
@@ -206,11 +246,12 @@ impl Session {
         &self,
         reading: Reading,
         typed: &HashMap<String, DataType>,
+        row: &[ScalarValue],
         call: &Call<'_>,
     ) -> Result<QueryStream, Error> {
         let Planned { plan, state, parameters, schema } = reading.planned;
         let parameters = with_types(parameters, typed);
-        let plan = planner::bind(plan, &parameters, call.params)?;
+        let plan = planner::bind(plan, &parameters, row)?;
         run::start(self.inner(), state, plan, schema, None, call.limits, call.deadline).await
     }
 
@@ -291,8 +332,12 @@ impl Session {
                 sees_all(self.principal(), target)?;
                 change.replace(&schema);
             }
-            let stream = self.started(reading, &typed, call).await?;
-            fill(&mut change, stream, Some(&from)).await
+            let mut count = 0;
+            for row in call.rows {
+                let stream = self.started(reading.again(), &typed, row, call).await?;
+                count += fill(&mut change, stream, Some(&from)).await?;
+            }
+            Ok(count)
         };
         let filled = Box::pin(filled).await;
         finished(change, if overwrite { Doing::Replace } else { Doing::Insert }, filled).await
@@ -325,7 +370,7 @@ impl Session {
             let (statement, act, typed) = act(write, &table.name, &schema)?;
             let places = bound(self.principal(), &table, change.places());
             let reading = self.reading(statement, Some(places)).await?;
-            let stream = self.started(reading, &typed, call).await?;
+            let stream = self.started(reading, &typed, call.row(), call).await?;
             carry_out(&mut change, stream, &act).await
         };
         let done = Box::pin(done).await;
@@ -450,17 +495,22 @@ impl Session {
 
 /// What a statement is run with.
 struct Call<'a> {
-    params: &'a [ScalarValue],
+    /// Values of the parameters, for each time that it is run.
+    rows: &'a [&'a [ScalarValue]],
     limits: Limits,
     deadline: Instant,
 }
 
 impl Call<'_> {
     fn takes_none(&self) -> Result<(), Error> {
-        if self.params.is_empty() {
+        if self.rows.iter().all(|row| row.is_empty()) {
             return Ok(());
         }
         Err(fault::invalid("the statement has 0 parameters, values were given"))
+    }
+
+    fn row(&self) -> &[ScalarValue] {
+        self.rows.first().copied().unwrap_or_default()
     }
 }
 
