@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::ObjectName;
 use super::{rewrite::TARGET, statement::refused};
 use crate::{
     Error, Session, fault,
-    guard::{GuardedTable, Policy},
+    guard::{GuardedTable, Lens},
     names::{BoundName, TableKey},
     system,
 };
@@ -105,7 +105,7 @@ pub(super) fn bound(
 ) -> (TableKey, BoundName, Arc<dyn TableProvider>) {
     let columns = rows.schema();
     let providers = Providers { version: 0, whole: Arc::clone(&rows), look_up: rows };
-    let guarded = GuardedTable::new(providers, table, Policy::default(), principal.token);
+    let guarded = GuardedTable::new(providers, table, Lens::default(), principal.token);
     let name = [table.name.zone.as_str().to_owned(), table.name.schema.clone(), table.name.table.clone()];
     let relation = [name[0].clone(), name[1].clone(), format!("{}{TARGET}", name[2])];
     let key = TableKey { parts: vec![TARGET.to_owned()], as_of: None };
