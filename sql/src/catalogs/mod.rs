@@ -22,7 +22,7 @@ use datafusion::{
 use mavis_catalog::{Catalog, Column, LakeSnapshot, Table};
 use mavis_fhir::{shape::base_schema, view::Plan};
 use mavis_lake::{Lake, Providers};
-use mavis_types::{Principal, SnapshotId, TableId, TableName, Zone};
+use mavis_types::{Principal, SnapshotId, TableName, Zone};
 
 use crate::{
     Error,
@@ -33,7 +33,7 @@ use crate::{
     system,
     time_travel::AsOf,
     views::{self, Only, ViewTable},
-    work,
+    work::{self, PlannedViews},
 };
 
 /// Zone and schema of a table that is named alone.
@@ -102,16 +102,21 @@ impl<'a> View<'a> {
 
     /// Opens the tables that a statement names. One that is not there is remembered as such: it may be a CTE.
     pub(crate) async fn open(&self, keys: &BTreeSet<TableKey>, given: Given<'_>) -> Opened {
-        self.open_within(keys, given, &[]).await
+        self.open_within(keys, given, &PlannedViews::new()).await
     }
 
-    /// As [`View::open`], for the text of a view. `path`: the views that are being read.
-    pub(crate) async fn open_within(&self, keys: &BTreeSet<TableKey>, given: Given<'_>, path: &[TableId]) -> Opened {
+    /// As [`View::open`], where views of SQL that are among the keys may have been planned.
+    pub(crate) async fn open_within(
+        &self,
+        keys: &BTreeSet<TableKey>,
+        given: Given<'_>,
+        planned: &PlannedViews,
+    ) -> Opened {
         let mut opened = Opened::default();
         for key in keys {
             let found = match key.parts.as_slice() {
                 [name] if given.views.contains_key(name) => self.given(name, given).await,
-                _ => self.bind_within(key, path).await,
+                _ => self.bind_within(key, planned).await,
             };
             let bound = match found {
                 Ok((bound, provider)) => {
@@ -128,13 +133,13 @@ impl<'a> View<'a> {
 
     /// The table that a key means, guarded.
     pub(crate) async fn bind(&self, key: &TableKey) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
-        self.bind_within(key, &[]).await
+        self.bind_within(key, &PlannedViews::new()).await
     }
 
     async fn bind_within(
         &self,
         key: &TableKey,
-        path: &[TableId],
+        planned: &PlannedViews,
     ) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
         if let Some((name, provider)) = system::find(&key.parts, self.lake.catalog(), self.principal) {
             if key.as_of.is_some() {
@@ -144,7 +149,7 @@ impl<'a> View<'a> {
             return Ok((BoundName { relation: name.clone(), name, columns, stamp: None }, provider));
         }
         match self.find(&key.parts).await? {
-            Some((table, _)) if table.view.is_some() => self.sql_view(&table, key, path).await,
+            Some((table, _)) if table.view.is_some() => self.sql_view(&table, key, planned).await,
             Some((table, policy)) => {
                 let (name, provider) = self.guarded(&table, policy, key.as_of).await?;
                 Ok((name, provider as Arc<dyn TableProvider>))
@@ -154,17 +159,33 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Those of the names that are views of SQL.
+    pub(crate) async fn views_among(&self, keys: &BTreeSet<TableKey>) -> Result<Vec<Table>, Error> {
+        let mut views = Vec::new();
+        for key in keys {
+            if let Some((table, _)) = self.find(&key.parts).await?
+                && table.view.is_some()
+            {
+                views.push(table);
+            }
+        }
+        Ok(views)
+    }
+
     /// A view of the work zone, planned for the principal.
     async fn sql_view(
         &self,
         table: &Table,
         key: &TableKey,
-        path: &[TableId],
+        planned: &PlannedViews,
     ) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
         if key.as_of.is_some() {
             return Err(crate::fault::invalid(format!("`{key}` is a view and keeps no versions; its tables do")));
         }
-        let provider = work::provider(work::plan_view(self, table, path).await?);
+        let provider = match planned.get(&table.id) {
+            Some(provider) => Arc::clone(provider),
+            None => work::plan_view(self, table, None).await?,
+        };
         let name = [table.name.zone.as_str().to_owned(), table.name.schema.clone(), table.name.table.clone()];
         Ok((BoundName { relation: name.clone(), name, columns: provider.schema(), stamp: None }, provider))
     }

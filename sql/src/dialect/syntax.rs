@@ -97,6 +97,10 @@ impl Dialect for Syntax {
         true
     }
 
+    fn supports_comment_on(&self) -> bool {
+        true
+    }
+
     fn supports_limit_comma(&self) -> bool {
         true
     }

@@ -19,7 +19,7 @@ mod views;
 
 pub use ingest::{Existing, Ingest, Missing};
 pub(crate) use statement::is_write;
-pub(crate) use views::{definition, plan_view, provider};
+pub(crate) use views::{PlannedViews, definition, plan_view};
 
 /// What a statement that writes came to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -46,8 +46,24 @@ impl Session {
                 Err(refused(format!("`{name}` is a view: it has no rows of its own that could be written")))
             }
             Some(table) => Ok(table),
-            None => Err(Error::NoSuchTable { table: name.to_string(), hint: String::new() }),
+            None => Err(self.missing(name).await?),
         }
+    }
+
+    /// Says of a name that is not in `work` whether the caller may have meant a table that is only read.
+    async fn missing(&self, name: &TableName) -> Result<Error, Error> {
+        let mut meant = vec![TableName::new(Zone::Fhir, "r4", &name.table)];
+        meant.extend(
+            [Zone::Processed, Zone::Raw, Zone::Fhir].map(|zone| TableName::new(zone, &name.schema, &name.table)),
+        );
+        for other in meant {
+            let is_own = name.schema == self.principal().own_schema();
+            let fits = other.schema == name.schema || is_own;
+            if fits && self.principal().may_read(&other) && self.find_target(&other).await?.is_some() {
+                return Ok(refused(format!("`{other}` is read-only, and there is no `{name}`")));
+            }
+        }
+        Ok(Error::NoSuchTable { table: name.to_string(), hint: String::new() })
     }
 
     pub(super) async fn find_target(&self, name: &TableName) -> Result<Option<Table>, Error> {

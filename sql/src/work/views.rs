@@ -4,6 +4,7 @@
 use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
 
 use datafusion::{
+    catalog::TableProvider,
     logical_expr::LogicalPlan,
     sql::sqlparser::ast::{
         Cte, Ident, ObjectName, ObjectNamePart, Query, Statement, TableFactor, Visit, VisitMut, Visitor, VisitorMut,
@@ -34,56 +35,101 @@ pub(crate) fn definition<'a>(principal: &Principal, table: &'a Table) -> Option<
     (principal.may_write(&table.name) || view.reads.iter().all(sees)).then_some(view)
 }
 
-/// Plans a view for whoever looks. `path`: the views that this one is read by.
+/// Views that are planned for one statement.
+pub(crate) type PlannedViews = HashMap<TableId, Arc<dyn TableProvider>>;
+
+/// Plans a view for whoever looks, and the views that it reads before it, one after the other: however deep they nest, this
+/// does not. `outer`: a view that none of them may read.
 ///
 /// # Errors
 /// [`Error::Refused`] where it reads what the caller may not read, itself, or too many views within views.
 pub(crate) fn plan_view<'a>(
     view: &'a View<'_>,
-    table: &'a Table,
-    path: &'a [TableId],
-) -> BoxFuture<'a, Result<LogicalPlan, Error>> {
+    root: &'a Table,
+    outer: Option<TableId>,
+) -> BoxFuture<'a, Result<Arc<dyn TableProvider>, Error>> {
     async move {
-        let name = &table.name;
-        let stored =
-            table.view.as_ref().ok_or_else(|| Error::NoSuchTable { table: name.to_string(), hint: String::new() })?;
-        if path.contains(&table.id) {
-            return Err(refused(format!("view `{name}` reads itself")));
-        }
-        if path.len() >= MOST_NESTED {
-            return Err(refused(format!("view `{name}` is read through more than {MOST_NESTED} views")));
-        }
-        if !view.principal.sees_whole(name) {
-            return Err(refused(format!(
-                "`{name}` is a view: it cannot be shown in part; filters, masks and single columns belong to its tables"
-            )));
-        }
-        let is_shown = definition(view.principal, table).is_some();
-        if !is_shown {
-            view.veil();
-        }
-        let path = [path, &[table.id]].concat();
-        let outcome = plan_text(view, &stored.text, &path).await;
-        outcome.map(|(plan, _)| plan).map_err(|error| match error {
-            Error::NoSuchTable { .. } => {
-                refused(format!("view `{name}` reads a table that is no longer there, or that you may not read"))
+        let outcome = plan_all(view, root, outer).await;
+        outcome.map_err(|error| match error {
+            // Names of views within are part of the definition.
+            Error::Refused { .. }
+                if definition(view.principal, root).is_none() && view.principal.sees_whole(&root.name) =>
+            {
+                unreadable(&root.name)
             }
-            Error::Invalid { message, .. } if is_shown => {
-                fault::invalid(format!("view `{name}` does not fit its tables any more: {message}"))
-            }
-            Error::Invalid { .. } => fault::invalid(format!("view `{name}` cannot be planned for you")),
             other => other,
         })
     }
     .boxed()
 }
 
+async fn plan_all(view: &View<'_>, root: &Table, outer: Option<TableId>) -> Result<Arc<dyn TableProvider>, Error> {
+    let mut planned = PlannedViews::new();
+    let mut path = vec![(root.clone(), views_in(view, root).await?)];
+    loop {
+        let Some((table, within)) = path.last_mut() else { break };
+        if let Some(next) = within.pop() {
+            if planned.contains_key(&next.id) {
+                continue;
+            }
+            if outer == Some(next.id) || path.iter().any(|(table, _)| table.id == next.id) {
+                return Err(refused(format!("view `{}` reads itself", next.name)));
+            }
+            if path.len() >= MOST_NESTED {
+                return Err(refused(format!("`{}` is read through more than {MOST_NESTED} views", next.name)));
+            }
+            let within = views_in(view, &next).await?;
+            path.push((next, within));
+            continue;
+        }
+        let provider = plan_one(view, table, &planned).await?;
+        planned.insert(table.id, provider);
+        path.pop();
+    }
+    planned.remove(&root.id).ok_or_else(|| unreadable(&root.name))
+}
+
+fn unreadable(name: &TableName) -> Error {
+    refused(format!("view `{name}` reads a table that is no longer there, or that you may not read"))
+}
+
+/// The views that a view names.
+async fn views_in(view: &View<'_>, table: &Table) -> Result<Vec<Table>, Error> {
+    if !view.principal.sees_whole(&table.name) {
+        return Err(refused(format!(
+            "`{}` is a view: it cannot be shown in part; filters, masks and single columns belong to its tables",
+            table.name
+        )));
+    }
+    let Some(stored) = &table.view else { return Ok(Vec::new()) };
+    let Admitted::Query(statement) = admit(parse(&stored.text)?)? else { return Ok(Vec::new()) };
+    view.views_among(&tables(&statement)?).await
+}
+
+async fn plan_one(view: &View<'_>, table: &Table, planned: &PlannedViews) -> Result<Arc<dyn TableProvider>, Error> {
+    let name = &table.name;
+    let stored = table.view.as_ref().ok_or_else(|| unreadable(name))?;
+    let is_shown = definition(view.principal, table).is_some();
+    if !is_shown {
+        view.veil();
+    }
+    let outcome = plan_text(view, &stored.text, planned).await;
+    outcome.map(|(plan, _)| provider(plan)).map_err(|error| match error {
+        Error::NoSuchTable { .. } => unreadable(name),
+        Error::Invalid { message, .. } if is_shown => {
+            fault::invalid(format!("view `{name}` does not fit its tables any more: {message}"))
+        }
+        Error::Invalid { .. } => fault::invalid(format!("view `{name}` cannot be planned for you")),
+        other => other,
+    })
+}
+
 /// Plans a query's text; tells the names that its tables have.
-async fn plan_text(view: &View<'_>, text: &str, path: &[TableId]) -> Result<(LogicalPlan, Vec<String>), Error> {
+async fn plan_text(view: &View<'_>, text: &str, planned: &PlannedViews) -> Result<(LogicalPlan, Vec<String>), Error> {
     let Admitted::Query(mut statement) = admit(parse(text)?)? else { return Err(fault::invalid("a view is a query")) };
     let keys = tables(&statement)?;
     let (views, only) = (HashMap::new(), Only::default());
-    let mut opened = view.open_within(&keys, Given { views: &views, only: &only }, path).await;
+    let mut opened = view.open_within(&keys, Given { views: &views, only: &only }, planned).await;
     let reads = opened.bindings.values().flatten().map(|bound| bound.name.join(".")).collect();
     resolve(&mut statement, &mut opened.bindings)?;
     let state = view.planning_state()?;
@@ -150,12 +196,19 @@ impl Session {
             Some(table) if !or_replace || table.view.is_none() => return Err(exists(name)),
             _ => {}
         }
-        let path: Vec<TableId> = there.iter().map(|table| table.id).collect();
+        let own = there.map(|table| table.id);
         let mut statement = Statement::Query(Box::new(query));
         let view = self.view_of_lake();
         let keys = tables(&statement)?;
+        let mut planned = PlannedViews::new();
+        for within in view.views_among(&keys).await? {
+            if own == Some(within.id) {
+                return Err(refused(format!("view `{name}` reads itself")));
+            }
+            planned.insert(within.id, plan_view(&view, &within, own).await?);
+        }
         let (views, only) = (HashMap::new(), Only::default());
-        let opened = view.open_within(&keys, Given { views: &views, only: &only }, &path).await;
+        let opened = view.open_within(&keys, Given { views: &views, only: &only }, &planned).await;
         rename_tables(&mut statement, &opened.bindings);
         let mut text = statement.to_string();
         if !columns.is_empty() {
@@ -164,7 +217,7 @@ impl Session {
             text = format!("SELECT * FROM ({text}) AS \"view\" ({})", names.join(", "));
         }
         // As it will be read: what cannot be read again is not stored.
-        let (plan, mut reads) = plan_text(&view, &text, &path).await?;
+        let (plan, mut reads) = plan_text(&view, &text, &planned).await?;
         self.note(&view);
         if !planner::parameters(&plan)?.is_empty() {
             return Err(fault::invalid("a view has no parameters"));
@@ -209,6 +262,6 @@ impl Session {
 }
 
 /// The provider of a planned view: its plan takes its place in whatever is planned over it.
-pub(crate) fn provider(plan: LogicalPlan) -> Arc<dyn datafusion::catalog::TableProvider> {
+fn provider(plan: LogicalPlan) -> Arc<dyn TableProvider> {
     Arc::new(datafusion::catalog::view::ViewTable::new(plan, None))
 }

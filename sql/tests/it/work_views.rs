@@ -21,6 +21,7 @@ async fn a_view_is_planned_anew_for_each_caller() {
     let grants = vec![grant(Zone::Processed, "hms"), grant(Zone::Work, "shared")];
     let reader = principal(Role::Reader, Scope::Schemas(grants));
     assert_eq!(lake.ask(&reader, "SELECT count(*) FROM work.shared.patients").await.unwrap(), ["2"]);
+    // It says that it cannot be read, and nothing of what it is made of.
     for sql in [
         "SELECT * FROM work.shared.staff",
         "SELECT * FROM work.shared.both",
@@ -45,7 +46,7 @@ async fn a_view_is_planned_anew_for_each_caller() {
     let tables =
         "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = 'shared' ORDER BY 1";
     assert_eq!(lake.ask(&reader, tables).await.unwrap(), ["both|VIEW", "patients|VIEW", "staff|VIEW"]);
-    assert_eq!(lake.rows("SHOW VIEWS IN work").await.len(), 3);
+    assert_eq!(lake.rows("SHOW VIEWS IN work.shared").await.len(), 3);
     let listed = lake.engine.list_tables(&reader, Some("work"), Some("shared"), None).await.unwrap();
     assert!(listed.iter().all(|line| line.kind == "VIEW") && listed.len() == 3);
     let schema = lake.engine.table_schema(&reader, "work", "shared", "patients").await.unwrap();
