@@ -37,7 +37,8 @@ impl Session {
         let absent = || Error::NoSuchTable { table: name.to_string(), hint: String::new() };
         let Seen::Through(policy) = view.sees(name).await? else { return Err(absent()) };
         let table = view.lake.catalog().find_table(name).await?.ok_or_else(absent)?;
-        if !policy.is_open() {
+        // A view has no rows of its own.
+        if !policy.is_open() || table.view.is_some() {
             return Ok(None);
         }
         let as_of = match when {

@@ -51,13 +51,31 @@ pub use work::{Executed, Existing, Ingest, Missing};
 use datafusion::sql::sqlparser::ast::Statement;
 
 /// Whether a statement makes, changes or drops tables or views, so that [`Session::execute`] runs it. One that cannot be
-/// parsed does not.
+/// parsed (with parameters by name, or wrong) is known by its first word.
 #[must_use]
 pub fn writes(sql: &str) -> bool {
-    dialect::parse(sql).is_ok_and(|statement| work::is_write(&statement))
+    // Statements about rights are answered as queries are.
+    if !matches!(rights::read(sql), Ok(None)) {
+        return false;
+    }
+    match dialect::parse(sql) {
+        Ok(statement) => work::is_write(&statement),
+        Err(_) => {
+            let words = ["insert", "update", "delete", "merge", "truncate", "create", "drop", "alter"];
+            let first = sql.trim_start().split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default();
+            words.iter().any(|word| first.eq_ignore_ascii_case(word))
+        }
+    }
 }
 
 /// What is said to whoever sends a statement that answers rows where one that writes is wanted.
-fn only_reads(_: &Statement) -> Error {
-    Error::Refused { reason: "this statement writes nothing: send it as a query".to_owned() }
+fn only_reads(statement: &Statement) -> Error {
+    let reason = match statement {
+        Statement::Query(_) | Statement::Explain { .. } => "this statement writes nothing: send it as a query",
+        _ => {
+            "statements that write are CREATE, DROP and ALTER TABLE, CREATE and DROP VIEW, INSERT, UPDATE, DELETE, MERGE, \
+             TRUNCATE and COMMENT, in `work`"
+        }
+    };
+    Error::Refused { reason: reason.to_owned() }
 }

@@ -110,9 +110,8 @@ impl Session {
     /// [`Error::Invalid`] with line and column, [`Error::NoSuchTable`], [`Error::Refused`].
     pub fn prepare<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Prepared, Error>> {
         async move {
-            let statement = parse(sql)?;
-            if work::is_write(&statement) {
-                return self.in_time(self.inner.limits, Box::pin(self.prepare_write(statement))).await;
+            if crate::writes(sql) {
+                return self.in_time(self.inner.limits, Box::pin(self.prepare_write(parse(sql)?))).await;
             }
             let meaning = self.in_time(self.inner.limits, Box::pin(self.meant(sql))).await?;
             let fields = (1..).zip(&meaning.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));

@@ -39,6 +39,9 @@ impl Sql {
         let mut flight = FlightSqlServiceClient::new(client.channel().await?);
         flight.set_token(client.token()?);
         let info = flight.execute(statement, None).await.map_err(flight_error)?;
+        if info.endpoint.is_empty() {
+            return told(info.total_records, format);
+        }
         let mut sink = Sink::new(format);
         for endpoint in info.endpoint {
             let ticket = endpoint.ticket.ok_or_else(|| Failure::failed("the server answered without a ticket"))?;
@@ -54,6 +57,19 @@ impl Sql {
         }
         sink.finish()
     }
+}
+
+/// What a statement that writes answers: a number of rows.
+fn told(rows: i64, format: Format) -> Result<(), Failure> {
+    let mut out = std::io::stdout();
+    match format {
+        Format::Json => writeln!(out, "{{\"rows_affected\":{rows}}}")?,
+        Format::Csv => writeln!(out, "rows_affected\n{rows}")?,
+        Format::Table if rows == 1 => writeln!(out, "1 row")?,
+        Format::Table => writeln!(out, "{rows} rows")?,
+    }
+    out.flush()?;
+    Ok(())
 }
 
 /// Where rows go as they come.

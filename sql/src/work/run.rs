@@ -7,7 +7,7 @@ use arrow::{
 use datafusion::{
     datasource::provider_as_source,
     scalar::ScalarValue,
-    sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, SetExpr, Statement},
+    sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, SetExpr, Statement, Value},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use mavis_lake::work::{Change, Doing};
@@ -20,12 +20,12 @@ use super::{
     fit::fit,
     rewrite::{self, Act, Over, position},
     statement::{Write, column_comment, refused},
-    target::{bound, hollow, may_write, sees_all},
+    target::{Bound, bound, hollow, may_write, sees_all},
 };
 use crate::{
     Error, Limits, QueryStream, Session,
     catalogs::{Given, Opened},
-    dialect::{Admitted, admit, parse},
+    dialect::{Admitted, admit, parse, parse_named},
     fault,
     names::{resolve, tables},
     only_reads, planner, run,
@@ -36,6 +36,8 @@ use crate::{
 /// Columns before the table's own in the query of an act.
 const PLACES: usize = 1;
 const PLACES_AND_CLAUSES: usize = 2;
+/// Rows of values that become one batch.
+const VALUES_AT_ONCE: usize = 8_192;
 
 /// A planned reading half.
 pub(super) struct Reading {
@@ -66,7 +68,27 @@ impl Session {
         params: &'a [ScalarValue],
         limits: Option<Limits>,
     ) -> BoxFuture<'a, Result<Executed, Error>> {
-        async move { self.run_all(sql, &[params], limits).await }.boxed()
+        async move { self.run_all(parse(sql)?, &[params], limits).await }.boxed()
+    }
+
+    /// As [`Session::execute`], with parameters that are written `:name`.
+    ///
+    /// # Errors
+    /// As [`Session::execute`]; [`Error::Invalid`] for a parameter without a value.
+    pub fn execute_named<'a>(
+        &'a self,
+        sql: &'a str,
+        params: &'a [(String, ScalarValue)],
+        limits: Option<Limits>,
+    ) -> BoxFuture<'a, Result<Executed, Error>> {
+        async move {
+            let names: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
+            let (statement, used) = parse_named(sql, &names)?;
+            let values = used.iter().filter_map(|place| params.get(*place)).map(|(_, value)| value.clone());
+            let values: Vec<ScalarValue> = values.collect();
+            self.run_all(statement, &[values.as_slice()], limits).await
+        }
+        .boxed()
     }
 
     /// As [`Session::execute`], once for each row of values, in order. The rows of an `INSERT` come in one commit; other
@@ -82,13 +104,17 @@ impl Session {
     ) -> BoxFuture<'a, Result<Executed, Error>> {
         async move {
             let rows: Vec<&[ScalarValue]> = rows.iter().map(Vec::as_slice).collect();
-            self.run_all(sql, &rows, limits).await
+            self.run_all(parse(sql)?, &rows, limits).await
         }
         .boxed()
     }
 
-    async fn run_all(&self, sql: &str, rows: &[&[ScalarValue]], limits: Option<Limits>) -> Result<Executed, Error> {
-        let statement = parse(sql)?;
+    async fn run_all(
+        &self,
+        statement: Statement,
+        rows: &[&[ScalarValue]],
+        limits: Option<Limits>,
+    ) -> Result<Executed, Error> {
         if !super::is_write(&statement) {
             return Err(only_reads(&statement));
         }
@@ -96,13 +122,13 @@ impl Session {
         let limits = Limits { rows: None, ..limits.unwrap_or(self.limits()) };
         if matches!(write, Write::Insert { .. }) {
             let call = Call { rows, limits, deadline: Instant::now() + limits.time };
-            return self.in_time(limits, Box::pin(self.write(write, &call))).await;
+            return Box::pin(self.write(write, &call)).await;
         }
         let mut all: Option<Executed> = None;
         for row in rows {
             let once = [*row];
             let call = Call { rows: &once, limits, deadline: Instant::now() + limits.time };
-            let done = self.in_time(limits, Box::pin(self.write(write.clone(), &call))).await?;
+            let done = Box::pin(self.write(write.clone(), &call)).await?;
             all = Some(match all {
                 None => done,
                 Some(before) => Executed { rows: before.rows + done.rows, ..done },
@@ -113,6 +139,9 @@ impl Session {
 
     /// The parameters of a statement that writes; it answers no rows.
     pub(crate) async fn prepare_write(&self, statement: Statement) -> Result<Prepared, Error> {
+        if !super::is_write(&statement) {
+            return Err(only_reads(&statement));
+        }
         let write = Write::read(statement)?;
         let command = write.command();
         let parameters = match write {
@@ -217,11 +246,13 @@ impl Session {
     }
 
     /// Plans the reading half. `target`: what is changed, under the name that only a rewritten statement has.
-    pub(super) async fn reading(
-        &self,
-        statement: Statement,
-        target: Option<(crate::names::TableKey, crate::names::BoundName, Arc<dyn datafusion::catalog::TableProvider>)>,
-    ) -> Result<Reading, Error> {
+    pub(super) async fn reading(&self, statement: Statement, target: Option<Bound>) -> Result<Reading, Error> {
+        // Planning and running end in time; a commit that has begun goes to its end.
+        let planned = Box::pin(self.planned_reading(statement, target));
+        Ok(Reading { planned: self.in_time(self.limits(), planned).await? })
+    }
+
+    async fn planned_reading(&self, statement: Statement, target: Option<Bound>) -> Result<Planned, Error> {
         let Admitted::Query(mut statement) = admit(statement)? else {
             return Err(fault::invalid("what is read is no query"));
         };
@@ -239,7 +270,7 @@ impl Session {
         resolve(&mut statement, &mut opened.bindings)?;
         let state = self.state()?;
         let plan = planner::plan(&state, &opened.sources, *statement)?;
-        Ok(Reading { planned: self.passed(plan, state)? })
+        self.passed(plan, state)
     }
 
     async fn started(
@@ -325,13 +356,17 @@ impl Session {
         let mut change = self.lake().change(table.id, RunId::new()).await?;
         let schema = Arc::clone(change.schema());
         let filled = async {
-            let (query, typed) = typed_values(query, &schema, columns)?;
-            let reading = self.reading(Statement::Query(Box::new(query)), None).await?;
-            let from = places_of(&schema, columns, reading.planned.schema.fields().len())?;
             if overwrite {
                 sees_all(self.principal(), target)?;
                 change.replace(&schema);
             }
+            if let Some(order) = only_parameters(&query).filter(|_| call.rows.len() > 1) {
+                let from = places_of(&schema, columns, order.len())?;
+                return push_values(&mut change, &order, call.rows, &from).await;
+            }
+            let (query, typed) = typed_values(query, &schema, columns)?;
+            let reading = self.reading(Statement::Query(Box::new(query)), None).await?;
+            let from = places_of(&schema, columns, reading.planned.schema.fields().len())?;
             let mut count = 0;
             for row in call.rows {
                 let stream = self.started(reading.again(), &typed, row, call).await?;
@@ -603,6 +638,47 @@ pub(super) async fn fill(
     while let Some(batch) = rows.batches.next().await {
         let batch = fit(&batch?, &schema, from.unwrap_or(&all))?;
         change.push(&batch).await.map_err(told)?;
+        count += batch.num_rows() as u64;
+    }
+    Ok(count)
+}
+
+/// The parameters of `VALUES ($2, $1)`, as places in a row of values; `None` for another query.
+fn only_parameters(query: &Query) -> Option<Vec<usize>> {
+    let is_plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
+    let SetExpr::Values(values) = query.body.as_ref() else { return None };
+    let [row] = values.rows.as_slice() else { return None };
+    let place = |value: &Expr| match value {
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1),
+            _ => None,
+        },
+        _ => None,
+    };
+    row.content.iter().map(place).collect::<Option<Vec<_>>>().filter(|_| is_plain)
+}
+
+/// Pushes rows of values without planning each of them.
+async fn push_values(
+    change: &mut Change,
+    order: &[usize],
+    rows: &[&[ScalarValue]],
+    from: &[Option<usize>],
+) -> Result<u64, Error> {
+    let schema = Arc::clone(change.schema());
+    let wanted = order.iter().max().map_or(0, |last| last + 1);
+    if let Some(row) = rows.iter().find(|row| row.len() != wanted) {
+        return Err(fault::invalid(format!("the statement has {wanted} parameters, {} values were given", row.len())));
+    }
+    let mut count = 0;
+    for some in rows.chunks(VALUES_AT_ONCE) {
+        let columns = order.iter().enumerate().map(|(number, place)| {
+            let values = ScalarValue::iter_to_array(some.iter().filter_map(|row| row.get(*place)).cloned());
+            let values = values.map_err(|_| fault::invalid("values of one parameter have different types"))?;
+            Ok((format!("column{number}"), values))
+        });
+        let batch = RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>, Error>>()?).map_err(|_| broken())?;
+        change.push(&fit(&batch, &schema, from)?).await.map_err(told)?;
         count += batch.num_rows() as u64;
     }
     Ok(count)

@@ -113,12 +113,11 @@ pub(super) fn sees_all(principal: &Principal, name: &TableName) -> Result<(), Er
     Err(refused(format!("rows or values of `{name}` are hidden from you, so that you may add to it but not change it")))
 }
 
-/// What the name [`TARGET`] means in a query, and the provider behind it.
-pub(super) fn bound(
-    principal: &Principal,
-    table: &Table,
-    rows: Arc<dyn TableProvider>,
-) -> (TableKey, BoundName, Arc<dyn TableProvider>) {
+/// What a name means in a query, and the provider behind it.
+pub(super) type Bound = (TableKey, BoundName, Arc<dyn TableProvider>);
+
+/// What the name [`TARGET`] means.
+pub(super) fn bound(principal: &Principal, table: &Table, rows: Arc<dyn TableProvider>) -> Bound {
     let columns = rows.schema();
     let providers = Providers { version: 0, whole: Arc::clone(&rows), look_up: rows };
     let guarded = GuardedTable::new(providers, table, Lens::default(), principal.token);

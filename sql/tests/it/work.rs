@@ -337,3 +337,26 @@ async fn who_is_shown_a_part_of_a_table_adds_to_it_but_does_not_change_it() {
     }
     assert_eq!(lake.rows("SELECT count(*) FROM work.a.t").await, ["2"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rows_of_values_are_one_commit() {
+    let lake = Fixture::new().await;
+    lake.run("CREATE TABLE work.a.t (n BIGINT NOT NULL, word TEXT)").await;
+    let session = lake.engine.session(&lake.admin, None).await.unwrap();
+    let row = |n: i64| vec![ScalarValue::Utf8(Some(format!("w{n}"))), ScalarValue::Int64(Some(n))];
+    let rows: Vec<Vec<ScalarValue>> = (0..20_000).map(row).collect();
+    let done = session.execute_many("INSERT INTO work.a.t (word, n) VALUES (?, ?)", &rows, None).await.unwrap();
+    assert_eq!(done.rows, 20_000);
+    let id = lake.find("work.a.t").await.id;
+    assert_eq!(lake.lake.version(id).await.unwrap(), 1);
+    assert_eq!(lake.rows("SELECT count(*), sum(n), max(word) FROM work.a.t").await, ["20000|199990000|w9999"]);
+    let done = session.execute_many("INSERT INTO work.a.t VALUES ($2 + 1, $1)", &rows[..3], None).await.unwrap();
+    assert_eq!((done.rows, lake.lake.version(id).await.unwrap()), (3, 2));
+    let mut broken = rows[..3].to_vec();
+    broken[2][1] = ScalarValue::Int64(None);
+    assert!(session.execute_many("INSERT INTO work.a.t (word, n) VALUES (?, ?)", &broken, None).await.is_err());
+    assert_eq!(lake.rows("SELECT count(*) FROM work.a.t").await, ["20003"]);
+    let done = session.execute_many("DELETE FROM work.a.t WHERE word = $1 AND n = $2", &rows[..4], None).await.unwrap();
+    assert_eq!(done.rows, 4);
+    assert!(session.execute_many("DELETE FROM work.a.t WHERE n = $1", &[], None).await.is_err());
+}
