@@ -49,7 +49,10 @@ impl QueryLog {
 
     /// A statement that writes. `object`: what it writes, where there is no SQL.
     pub(crate) fn write(app: &App, principal: &Principal, door: Door, sql: &str, object: String) -> Self {
-        Self { action: "write".to_owned(), object, ..Self::begin(app, principal, door, sql) }
+        let mut log = Self::begin(app, principal, door, sql);
+        "write".clone_into(&mut log.action);
+        log.object = object;
+        log
     }
 
     /// What a statement that writes came to.

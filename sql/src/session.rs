@@ -34,7 +34,6 @@ use crate::{
     names::{TableKey, resolve, tables},
     planner, rights, run,
     views::Only,
-    work,
 };
 
 /// No snapshot seen yet.
