@@ -1,6 +1,7 @@
 //! The server as its clients meet it: real sockets, real binary, one data folder per test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod access;
 mod audit;
 mod boot;
 mod command_line;

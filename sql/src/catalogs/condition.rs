@@ -3,7 +3,7 @@
 //! A condition may ask other tables (`__patient IN (SELECT ...)`: consent). That is answered for Mavis itself, at the snapshot
 //! that the statement sees, before the statement is planned: the answer is part of the expression.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, RecordBatch},
@@ -23,7 +23,7 @@ use datafusion::{
     },
     scalar::ScalarValue,
 };
-use mavis_types::{Principal, Role, Scope, TableName, TokenId};
+use mavis_types::{Principal, Role, Scope, TableName, TokenId, Zone};
 
 use super::View;
 use crate::{
@@ -39,6 +39,8 @@ use crate::{
 
 /// Where the table that a condition is on stands while the condition is planned; no schema is called so.
 const HERE: &str = "rows of";
+/// The schema with every version of resources.
+const HISTORY: &str = "r4_history";
 /// Values of another table that a condition may ask for.
 const MOST: usize = 5_000_000;
 /// Up to so many values are a list of the plan, by which files can be passed over; more are a set.
@@ -61,7 +63,16 @@ impl View<'_> {
         }
         let (mut conditions, mut told) = (Vec::new(), Some(policy.told()));
         for condition in policy.conditions() {
-            let Condition { holds, stamp } = Box::pin(self.condition(policy.table(), schema, condition)).await?;
+            let condition = of_history(policy.table(), condition);
+            let asked = Box::pin(self.condition(policy.table(), schema, &condition)).await;
+            let Condition { holds, stamp } = asked.map_err(|error| match error {
+                Error::Catalog(_) | Error::Lake(_) | Error::Limit { .. } => error,
+                other => {
+                    tracing::error!(table = %policy.table(), reason = %other, "a row filter cannot be applied");
+                    let reason = format!("a row filter of {} cannot be applied: tell an administrator", policy.table());
+                    Error::Refused { reason }
+                }
+            })?;
             conditions.push(holds);
             told = told.zip(stamp).map(|(told, stamp)| format!("{told} {stamp}"));
         }
@@ -190,6 +201,14 @@ impl View<'_> {
         }
         Ok(all)
     }
+}
+
+/// History holds a resource's text, not its columns: a version is there where the resource as it is now is.
+fn of_history<'a>(table: &TableName, condition: &'a str) -> Cow<'a, str> {
+    if (table.zone, table.schema.as_str()) != (Zone::Fhir, HISTORY) {
+        return Cow::Borrowed(condition);
+    }
+    Cow::Owned(format!("id IN (SELECT id FROM fhir.r4.\"{}\" WHERE ({condition}\n))", table.table))
 }
 
 /// The condition of the first filter of a plan.

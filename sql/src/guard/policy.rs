@@ -10,7 +10,7 @@ use mavis_fhir::{
 use mavis_types::{Mask, Principal, Sight, Smart, TableName, Zone};
 
 /// Elements of a resource that are there for everybody who sees anything of it: without them it is not one.
-const IDENTITY: [&str; 4] = ["id", "__version", "__last_updated", "resource"];
+const IDENTITY: [&str; 5] = ["id", "__version", "__last_updated", "__deleted", "resource"];
 /// The element that says what a person is called, which references repeat.
 const NAME: &str = "name";
 

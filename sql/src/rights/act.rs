@@ -125,6 +125,7 @@ async fn perform(inner: &Arc<Inner>, principal: &Arc<Principal>, statement: Stat
             grant(kinds, &Place::Everything, &to)
         }
         Statement::Filter { name, on, to, condition } => {
+            is_current(&on)?;
             let columns = columns(inner, &on).await?;
             let view = View::new(inner, principal, None);
             let asked = with_user(&condition, &principal.name);
@@ -132,6 +133,7 @@ async fn perform(inner: &Arc<Inner>, principal: &Arc<Principal>, statement: Stat
             grant(vec![RightKind::Filter { name, condition }], &Place::Table(on), &to)
         }
         Statement::Mask { on, columns: names, to, mask } => {
+            is_current(&on)?;
             let known = columns(inner, &on).await?;
             let mut kinds = Vec::new();
             for name in names {
@@ -246,6 +248,15 @@ async fn kinds_of(inner: &Arc<Inner>, leave: Leave, on: &Place) -> Result<Vec<Ri
             }
         }
     }
+}
+
+/// Filters and masks of resources are set on the current ones.
+fn is_current(table: &TableName) -> Result<(), Error> {
+    if (table.zone, table.schema.as_str()) == (Zone::Fhir, "r4_history") {
+        let advice = format!("set it on fhir.r4.{}: it holds for every version", table.table);
+        return Err(fault::invalid(advice));
+    }
+    Ok(())
 }
 
 async fn columns(inner: &Arc<Inner>, table: &TableName) -> Result<Vec<Column>, Error> {
