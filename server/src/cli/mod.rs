@@ -8,6 +8,7 @@ mod demo;
 mod erase;
 mod failure;
 mod fhir;
+mod grant;
 mod ingest;
 mod lake;
 mod map;
@@ -71,6 +72,12 @@ enum Command {
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Grant leave to read, to write in `work`, to break the glass, or a group
+    Grant(grant::Words),
+    /// Take back what was granted
+    Revoke(grant::Words),
+    /// Show what was granted, and what is hidden from whom
+    Grants(grant::Grants),
     /// Look after the lake's tables
     #[command(subcommand)]
     Lake(lake::LakeCommand),
@@ -116,6 +123,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Map(command) => command.run(&client, format).await,
             Command::Quarantine(command) => command.run(&client, format).await,
             Command::Token(command) => command.run(&client, format).await,
+            Command::Grant(words) => words.run("GRANT", &client, format).await,
+            Command::Revoke(words) => words.run("REVOKE", &client, format).await,
+            Command::Grants(grants) => grants.run(&client, format).await,
             Command::Lake(command) => command.run(&client, format).await,
             Command::Erase(command) => command.run(&client, format).await,
         }

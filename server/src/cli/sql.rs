@@ -28,6 +28,10 @@ pub(super) struct Sql {
 }
 
 impl Sql {
+    pub(super) fn of(statement: String) -> Self {
+        Self { statement }
+    }
+
     pub(super) async fn run(self, client: &ClientArgs, format: Format) -> Result<(), Failure> {
         let statement = if self.statement == "-" {
             let mut text = String::new();

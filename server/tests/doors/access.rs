@@ -199,7 +199,13 @@ fn operations() -> Vec<Asked> {
         ] {
             for format in ["json", "csv", "ndjson"] {
                 let (format, body) = sql(format, &text.replace('Z', zone));
-                all.push((object, both, Box::leak(format!("/api/v1/sql?format={format}").into_boxed_str()), "POST", body));
+                all.push((
+                    object,
+                    both,
+                    Box::leak(format!("/api/v1/sql?format={format}").into_boxed_str()),
+                    "POST",
+                    body,
+                ));
             }
         }
         // Whatever these answer, it has no value in it.
@@ -282,13 +288,7 @@ fn operations() -> Vec<Asked> {
             }}],
         })),
     ));
-    for path in [
-        "/api/v1/tables",
-        "/api/v1/sources",
-        "/api/v1/runs",
-        "/metrics",
-        "/fhir/metadata",
-    ] {
+    for path in ["/api/v1/tables", "/api/v1/sources", "/api/v1/runs", "/metrics", "/fhir/metadata"] {
         all.push((Raw, (false, false), path, "GET", None));
     }
     for text in [
@@ -401,12 +401,35 @@ async fn a_resource_that_is_filtered_out_is_as_absent_as_one_that_never_was() {
         let mut told = Vec::new();
         for id in ["c9", "cx"] {
             let client = reqwest::Client::new();
-            let request = client.get(test.http(&format!("/fhir/{}", path.replace("ID", id)))).bearer_auth(&filtered.token);
+            let request =
+                client.get(test.http(&format!("/fhir/{}", path.replace("ID", id)))).bearer_auth(&filtered.token);
             let answer = request.send().await.unwrap();
             told.push((answer.status().as_u16(), answer.text().await.unwrap().replace(id, "ID")));
         }
         assert_eq!(told[0].0, 404, "{path}: {told:?}");
         assert_eq!(told[0], told[1], "{path}");
     }
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_are_granted_shown_and_taken_back_on_the_command_line() {
+    let test = TestServer::start().await;
+    table(&test, Zone::Raw).await;
+    let ana = make(&test, "ana", pb::Role::Analyst, &[], true).await;
+    let ask = ["sql", "SELECT sex FROM raw.hospital.patients ORDER BY 1", "--format", "csv"];
+    assert!(!test.mavis_as(&ana, &ask).await.status.success());
+    let granted =
+        test.mavis(&["grant", "SELECT", "(id, sex)", "ON", "raw.hospital.patients", "TO", "USER", "ana"]).await;
+    assert!(granted.status.success(), "{}", crate::harness::stderr(&granted));
+    let seen = test.mavis_as(&ana, &ask).await;
+    assert_eq!(crate::harness::stdout(&seen), "sex\nfemale\nother\n", "{}", crate::harness::stderr(&seen));
+    let shown = test.mavis(&["grants", "--to", "USER ana", "--format", "csv"]).await;
+    assert!(crate::harness::stdout(&shown).contains("user,ana,select,raw,hospital,patients,sex"), "{shown:?}");
+    let refused = test.mavis_as(&ana, &["grant", "SELECT", "ON", "ZONE", "raw", "TO", "USER", "ana"]).await;
+    assert!(crate::harness::stderr(&refused).contains("only an administrator"), "{refused:?}");
+    let revoked = test.mavis(&["revoke", "SELECT ON raw.hospital.patients FROM USER ana"]).await;
+    assert!(revoked.status.success(), "{}", crate::harness::stderr(&revoked));
+    assert!(!test.mavis_as(&ana, &ask).await.status.success());
     test.stop().await;
 }
