@@ -11,7 +11,7 @@ use super::{
     relations::{Relation, relations, zone},
     types::{of_arrow, of_oid},
 };
-use crate::{Error, views};
+use crate::{Error, known_columns, views};
 
 const COLUMNS: &str = "attrelid:oid attname:text atttypid:oid attstattarget:int4=-1 attlen:int2=-1 attnum:int2 \
     attndims:int4=0 attcacheoff:int4=-1 atttypmod:int4=-1 attbyval:bool=f attalign:text=i attstorage:text=p \
@@ -69,6 +69,7 @@ pub(super) async fn columns_of(request: &Request, relation: &Relation) -> Result
     }
     let Some(table) = &relation.table else { return Ok(Vec::new()) };
     let columns = request.catalog.columns(table.id).await?;
+    let columns = known_columns(&request.principal, &table.name, columns);
     Ok(columns
         .into_iter()
         .map(|column| Attribute {

@@ -6,7 +6,7 @@ use super::{
     grid::{Row, batch},
     relations::{Relation, relations, schemas, zone},
 };
-use crate::system::sheet::number;
+use crate::{known_columns, system::sheet::number};
 
 const CLASS_COLUMNS: &str = "oid:oid relname:text relnamespace:oid reltype:oid=0 reloftype:oid=0 relowner:oid=10 \
     relam:oid=0 relfilenode:oid=0 reltablespace:oid=0 relpages:int4=0 reltuples:float4=-1 relallvisible:int4=0 \
@@ -136,6 +136,7 @@ pub(super) const DESCRIPTION: Definition = catalog!("pg_description", DESCRIPTIO
                 for relation in page {
                     let Some(table) = &relation.table else { continue };
                     let columns = request.catalog.columns(table.id).await?;
+                    let columns = known_columns(&request.principal, &table.name, columns);
                     let told = (1..).zip(&columns).filter_map(|(number, column)| Some(description(relation.oid, number, column.comment.as_deref()?)));
                     rows.extend(told);
                 }

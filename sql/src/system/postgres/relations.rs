@@ -7,7 +7,7 @@ use mavis_types::{TableName, Zone};
 
 use super::{Definition, INFORMATION, PG_CATALOG, Request, TABLES, empty, information};
 use crate::{
-    Error,
+    Error, known_table,
     system::{SYSTEM, TABLES as SYSTEM_TABLES},
     views,
 };
@@ -141,8 +141,8 @@ pub(super) fn relations(
         } else if only.is_none() {
             for place in request.schemas("", "").await? {
                 let mut after: Option<TableName> = None;
-                while let Some(page) = request.tables(&place, name, after.as_ref()).await? {
-                    after = page.last().map(|table| table.name.clone());
+                while let Some((page, last)) = request.tables(&place, name, after.as_ref()).await? {
+                    after = Some(last);
                     yield of_tables(&request, page);
                 }
             }
@@ -167,16 +167,14 @@ async fn one(request: &Request, numbered: &Numbered) -> Result<Vec<Relation>, Er
         let seen = row.filter(|row| views::is_seen(&request.principal, row));
         return Ok(seen.map(|_| of_view(request, name.table)).into_iter().collect());
     }
-    let table = if request.principal.may_read(&name) { request.catalog.find_table(&name).await? } else { None };
-    Ok(of_tables(request, table.into_iter().collect()))
+    let found = request.catalog.find_table(&name).await?;
+    let known = found.and_then(|table| known_table(&request.principal, table));
+    Ok(of_tables(request, known.into_iter().collect()))
 }
 
 fn of_tables(request: &Request, tables: Vec<Table>) -> Vec<Relation> {
     let mut relations = Vec::with_capacity(tables.len());
     for table in tables {
-        if !request.principal.may_read(&table.name) {
-            continue;
-        }
         let oid = request.catalog.number(table.name.zone, &table.name.schema, Some(&table.name.table));
         let namespace = request.catalog.number(table.name.zone, &table.name.schema, None);
         relations.push(Relation {
