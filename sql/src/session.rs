@@ -122,7 +122,9 @@ impl Session {
     pub fn prepare<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Prepared, Error>> {
         async move {
             if crate::writes(sql) {
-                return self.in_time(self.inner.limits, Box::pin(self.prepare_write(parse(sql)?))).await;
+                return self
+                    .in_time(self.inner.limits, Box::pin(async { self.prepare_write(self.parsed(sql).await?.0).await }))
+                    .await;
             }
             let meaning = self.in_time(self.inner.limits, Box::pin(self.meant(sql))).await?;
             let fields = (1..).zip(&meaning.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
@@ -289,11 +291,16 @@ impl Session {
         Ok(meaning)
     }
 
+    /// A statement as the engine has it, and the text that its answer may be kept by.
+    pub(crate) async fn parsed(&self, sql: &str) -> Result<(Statement, Option<String>), Error> {
+        match &self.postgres {
+            None => Ok((parse(sql)?, Some(sql.to_owned()))),
+            Some(own) => postgres::read(self, own, sql).await,
+        }
+    }
+
     async fn put(&self, sql: &str) -> Result<Put, Error> {
-        let (statement, text) = match &self.postgres {
-            None => (parse(sql)?, Some(sql.to_owned())),
-            Some(own) => postgres::read(self, own, sql).await?,
-        };
+        let (statement, text) = self.parsed(sql).await?;
         let mut put = self.put_over(statement, Given { views: &HashMap::new(), only: &Only::default() }).await?;
         if let (Admitted::Query(_), Some(text)) = (&put.statement, text) {
             put.question = put.opened.stamps().map(|tables| Question::new(&text, tables));

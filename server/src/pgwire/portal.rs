@@ -1,10 +1,6 @@
 use std::sync::Arc;
 
-use arrow::{
-    array::RecordBatch,
-    datatypes::{DataType, SchemaRef},
-    json::writer::EncoderOptions,
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef, json::writer::EncoderOptions};
 use bytes::{BufMut, BytesMut};
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, stream::BoxStream};
@@ -172,22 +168,6 @@ impl Running {
             left -= count;
         }
         Ok(most.unwrap_or(u64::MAX) - left)
-    }
-
-    /// Reads everything and answers the first number: how many rows a statement changed.
-    pub(super) async fn count(&mut self, wire: &mut Wire, watch: &Watch) -> Result<u64, Failure> {
-        let mut count = 0;
-        while let Some((batch, row)) = self.batch(watch, wire).await? {
-            if *row == 0
-                && let Some(column) = batch.columns().first()
-                && let Ok(numbers) = arrow::compute::cast(column, &DataType::UInt64)
-            {
-                let numbers = arrow::array::AsArray::as_primitive::<arrow::datatypes::UInt64Type>(&numbers);
-                count += arrow::compute::sum(numbers).unwrap_or_default();
-            }
-            *row = batch.num_rows();
-        }
-        Ok(count)
     }
 
     /// The tag that ends the answer.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use datafusion::scalar::ScalarValue;
-use mavis_sql::Postgres;
+use mavis_sql::{Executed, Postgres};
 use mavis_types::SnapshotId;
 use pgwire::{
     api::Type,
@@ -268,16 +268,12 @@ impl Client {
         self.permit(&piece.command)?;
         Ok(match &piece.command {
             Command::Query { verb } => {
-                let mut running = self
-                    .query(wire, watch, &piece.sql, values, declared, verb)
-                    .await
-                    .map_err(|failure| failure.located(&piece.sql, piece.before))?;
-                if piece.command.writes() {
-                    let count = running.count(wire, watch).await?;
-                    Outcome::Tag(written(&piece.sql, verb, count))
-                } else {
-                    Outcome::Rows(running)
+                let located = |failure: Failure| failure.located(&piece.sql, piece.before);
+                if piece.command.writes() && mavis_sql::writes(&piece.sql) {
+                    return self.write(wire, watch, &piece.sql, values, declared).await.map_err(located);
                 }
+                let running = self.query(wire, watch, &piece.sql, values, declared, verb).await.map_err(located)?;
+                Outcome::Rows(running)
             }
             Command::Copy(copy) => {
                 let running = self.query(wire, watch, &copy.sql, values, declared, "COPY").await?;
@@ -355,6 +351,22 @@ impl Client {
                 Err(error.into())
             }
         }
+    }
+
+    /// Runs a statement that changes something.
+    async fn write(
+        &mut self,
+        wire: &mut Wire,
+        watch: &Watch,
+        sql: &str,
+        values: &[ScalarValue],
+        declared: &[u32],
+    ) -> Result<Outcome, Failure> {
+        let session = self.session(declared).await?;
+        let log = QueryLog::write(&self.app, session.principal(), Door::Postgres, sql, String::new());
+        let done = watch.over(wire, session.execute(sql, values, None)).await?;
+        log.wrote(&done);
+        Ok(Outcome::Tag(written(&done?)))
     }
 
     /// The values of expressions that stand in EXECUTE.
@@ -508,16 +520,12 @@ fn type_of(name: &str) -> u32 {
     }
 }
 
-/// The tag of a statement that changed rows.
-fn written(sql: &str, verb: &str, count: u64) -> String {
-    match verb {
-        "INSERT" => format!("INSERT 0 {count}"),
-        "UPDATE" | "DELETE" | "MERGE" => format!("{verb} {count}"),
-        "CREATE" | "DROP" | "ALTER" => {
-            let words = sql.split_whitespace().skip(1).map(str::to_uppercase);
-            let kind = words.into_iter().find(|word| !matches!(word.as_str(), "OR" | "REPLACE" | "TEMP" | "TEMPORARY"));
-            format!("{verb} {}", kind.unwrap_or_default()).trim_end().to_owned()
-        }
-        verb => verb.to_owned(),
+/// The tag of a statement that changed something.
+fn written(done: &Executed) -> String {
+    match done.command {
+        "INSERT" => format!("INSERT 0 {}", done.rows),
+        "CREATE TABLE AS" => format!("SELECT {}", done.rows),
+        command @ ("UPDATE" | "DELETE" | "MERGE") => format!("{command} {}", done.rows),
+        command => command.to_owned(),
     }
 }

@@ -182,7 +182,7 @@ fn of_tables(request: &Request, tables: Vec<Table>) -> Vec<Relation> {
             namespace,
             schema: table.name.schema.clone(),
             name: table.name.table.clone(),
-            kind: "r",
+            kind: if table.view.is_some() { "v" } else { "r" },
             comment: table.comment.clone(),
             rows: table.rows,
             key: table.key.clone(),
