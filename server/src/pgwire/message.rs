@@ -3,7 +3,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::failure::{Failure, state};
 
 /// Longest message that is read, in bytes: parameters of one execution.
-const LONGEST: usize = 64 << 20;
+const LONGEST: usize = 16 << 20;
 /// Longest message of somebody who is not let in yet, in bytes.
 pub(super) const LONGEST_BEFORE: usize = 64 << 10;
 

@@ -35,8 +35,11 @@ use super::{
 };
 use crate::{App, auth::Door, query_log::QueryLog};
 
-/// Statements and portals that one connection may have open.
-const OPEN: usize = 10_000;
+/// Statements that one connection may keep, and bytes of their texts.
+const STATEMENTS: usize = 1_000;
+const TEXTS: usize = 32 << 20;
+/// Portals that one connection may have open.
+const PORTALS: usize = 100;
 
 /// Whether statements stand together.
 #[derive(Debug)]
@@ -216,8 +219,11 @@ impl Client {
                 format!("there is a prepared statement \"{name}\" already"),
             ));
         }
-        if self.statements.len() >= OPEN {
-            return Err(Failure::error("53400", format!("a connection keeps at most {OPEN} statements")));
+        let size = |prepared: &Prepared| prepared.piece.as_ref().map_or(0, |piece| piece.sql.len());
+        let texts: usize = self.statements.values().map(|kept| size(kept)).sum();
+        if self.statements.len() >= STATEMENTS || texts + size(&prepared) > TEXTS {
+            let message = format!("a connection keeps at most {STATEMENTS} statements of {TEXTS} bytes together");
+            return Err(Failure::error("53400", message));
         }
         self.statements.insert(name.to_owned(), Arc::new(prepared));
         Ok(())
@@ -233,8 +239,8 @@ impl Client {
         if !name.is_empty() && self.portals.contains_key(name) {
             return Err(Failure::error(state::TAKEN_CURSOR, format!("there is a cursor \"{name}\" already")));
         }
-        if self.portals.len() >= OPEN {
-            return Err(Failure::error("53400", format!("a connection keeps at most {OPEN} cursors")));
+        if self.portals.len() >= PORTALS {
+            return Err(Failure::error("53400", format!("a connection keeps at most {PORTALS} cursors")));
         }
         self.portals.insert(name.to_owned(), portal);
         Ok(())

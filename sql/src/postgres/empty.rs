@@ -1,11 +1,17 @@
 //! Selections from catalogs that are always empty: they have no rows, whatever else they say, and need no plan. Clients ask them
 //! with forms of SQL that the planner does not have.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, JoinOperator, Query, Select, SelectItem, SetExpr, Statement, TableFactor, TableWithJoins,
+    BinaryOperator, Expr, GroupByExpr, Ident, JoinOperator, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    TableWithJoins, Visit, Visitor,
 };
 
-use super::rewrite::{cast, null};
+use super::{
+    path::text_of,
+    rewrite::{cast, last, null, value_of},
+};
 use crate::{names::TableKey, system};
 
 /// Aggregates give a row of no rows at all.
@@ -42,15 +48,91 @@ fn of_body(body: &SetExpr) -> bool {
 
 fn of_select(select: &Select) -> bool {
     let groups = matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
-    let aggregates = groups && select.projection.iter().any(|item| AGGREGATES.iter().any(|name| calls(item, name)));
-    !aggregates && select.from.iter().any(of_from)
+    let mut finder = Finder { depth: 0, found: false };
+    // Nothing stops the walk.
+    let _: ControlFlow<()> = Visit::visit(&select.projection, &mut finder);
+    let aggregates = groups && finder.found;
+    !aggregates && (select.from.iter().any(of_from) || of_conditions(select))
 }
 
-fn calls(item: &SelectItem, name: &str) -> bool {
-    let text = item.to_string().to_lowercase();
-    text.match_indices(name).any(|(at, _)| {
-        let starts = text[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && c != '_');
-        starts && text[at + name.len()..].trim_start().starts_with('(')
+/// Finds aggregates that are not those of a subquery.
+struct Finder {
+    depth: usize,
+    found: bool,
+}
+
+impl Visitor for Finder {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.found |=
+            self.depth == 0 && matches!(expr, Expr::Function(call) if AGGREGATES.contains(&last(&call.name).as_str()));
+        ControlFlow::Continue(())
+    }
+}
+
+/// Keys are the only constraints that there are.
+fn of_conditions(select: &Select) -> bool {
+    let asks = |item: &TableWithJoins| {
+        let factors = std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation));
+        factors.into_iter().any(|factor| is_catalog(factor, |table| table == "pg_constraint"))
+    };
+    select.from.iter().any(asks) && select.selection.as_ref().is_some_and(wants_others)
+}
+
+/// Whether a condition holds only for constraints that are no keys.
+fn wants_others(condition: &Expr) -> bool {
+    match condition {
+        Expr::Nested(inner) => wants_others(inner),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => wants_others(left) || wants_others(right),
+        Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
+            column_of(left).is_some_and(|name| name == "contype") && text_of(right).is_some_and(|kind| kind != "p")
+        }
+        _ => false,
+    }
+}
+
+fn column_of(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(ident.value.to_lowercase()),
+        Expr::CompoundIdentifier(idents) => idents.last().map(|ident| ident.value.to_lowercase()),
+        _ => None,
+    }
+}
+
+/// Columns of the catalogs that are always NULL: options and rights, which there are none of.
+const UNSET: [&str; 10] = [
+    "reloptions",
+    "relacl",
+    "attacl",
+    "attoptions",
+    "nspacl",
+    "datacl",
+    "spcoptions",
+    "proconfig",
+    "evttags",
+    "setconfig",
+];
+
+fn unnests_nothing(values: &[Expr]) -> bool {
+    values.iter().any(|value| column_of(value).is_some_and(|name| UNSET.contains(&name.as_str())))
+}
+
+fn is_catalog(factor: &TableFactor, is: impl Fn(&str) -> bool) -> bool {
+    let TableFactor::Table { name, args: None, .. } = factor else { return false };
+    TableKey::read(name, None).is_ok_and(|key| match key.parts.as_slice() {
+        [_, schema, table] => schema == system::PG_CATALOG && is(table),
+        _ => false,
     })
 }
 
@@ -71,12 +153,11 @@ fn of_from(item: &TableWithJoins) -> bool {
 
 fn of_factor(factor: &TableFactor) -> bool {
     match factor {
-        TableFactor::Table { name, args: None, .. } => {
-            TableKey::read(name, None).is_ok_and(|key| match key.parts.as_slice() {
-                [_, schema, table] => schema == system::PG_CATALOG && system::is_empty(table),
-                _ => false,
-            })
+        TableFactor::Table { args: None, .. } => is_catalog(factor, system::is_empty),
+        TableFactor::Table { name, args: Some(args), .. } => {
+            last(name) == "unnest" && unnests_nothing(&args.args.iter().filter_map(value_of).collect::<Vec<_>>())
         }
+        TableFactor::UNNEST { array_exprs, .. } => unnests_nothing(array_exprs),
         TableFactor::Derived { subquery, .. } => is_rowless(subquery),
         TableFactor::NestedJoin { table_with_joins, .. } => of_from(table_with_joins),
         _ => false,

@@ -164,6 +164,12 @@ pub(crate) fn shared() -> Vec<Arc<ScalarUDF>> {
         made("quote_literal", &[Text], 1, DataType::Utf8, steady, |arrays, _| {
             Ok(text_of_text(first(arrays)?, |text| Some(format!("'{}'", text.replace('\'', "''")))))
         }),
+        made("format", &[Text; 8], 1, DataType::Utf8, steady, |arrays, rows| {
+            let texts: Vec<_> = arrays.iter().map(|array| array.as_string::<i32>()).collect();
+            let values = |row: usize| texts.iter().map(move |array| array.is_valid(row).then(|| array.value(row)));
+            let put: StringArray = (0..rows).map(|row| formatted(&values(row).collect::<Vec<_>>())).collect();
+            Ok(Arc::new(put))
+        }),
         made("pg_size_pretty", &[Number], 1, DataType::Utf8, steady, |arrays, _| {
             let numbers = first(arrays)?.as_primitive::<Int64Type>();
             let texts: StringArray = numbers.iter().map(|bytes| bytes.map(|bytes| format!("{bytes} bytes"))).collect();
@@ -184,6 +190,30 @@ pub(crate) fn shared() -> Vec<Arc<ScalarUDF>> {
         }),
         made("pg_expandarray__", &[Numbers], 1, pairs(), steady, |arrays, _| expanded(first(arrays)?)),
     ]
+}
+
+/// The first text with the others in the places of `%s`, `%I` and `%L`.
+fn formatted(texts: &[Option<&str>]) -> Option<String> {
+    let (pattern, values) = texts.split_first()?;
+    let mut values = values.iter();
+    let mut put = String::new();
+    let mut letters = (*pattern)?.chars();
+    while let Some(letter) = letters.next() {
+        if letter != '%' {
+            put.push(letter);
+            continue;
+        }
+        match letters.next()? {
+            's' => put.push_str(values.next()?.unwrap_or_default()),
+            'I' => put.push_str(&quoted(values.next().copied()??)),
+            'L' => match values.next()? {
+                Some(text) => put.push_str(&format!("'{}'", text.replace('\'', "''"))),
+                None => put.push_str("NULL"),
+            },
+            other => put.push(other),
+        }
+    }
+    Some(put)
 }
 
 fn texts() -> DataType {

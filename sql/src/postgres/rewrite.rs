@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
     ast::{
-        Array, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-        FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement, TableAlias,
-        TableAliasColumnDef, TableFactor, Value, VisitMut, VisitorMut,
+        AccessExpr, Array, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+        FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByKind,
+        Query, SelectItem, SetExpr, Statement, Subscript, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
+        Value, VisitMut, VisitorMut,
     },
     dialect::PostgreSqlDialect,
     parser::Parser,
@@ -55,10 +56,61 @@ const NUMBERS: [&str; 24] = [
 /// Rewrites a statement; `false` where its answer tells of the connection that asks.
 pub(super) fn rewrite(statement: &mut Statement, own: &Postgres) -> bool {
     leave_out(statement);
+    order(statement);
     let mut rewriter = Rewriter { own, is_lasting: true, collecting: 0 };
     // Nothing stops the walk.
     let _: ControlFlow<()> = statement.visit(&mut rewriter);
     rewriter.is_lasting
+}
+
+/// The planner sorts by columns, not by questions: what ORDER BY asks a subquery becomes a column that is left out again.
+fn order(statement: &mut Statement) {
+    let Statement::Query(query) = statement else { return };
+    let Some(OrderBy { kind: OrderByKind::Expressions(wanted), .. }) = &mut query.order_by else { return };
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    if select.distinct.is_some() || !wanted.iter().any(|one| asks(&one.expr)) {
+        return;
+    }
+    let Some(names) = select.projection.iter().map(named).collect::<Option<Vec<Ident>>>() else { return };
+    for (number, one) in wanted.iter_mut().enumerate().filter(|(_, one)| asks(&one.expr)) {
+        let name = Ident::with_quote('"', format!("\0order {number}"));
+        let expr = std::mem::replace(&mut one.expr, Expr::Identifier(name.clone()));
+        select.projection.push(SelectItem::ExprWithAlias { expr, alias: name });
+    }
+    let inner = Query {
+        with: query.with.take(),
+        body: Box::new(SetExpr::Select(select.clone())),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    };
+    select.projection = names.into_iter().map(|name| SelectItem::UnnamedExpr(Expr::Identifier(name))).collect();
+    select.selection = None;
+    select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
+    select.having = None;
+    let alias = TableAlias { explicit: true, name: Ident::with_quote('"', "ordered"), columns: Vec::new(), at: None };
+    let relation = TableFactor::Derived { lateral: false, subquery: Box::new(inner), alias: Some(alias), sample: None };
+    select.from = vec![TableWithJoins { relation, joins: Vec::new() }];
+}
+
+fn asks(expr: &Expr) -> bool {
+    expr.to_string().contains("SELECT ")
+}
+
+/// The name of a column that is selected.
+fn named(item: &SelectItem) -> Option<Ident> {
+    let name = match item {
+        SelectItem::ExprWithAlias { alias, .. } => alias,
+        SelectItem::UnnamedExpr(Expr::Identifier(ident)) => ident,
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(idents)) => idents.last()?,
+        _ => return None,
+    };
+    Some(name.clone())
 }
 
 struct Rewriter<'a> {
@@ -150,6 +202,9 @@ impl Rewriter<'_> {
     fn expr(&mut self, expr: &mut Expr) {
         match expr {
             Expr::Collate { expr: inner, .. } => *expr = (**inner).clone(),
+            Expr::CompoundFieldAccess { root, access_chain } if matches!(root.as_ref(), Expr::Nested(_)) => {
+                access_chain.iter_mut().for_each(by_name);
+            }
             Expr::BinaryOp { left, op, right } => {
                 if let BinaryOperator::PGCustomBinaryOperator(parts) = op
                     && let Some(plain) = parts.last().and_then(|sign| operator(sign))
@@ -321,6 +376,14 @@ fn quoted(name: &str) -> String {
 fn may(arguments: &[Expr]) -> bool {
     let Some(wanted) = arguments.last().and_then(text_of) else { return true };
     wanted.split(',').all(|one| matches!(one.trim().to_lowercase().as_str(), "select" | "usage" | "connect" | "member"))
+}
+
+/// `(row).field`, which the planner knows as `['field']`.
+fn by_name(step: &mut AccessExpr) {
+    if let AccessExpr::Dot(Expr::Identifier(ident)) = step {
+        let name = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
+        *step = AccessExpr::Subscript(Subscript::Index { index: text(&name) });
+    }
 }
 
 /// A plain operator by its sign.
@@ -509,7 +572,7 @@ pub(super) fn last(name: &ObjectName) -> String {
     name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.to_lowercase()).unwrap_or_default()
 }
 
-fn value_of(argument: &FunctionArg) -> Option<Expr> {
+pub(super) fn value_of(argument: &FunctionArg) -> Option<Expr> {
     match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
         _ => None,

@@ -75,7 +75,7 @@ async fn names_are_looked_for_along_the_search_path_and_then_as_at_every_door() 
     for sql in [
         "SELECT id FROM patient",
         "SELECT patient.id FROM r4.patient",
-        "SELECT r4.patient.\"birthDate\", birthdate FROM r4.patient",
+        "SELECT r4.patient.\"birthDate\", birthdate + 1 FROM r4.patient",
         "SELECT p.id FROM fhir.r4.patient p",
         "WITH patient AS (SELECT 1 AS id) SELECT id FROM patient",
         "SELECT name FROM system.catalog.sources",

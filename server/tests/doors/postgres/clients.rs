@@ -47,8 +47,8 @@ with engine.connect() as connection:
     assert lists.get_table_comment("patient", schema="r4") == {"text": "about patient"}
     assert lists.has_table("patient", schema="r4") and not lists.has_table("nobody", schema="r4")
     lists.get_view_names(schema="r4")
-    row = connection.execute(text("SELECT :a + 1 AS n, :b AS t"), {"a": 41, "b": "it's"}).one()
-    assert (row.n, row.t) == (42, "it's"), row
+    row = connection.execute(text("SELECT :a + 1 AS n, :b AS word"), {"a": 41, "b": "it's"}).one()
+    assert tuple(row) == (42, "it's"), row
     table = Table("patient", MetaData(), autoload_with=connection, schema="r4")
     assert connection.execute(select(table).where(table.c.id == "x")).all() == []
     frame = pandas.read_sql(text("SELECT n, n * 1.5 AS x FROM (VALUES (1), (2)) AS t(n) ORDER BY n"), connection)

@@ -144,11 +144,18 @@ async fn an_interrupt_cancels_what_runs_and_the_session_goes_on() {
     let mut command = psql_command(&program, &test, "fhir", &test.admin_token());
     command.args(["-At", "-v", "ON_ERROR_STOP=0", "-c", ENDLESS, "-c", "SELECT 'still here'"]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
-    let output = tokio::time::timeout(Duration::from_secs(20), output).await.expect("the query goes on").unwrap();
+    let id = child.id().to_string();
+    let mut output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    let mut tries = 0;
+    let output = loop {
+        // It may not have begun yet.
+        match tokio::time::timeout(Duration::from_secs(1), &mut output).await {
+            Ok(output) => break output.unwrap(),
+            Err(_) if tries < 30 => tries += 1,
+            Err(_) => panic!("the query goes on"),
+        }
+        std::process::Command::new("kill").args(["-INT", &id]).status().unwrap();
+    };
     assert!(stderr(&output).contains("57014"), "{}", stderr(&output));
     test.stop().await;
 }
