@@ -219,7 +219,6 @@ impl Client {
                 format!("there is a prepared statement \"{name}\" already"),
             ));
         }
-        let size = |prepared: &Prepared| prepared.piece.as_ref().map_or(0, |piece| piece.sql.len());
         let texts: usize = self.statements.values().map(|kept| size(kept)).sum();
         if self.statements.len() >= STATEMENTS || texts + size(&prepared) > TEXTS {
             let message = format!("a connection keeps at most {STATEMENTS} statements of {TEXTS} bytes together");
@@ -507,6 +506,11 @@ fn report(wire: &mut Wire, changed: Option<(&'static str, String)>) {
 
 fn no_savepoint(name: &str) -> Failure {
     Failure::error(state::NO_SAVEPOINT, format!("there is no savepoint \"{name}\""))
+}
+
+/// Bytes of a statement's text.
+fn size(prepared: &Prepared) -> usize {
+    prepared.piece.as_ref().map_or(0, |piece| piece.sql.len())
 }
 
 /// The oid of a type's name in PREPARE; 0 leaves it to the planner.
