@@ -12,6 +12,7 @@ use crate::{
     engine::{BUSY_TIMEOUT, Engine, SqliteEngine},
     kept::Kept,
     migrate::{MigrateError, migrate},
+    number::Numbers,
     stamp::LogIndex,
 };
 
@@ -28,6 +29,7 @@ pub struct Catalog {
     /// Of a SQLite catalog.
     pub(crate) index: Option<Arc<LogIndex>>,
     pub(crate) kept: Arc<Kept>,
+    pub(crate) numbers: Arc<Numbers>,
 }
 
 impl Catalog {
@@ -47,7 +49,7 @@ impl Catalog {
             _ => Err("write sqlite:///path/to/file or postgres://user:password@host:port/database".to_owned()),
         }
         .map_err(failed)?;
-        Ok(Self { engine, index: index.map(Arc::new), kept: Arc::default() })
+        Ok(Self { engine, index: index.map(Arc::new), kept: Arc::default(), numbers: Arc::default() })
     }
 
     /// Whether the database answers: one read that touches no table.

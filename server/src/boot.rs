@@ -22,6 +22,7 @@ use crate::{
     fhir::Exports,
     first_token, grpc, http,
     listen::{Peer, PlainListener, TlsListener},
+    pgwire,
     read_log::ReadLog,
     telemetry, tls,
 };
@@ -36,6 +37,8 @@ pub struct Server {
     data: DataDir,
     http: SocketAddr,
     grpc: SocketAddr,
+    /// `None`: the door is closed.
+    postgres: Option<SocketAddr>,
     closing: watch::Sender<bool>,
     doors: Vec<JoinHandle<()>>,
 }
@@ -64,6 +67,8 @@ impl Server {
         let http_listener = bind("http", config.http.listen).await?;
         let grpc_listener = bind("grpc", config.grpc.listen).await?;
         let (http_address, grpc_address) = (http_listener.local_addr()?, grpc_listener.local_addr()?);
+        let postgres_listener = bind_postgres(&config).await?;
+        let postgres_address = postgres_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
         let catalog = Catalog::open(data.catalog().expose()).await?;
         let lake = Lake::open(lake_options(&config, &data)?, catalog.clone()).await;
@@ -109,6 +114,10 @@ impl Server {
             tls.as_ref().map(|tls| tls.http.clone()),
             until_closed(closed.clone()),
         ));
+        let postgres_door = postgres_listener.map(|listener| {
+            let tls = tls.as_ref().map(|tls| tls.http.clone());
+            tokio::spawn(pgwire::serve(app.clone(), listener, tls, until_closed(closed.clone())))
+        });
         let grpc_door = grpc::door(&app, tls.map(|tls| tls.grpc)).await?;
         let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
         let grpc_door = tokio::spawn(async move {
@@ -118,14 +127,19 @@ impl Server {
         });
         let upkeep = tokio::spawn(keep_up(app.clone()));
         app.readiness.set(Phase::Ready);
-        info!(http = %http_address, grpc = %grpc_address, "ready: http on {http_address}, gRPC and Flight SQL on {grpc_address}");
+        let postgres_told = postgres_address.map_or_else(|| "nowhere".to_owned(), |address| address.to_string());
+        info!(
+            http = %http_address, grpc = %grpc_address, postgres = postgres_told,
+            "ready: http on {http_address}, gRPC and Flight SQL on {grpc_address}, PostgreSQL on {postgres_told}"
+        );
         Ok(Self {
             app,
             data,
             http: http_address,
             grpc: grpc_address,
+            postgres: postgres_address,
             closing,
-            doors: vec![http_door, grpc_door, upkeep],
+            doors: [http_door, grpc_door, upkeep].into_iter().chain(postgres_door).collect(),
         })
     }
 
@@ -149,6 +163,12 @@ impl Server {
     #[must_use]
     pub fn grpc_address(&self) -> SocketAddr {
         self.grpc
+    }
+
+    /// Address of the PostgreSQL door, with the port that was taken; `None` where the door is closed.
+    #[must_use]
+    pub fn postgres_address(&self) -> Option<SocketAddr> {
+        self.postgres
     }
 
     /// Takes no more requests, lets runs come to a commit and open requests to their end (the latter for at most ten
@@ -179,7 +199,8 @@ fn refuse_open_doors(config: &Config) -> anyhow::Result<()> {
     if config.insecure || config.tls.cert.is_some() {
         return Ok(());
     }
-    for (door, address) in [("http", config.http.listen), ("grpc", config.grpc.listen)] {
+    let postgres = config.postgres.enabled.then(|| ("postgres", config.postgres.address()));
+    for (door, address) in [("http", config.http.listen), ("grpc", config.grpc.listen)].into_iter().chain(postgres) {
         if !address.ip().is_loopback() {
             bail!(
                 "{door}.listen {address} can be reached from other machines, and tokens and patient data would cross the \
@@ -194,6 +215,23 @@ async fn bind(door: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}: take another address with --{door}"))
+}
+
+/// The listener of the PostgreSQL door. A port that was not asked for is not insisted on: a PostgreSQL of this machine may
+/// have it.
+async fn bind_postgres(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    if !config.postgres.enabled {
+        return Ok(None);
+    }
+    let address = config.postgres.address();
+    match bind("postgres", address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(_) if config.postgres.listen.is_none() => {
+            warn!("another program listens on {address}: the PostgreSQL door stays closed, set postgres.listen");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn lake_options(config: &Config, data: &DataDir) -> anyhow::Result<LakeOptions> {

@@ -1,7 +1,7 @@
 //! Transports and wiring, nothing else: the only place that knows both doors and the crates that do the work.
 //!
 //! [`boot`] puts an [`App`] together from a [`config::Config`] and opens the doors: [`grpc`] (with [`flight`] on the same
-//! port) and [`http`] (with [`fhir`] below `/fhir`). Every door asks [`auth`] who the caller is before anything else.
+//! port), [`http`] (with [`fhir`] below `/fhir`) and `pgwire`. Every door asks [`auth`] who the caller is before anything else.
 //! [`cli`] is a client of the gRPC door; [`demo`] is a server that fills itself with sample data first.
 //!
 //! No rule about data lives here: what a request means is decided in `pipeline`, `sql`, `lake` and `catalog`.
@@ -22,6 +22,7 @@ pub mod telemetry;
 mod erase;
 mod first_token;
 mod listen;
+mod pgwire;
 mod query_log;
 mod read_log;
 mod refusal;

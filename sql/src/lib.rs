@@ -7,6 +7,8 @@
 //! ([`run`], [`stream`]); what was answered before is answered from memory ([`answers`]). [`system`] has the tables about the lake itself, [`views`] those that SQL on FHIR
 //! defines.
 //!
+//! [`postgres`] reads statements as PostgreSQL's clients write them.
+//!
 //! Who knows a key needs no plan: [`Session::direct`] asks the same guard and reads rows by it ([`Direct`]).
 //!
 //! [`work`] is what writes: tables and views of the `work` zone ([`Session::execute`], [`Session::ingest`]), whose reading half
@@ -28,6 +30,7 @@ mod limits;
 mod listing;
 mod names;
 mod planner;
+mod postgres;
 mod rights;
 mod run;
 mod session;
@@ -43,6 +46,7 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{Error, REFUSED};
 pub use limits::Limits;
 pub use listing::TableListing;
+pub use postgres::Postgres;
 pub use session::{Prepared, QueryStream, Session};
 pub use sight::{Payloads, known_columns, known_table, knows_run, knows_source, origin};
 pub use views::Only;

@@ -32,7 +32,9 @@ use crate::{
     engine::Inner,
     fault, guard,
     names::{TableKey, resolve, tables},
-    planner, rights, run,
+    planner,
+    postgres::{self, Postgres},
+    rights, run,
     views::Only,
 };
 
@@ -50,6 +52,8 @@ pub struct Session {
     pinned: Option<SnapshotId>,
     /// The FHIR snapshot of the newest statement.
     seen: Arc<AtomicI64>,
+    /// Of a connection of a PostgreSQL client.
+    postgres: Option<Arc<Postgres>>,
 }
 
 /// A planned statement.
@@ -100,7 +104,15 @@ impl Session {
         seen: Option<SnapshotId>,
     ) -> Self {
         let seen = Arc::new(AtomicI64::new(seen.map_or(NONE, |id| id.0)));
-        Self { inner, principal: Arc::new(principal), pinned, seen }
+        Self { inner, principal: Arc::new(principal), pinned, seen, postgres: None }
+    }
+
+    /// This session for statements of a PostgreSQL client: names are looked for along its search path first, and its dialect
+    /// and its catalogs are understood.
+    #[must_use]
+    pub fn as_postgres(mut self, own: Arc<Postgres>) -> Self {
+        self.postgres = Some(own);
+        self
     }
 
     /// Parses and plans without running: the answer's schema and the parameters' types.
@@ -110,7 +122,9 @@ impl Session {
     pub fn prepare<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Prepared, Error>> {
         async move {
             if crate::writes(sql) {
-                return self.in_time(self.inner.limits, Box::pin(self.prepare_write(parse(sql)?))).await;
+                return self
+                    .in_time(self.inner.limits, Box::pin(async { self.prepare_write(self.parsed(sql).await?.0).await }))
+                    .await;
             }
             let meaning = self.in_time(self.inner.limits, Box::pin(self.meant(sql))).await?;
             let fields = (1..).zip(&meaning.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
@@ -277,10 +291,19 @@ impl Session {
         Ok(meaning)
     }
 
+    /// A statement as the engine has it, and the text that its answer may be kept by.
+    pub(crate) async fn parsed(&self, sql: &str) -> Result<(Statement, Option<String>), Error> {
+        match &self.postgres {
+            None => Ok((parse(sql)?, Some(sql.to_owned()))),
+            Some(own) => postgres::read(self, own, sql).await,
+        }
+    }
+
     async fn put(&self, sql: &str) -> Result<Put, Error> {
-        let mut put = self.put_over(parse(sql)?, Given { views: &HashMap::new(), only: &Only::default() }).await?;
-        if let Admitted::Query(_) = put.statement {
-            put.question = put.opened.stamps().map(|tables| Question::new(sql, tables));
+        let (statement, text) = self.parsed(sql).await?;
+        let mut put = self.put_over(statement, Given { views: &HashMap::new(), only: &Only::default() }).await?;
+        if let (Admitted::Query(_), Some(text)) = (&put.statement, text) {
+            put.question = put.opened.stamps().map(|tables| Question::new(&text, tables));
         }
         Ok(put)
     }
@@ -310,7 +333,10 @@ impl Session {
             });
         }
         resolve(&mut statement, &mut opened.bindings)?;
-        let state = self.state()?;
+        let mut state = self.state()?;
+        if let Some(own) = &self.postgres {
+            postgres::register(self, own, &mut state)?;
+        }
         let plan = planner::plan(&state, &opened.sources, *statement)?;
         self.passed(plan, state)
     }
@@ -347,6 +373,10 @@ impl Session {
         };
         let plan = builder.and_then(LogicalPlanBuilder::build).map_err(|error| fault::planning(&error))?;
         self.passed(plan, self.state()?)
+    }
+
+    pub(crate) fn catalog(&self) -> &mavis_catalog::Catalog {
+        self.inner.lake.catalog()
     }
 
     /// A copy of the template for one statement; boxed, for it is some kilobytes large.

@@ -62,6 +62,7 @@ impl ServerBuilder {
         let mut server = Server {
             http: format!("127.0.0.1:{}", free_port()?),
             grpc: format!("127.0.0.1:{}", free_port()?),
+            postgres: format!("127.0.0.1:{}", free_port()?),
             has_config: self.config.is_some(),
             environment: self.environment,
             data,
@@ -93,6 +94,8 @@ pub struct Server {
     pub http: String,
     /// `host:port` of the gRPC and Flight SQL door.
     pub grpc: String,
+    /// `host:port` of the PostgreSQL door.
+    pub postgres: String,
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
     has_config: bool,
@@ -182,7 +185,14 @@ impl Server {
     pub fn spawn(&mut self) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log"))?;
         let mut command = Command::new(binary()?);
-        command.arg("serve").arg("--data").arg(&self.data).args(["--http", &self.http, "--grpc", &self.grpc]);
+        command.arg("serve").arg("--data").arg(&self.data).args([
+            "--http",
+            &self.http,
+            "--grpc",
+            &self.grpc,
+            "--postgres",
+            &self.postgres,
+        ]);
         if self.has_config {
             command.arg("--config").arg(self.folder.path().join("mavis.toml"));
         }

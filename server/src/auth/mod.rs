@@ -34,6 +34,7 @@ pub enum Door {
     Grpc,
     Flight,
     Fhir,
+    Postgres,
 }
 
 impl Door {
@@ -44,6 +45,7 @@ impl Door {
             Door::Grpc => "grpc",
             Door::Flight => "flight",
             Door::Fhir => "fhir",
+            Door::Postgres => "postgres",
         }
     }
 

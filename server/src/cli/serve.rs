@@ -25,6 +25,9 @@ pub(super) struct ServerArgs {
     /// Address of the gRPC and Flight SQL door [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR")]
     grpc: Option<SocketAddr>,
+    /// Address of the PostgreSQL door [default: 127.0.0.1:5433]
+    #[arg(long, value_name = "ADDR")]
+    postgres: Option<SocketAddr>,
     /// Catalog database: sqlite:///PATH or postgres://USER:PASSWORD@HOST/DATABASE [default: in the data folder]
     #[arg(long, value_name = "URL", env = "MAVIS_CATALOG", hide_env_values = true)]
     catalog: Option<String>,
@@ -52,6 +55,9 @@ impl ServerArgs {
         }
         if let Some(address) = self.grpc {
             config.grpc.listen = address;
+        }
+        if let Some(address) = self.postgres {
+            config.postgres.listen = Some(address);
         }
         if let Some(url) = self.catalog {
             config.catalog.url = Some(config::Secret::new(url));

@@ -45,6 +45,34 @@ impl Default for GrpcConfig {
     }
 }
 
+/// The PostgreSQL door: SQL for clients that speak PostgreSQL's protocol.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PostgresConfig {
+    /// Whether the door is open at all. Default: true.
+    pub enabled: bool,
+    /// Address and port to listen on; port 0 takes a free one. Default: 127.0.0.1:5433, and no door where another program
+    /// has that port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Connections that may be open at once. Default: 200.
+    pub connections: usize,
+}
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        Self { enabled: true, listen: None, connections: 200 }
+    }
+}
+
+impl PostgresConfig {
+    /// Where the door listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listen.unwrap_or_else(|| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5433))
+    }
+}
+
 /// TLS for every door; both files or neither.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

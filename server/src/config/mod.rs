@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use doors::{GrpcConfig, HttpConfig, TlsConfig};
+pub use doors::{GrpcConfig, HttpConfig, PostgresConfig, TlsConfig};
 pub use load::{ConfigError, load, unknown};
 pub use log::{LogConfig, LogFormat};
 pub use secret::Secret;
@@ -35,6 +35,7 @@ pub struct Config {
     pub insecure: bool,
     pub http: HttpConfig,
     pub grpc: GrpcConfig,
+    pub postgres: PostgresConfig,
     pub tls: TlsConfig,
     pub catalog: CatalogConfig,
     pub lake: LakeConfig,

@@ -8,7 +8,7 @@ use mavis_connectors::Secrets;
 use mavis_proto::v1::{self as pb, token_service_client::TokenServiceClient};
 use mavis_server::{
     Server,
-    config::{Config, GrpcConfig, HttpConfig},
+    config::{Config, GrpcConfig, HttpConfig, PostgresConfig},
 };
 use tempfile::TempDir;
 use tonic::{Request, metadata::MetadataValue, transport::Channel};
@@ -25,6 +25,7 @@ pub(crate) fn config(folder: &Path) -> Config {
         data: Some(folder.display().to_string()),
         http: HttpConfig { listen: free, ..HttpConfig::default() },
         grpc: GrpcConfig { listen: free, ..GrpcConfig::default() },
+        postgres: PostgresConfig { listen: Some(free), ..PostgresConfig::default() },
         ..Config::default()
     }
 }

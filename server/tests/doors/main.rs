@@ -16,6 +16,7 @@ mod harness;
 mod http_lists;
 mod http_rows;
 mod http_sql;
+mod postgres;
 mod runs;
 mod security;
 mod sql_export;

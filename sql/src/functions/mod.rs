@@ -40,6 +40,9 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
     for function in hive::functions() {
         state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;
     }
+    for function in crate::postgres::shared() {
+        state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;
+    }
     for function in mavis_fhir::functions::shared() {
         state.register_udf(Arc::new(function)).map_err(|error| crate::fault::planning(&error))?;
     }

@@ -7,10 +7,14 @@
 mod catalog;
 mod information;
 mod ops;
+mod postgres;
 mod request;
 mod sheet;
 mod table;
 
+pub(crate) use postgres::{
+    OWNER, PG_CATALOG, USER_OID, by_name, format, is_empty, number_of_own, of_postgres, own_of_number,
+};
 pub(crate) use table::SystemTable;
 
 use std::sync::Arc;
@@ -85,7 +89,9 @@ pub(crate) fn find(
     if !definition.is_seen_by(principal) {
         return None;
     }
-    let only = (definition.schema == INFORMATION && texts.len() == 3).then(|| place.to_owned());
+    let of_one =
+        definition.schema == INFORMATION || postgres::definition(definition.schema, definition.table).is_some();
+    let only = (of_one && texts.len() == 3).then(|| place.to_owned());
     let name = [place.to_owned(), definition.schema.to_owned(), definition.table.to_owned()];
     let table = SystemTable::new(definition, catalog.clone(), Arc::clone(principal), only);
     Some((name, Arc::new(table)))
@@ -97,6 +103,9 @@ pub(crate) fn locate<'a>(parts: &[&'a str]) -> Option<(&'a str, &'static Definit
         [INFORMATION, table] => Some((SYSTEM, named(&INFORMATION_TABLES, INFORMATION, table)?)),
         [place, INFORMATION, table] if catalogs().any(|known| known == place) => {
             Some((place, named(&INFORMATION_TABLES, INFORMATION, table)?))
+        }
+        [place, schema @ (PG_CATALOG | postgres::PG_INFORMATION), table] if catalogs().any(|known| known == place) => {
+            Some((place, postgres::definition(schema, table)?))
         }
         [SYSTEM, schema, table] => Some((SYSTEM, named(&TABLES, schema, table)?)),
         _ => None,

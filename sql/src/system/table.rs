@@ -83,7 +83,7 @@ impl TableProvider for SystemTable {
     }
 }
 
-/// `column = 'text'`.
+/// `column = 'text'`, or a number.
 fn equality(filter: &Expr) -> Option<(String, String)> {
     let Expr::BinaryExpr(binary) = filter else { return None };
     if binary.op != Operator::Eq {
@@ -99,6 +99,8 @@ fn equality(filter: &Expr) -> Option<(String, String)> {
         ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
             Some((column.name.clone(), text.clone()))
         }
+        ScalarValue::UInt32(Some(number)) => Some((column.name.clone(), number.to_string())),
+        ScalarValue::Int32(Some(number)) => Some((column.name.clone(), number.to_string())),
         _ => None,
     }
 }

@@ -68,7 +68,7 @@ impl Session {
         params: &'a [ScalarValue],
         limits: Option<Limits>,
     ) -> BoxFuture<'a, Result<Executed, Error>> {
-        async move { self.run_all(parse(sql)?, &[params], limits).await }.boxed()
+        async move { self.run_all(self.parsed(sql).await?.0, &[params], limits).await }.boxed()
     }
 
     /// As [`Session::execute`], with parameters that are written `:name`.

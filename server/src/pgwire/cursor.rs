@@ -1,0 +1,71 @@
+//! DECLARE, FETCH, MOVE, CLOSE: rows of a query a few at a time. A cursor is a portal with a name, and goes forward only.
+
+use super::{
+    failure::{Failure, state},
+    output::Wire,
+    portal::{Sent, Watch},
+    session::{Client, complete},
+    values::{Format, describe},
+};
+
+impl Client {
+    /// Writes the next rows of a cursor. `describes`: with their columns before them.
+    pub(super) async fn fetch(
+        &mut self,
+        wire: &mut Wire,
+        watch: &Watch,
+        cursor: &str,
+        rows: Option<u64>,
+        formats: &[i16],
+        describes: bool,
+    ) -> Result<(), Failure> {
+        let portal = self.portals.get_mut(cursor).filter(|portal| portal.is_cursor);
+        let portal = portal.ok_or_else(|| missing(cursor))?;
+        let own;
+        let formats = if formats.is_empty() {
+            own = portal.formats.clone();
+            &own
+        } else {
+            formats
+        };
+        let Some(running) = portal.running.as_mut() else { return Err(missing(cursor)) };
+        if describes {
+            wire.put(&pgwire::messages::PgWireBackendMessage::RowDescription(describe(&running.schema, formats)));
+        }
+        let formats: Vec<Format> = running.formats(formats);
+        let _: Sent = running.send(wire, watch, &formats, rows).await?;
+        let tag = running.tag();
+        complete(wire, &tag);
+        Ok(())
+    }
+
+    /// Passes over rows of a cursor.
+    pub(super) async fn pass(
+        &mut self,
+        wire: &mut Wire,
+        watch: &Watch,
+        cursor: &str,
+        rows: Option<u64>,
+    ) -> Result<(), Failure> {
+        let portal = self.portals.get_mut(cursor).filter(|portal| portal.is_cursor);
+        let running = portal.and_then(|portal| portal.running.as_mut()).ok_or_else(|| missing(cursor))?;
+        let count = running.pass(wire, watch, rows).await?;
+        complete(wire, &format!("MOVE {count}"));
+        Ok(())
+    }
+
+    /// Closes a cursor; `None`: all of them.
+    pub(super) fn close_cursor(&mut self, cursor: Option<&str>) -> Result<(), Failure> {
+        match cursor {
+            None => self.portals.retain(|_, portal| !portal.is_cursor),
+            Some(name) => {
+                self.portals.remove(name).filter(|portal| portal.is_cursor).ok_or_else(|| missing(name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn missing(cursor: &str) -> Failure {
+    Failure::error(state::NO_CURSOR, format!("there is no cursor \"{cursor}\""))
+}

@@ -1,0 +1,541 @@
+//! One client: who it is, its settings, its transaction, what it prepared and what it fetches.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use datafusion::scalar::ScalarValue;
+use mavis_sql::{Executed, Postgres};
+use mavis_types::SnapshotId;
+use pgwire::{
+    api::Type,
+    messages::{
+        PgWireBackendMessage,
+        response::{CommandComplete, NoticeResponse, TransactionStatus},
+        startup::ParameterStatus,
+    },
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
+
+use super::{
+    cancel::Place,
+    command::Command,
+    copy::Copy,
+    failure::{Failure, state},
+    local,
+    output::Wire,
+    parameters,
+    portal::{Portal, Prepared, Running, Watch},
+    script::{Piece, pieces},
+    settings::Settings,
+    values::Kind,
+};
+use crate::{App, auth::Door, query_log::QueryLog};
+
+/// Statements that one connection may keep, and bytes of their texts.
+const STATEMENTS: usize = 1_000;
+const TEXTS: usize = 32 << 20;
+/// Portals that one connection may have open.
+const PORTALS: usize = 100;
+
+/// Whether statements stand together.
+#[derive(Debug)]
+pub(super) enum Transaction {
+    None,
+    Open {
+        /// The FHIR state that the first statement saw: the others see the same.
+        snapshot: Option<SnapshotId>,
+        savepoints: Vec<String>,
+        failed: bool,
+    },
+}
+
+/// What a statement answers with.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Rows(Running),
+    Copy(Running, Box<Copy>),
+    /// Rows of a cursor, or how many are passed over.
+    Cursor {
+        name: String,
+        rows: Option<u64>,
+        moves: bool,
+    },
+    /// Nothing but that it is done.
+    Tag(String),
+}
+
+/// A client that was let in.
+pub(super) struct Client {
+    pub(super) app: App,
+    token: SecretString,
+    peer: IpAddr,
+    /// The principal's name.
+    pub(super) user: String,
+    database: String,
+    pub(super) settings: Settings,
+    pub(super) transaction: Transaction,
+    pub(super) statements: HashMap<String, Arc<Prepared>>,
+    pub(super) portals: HashMap<String, Portal>,
+    pub(super) place: Place,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("user", &self.user).field("database", &self.database).finish_non_exhaustive()
+    }
+}
+
+/// Who came in, and where to.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) token: SecretString,
+    pub(super) peer: IpAddr,
+    pub(super) user: String,
+    pub(super) database: String,
+    pub(super) path: Vec<String>,
+}
+
+pub(super) fn complete(wire: &mut Wire, tag: &str) {
+    wire.put(&PgWireBackendMessage::CommandComplete(CommandComplete::new(tag.to_owned())));
+}
+
+fn notice(wire: &mut Wire, severity: &str, code: &str, message: &str) {
+    let fields = [(b'S', severity), (b'V', severity), (b'C', code), (b'M', message)];
+    let fields = fields.map(|(key, text)| (key, text.to_owned())).to_vec();
+    wire.put(&PgWireBackendMessage::NoticeResponse(NoticeResponse::new(fields)));
+}
+
+impl Client {
+    pub(super) fn new(app: App, entry: Entry, place: Place) -> Self {
+        Self {
+            app,
+            token: entry.token,
+            peer: entry.peer,
+            settings: Settings::new(entry.path, &entry.user),
+            user: entry.user,
+            database: entry.database,
+            transaction: Transaction::None,
+            statements: HashMap::new(),
+            portals: HashMap::new(),
+            place,
+        }
+    }
+
+    pub(super) fn status(&self) -> TransactionStatus {
+        match self.transaction {
+            Transaction::None => TransactionStatus::Idle,
+            Transaction::Open { failed: false, .. } => TransactionStatus::Transaction,
+            Transaction::Open { failed: true, .. } => TransactionStatus::Error,
+        }
+    }
+
+    /// What may stop a statement that begins now.
+    pub(super) fn watch(&self) -> Watch {
+        let deadline = self.settings.time().map(|time| Instant::now() + time);
+        Watch { cancelled: self.place.begin(), deadline }
+    }
+
+    /// Notes that a statement failed.
+    pub(super) fn fail(&mut self) {
+        if let Transaction::Open { failed, .. } = &mut self.transaction {
+            *failed = true;
+        }
+    }
+
+    /// A session of the engine for one statement: the token is asked for each time.
+    async fn session(&mut self, types: &[u32]) -> Result<mavis_sql::Session, Failure> {
+        let token = self.token.expose_secret();
+        let principal = self.app.auth.authenticate(Some(token), Some(self.peer), Door::Postgres).await?;
+        let pinned = match &self.transaction {
+            Transaction::Open { snapshot, .. } => *snapshot,
+            Transaction::None => None,
+        };
+        let session = self.app.engine.session(&principal, pinned).await?;
+        if let Transaction::Open { snapshot, .. } = &mut self.transaction {
+            *snapshot = session.snapshot();
+        }
+        Ok(session.as_postgres(Arc::new(Postgres {
+            database: self.database.clone(),
+            path: self.settings.path().to_vec(),
+            user: self.user.clone(),
+            process: self.place.number,
+            settings: self.settings.all(),
+            parameters: types.iter().map(|oid| parameters::arrow(*oid)).collect(),
+        })))
+    }
+
+    /// Reads and plans a statement.
+    pub(super) async fn prepare(
+        &mut self,
+        wire: &mut Wire,
+        sql: &str,
+        declared: Vec<u32>,
+    ) -> Result<Prepared, Failure> {
+        let mut pieces = pieces(sql)?;
+        let piece = pieces.pop();
+        if !pieces.is_empty() {
+            return Err(Failure::error(state::SYNTAX, "a prepared statement holds one statement, not several"));
+        }
+        if let Some(piece) = &piece {
+            self.permit(&piece.command)?;
+        }
+        let (mut parameters, mut columns) = (Vec::new(), None);
+        match piece.as_ref().map(|piece| &piece.command) {
+            Some(Command::Query { .. }) => {
+                let piece = piece.as_ref().map(|piece| (piece.sql.clone(), piece.before)).unwrap_or_default();
+                let watch = self.watch();
+                let session = self.session(&declared).await?;
+                let planned = watch.over(wire, session.prepare(&piece.0)).await?;
+                let planned = planned.map_err(|error| Failure::from(error).located(&piece.0, piece.1))?;
+                for (number, field) in planned.parameters.fields().iter().enumerate() {
+                    let told = declared.get(number).copied().filter(|oid| *oid != 0 && *oid != Type::UNKNOWN.oid());
+                    let told = told.and_then(Type::from_oid);
+                    parameters.push(told.unwrap_or_else(|| Kind::of(field.data_type()).pg()));
+                }
+                columns = (!planned.schema.fields().is_empty()).then_some(planned.schema);
+            }
+            Some(Command::Show(name)) => columns = Some(self.show(name.as_deref())?.schema),
+            Some(Command::Fetch { cursor, moves: false, .. }) => {
+                let running = self.portals.get(cursor).and_then(|portal| portal.running.as_ref());
+                columns = running.map(|running| Arc::clone(&running.schema));
+            }
+            Some(Command::Execute { name, .. }) => {
+                columns = self.statements.get(name).and_then(|prepared| prepared.columns.clone());
+            }
+            _ => {}
+        }
+        Ok(Prepared { piece, declared, parameters, columns })
+    }
+
+    /// Keeps a statement under its name. One without a name replaces the one before.
+    pub(super) fn keep(&mut self, name: &str, prepared: Prepared) -> Result<(), Failure> {
+        if !name.is_empty() && self.statements.contains_key(name) {
+            return Err(Failure::error(
+                state::TAKEN_STATEMENT,
+                format!("there is a prepared statement \"{name}\" already"),
+            ));
+        }
+        let texts: usize = self.statements.values().map(|kept| size(kept)).sum();
+        if self.statements.len() >= STATEMENTS || texts + size(&prepared) > TEXTS {
+            let message = format!("a connection keeps at most {STATEMENTS} statements of {TEXTS} bytes together");
+            return Err(Failure::error("53400", message));
+        }
+        self.statements.insert(name.to_owned(), Arc::new(prepared));
+        Ok(())
+    }
+
+    pub(super) fn statement(&self, name: &str) -> Result<Arc<Prepared>, Failure> {
+        let found = self.statements.get(name).cloned();
+        found.ok_or_else(|| Failure::error(state::NO_STATEMENT, format!("there is no prepared statement \"{name}\"")))
+    }
+
+    /// Keeps a portal under its name.
+    pub(super) fn open(&mut self, name: &str, portal: Portal) -> Result<(), Failure> {
+        if !name.is_empty() && self.portals.contains_key(name) {
+            return Err(Failure::error(state::TAKEN_CURSOR, format!("there is a cursor \"{name}\" already")));
+        }
+        if self.portals.len() >= PORTALS {
+            return Err(Failure::error("53400", format!("a connection keeps at most {PORTALS} cursors")));
+        }
+        self.portals.insert(name.to_owned(), portal);
+        Ok(())
+    }
+
+    /// After a failure in a transaction only its end is taken.
+    pub(super) fn permit(&self, command: &Command) -> Result<(), Failure> {
+        match self.transaction {
+            Transaction::Open { failed: true, .. } if !command.ends_failure() => Err(Failure::error(
+                state::FAILED_TRANSACTION,
+                "the transaction failed before: nothing is done until it ends with ROLLBACK",
+            )),
+            Transaction::Open { .. } if command.writes() => Err(Failure::error(
+                state::UNSUPPORTED,
+                "a write in a transaction could not be taken back here: each is committed by itself",
+            )
+            .with_hint("turn autocommit on, or send the statement outside of BEGIN ... COMMIT")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a statement. What goes beside its answer (notices, changed settings) is written.
+    pub(super) async fn start(
+        &mut self,
+        wire: &mut Wire,
+        watch: &Watch,
+        piece: &Piece,
+        values: &[ScalarValue],
+        declared: &[u32],
+    ) -> Result<Outcome, Failure> {
+        self.permit(&piece.command)?;
+        Ok(match &piece.command {
+            Command::Query { verb } => {
+                let located = |failure: Failure| failure.located(&piece.sql, piece.before);
+                if piece.command.writes() && mavis_sql::writes(&piece.sql) {
+                    return self.write(wire, watch, &piece.sql, values, declared).await.map_err(located);
+                }
+                let running = self.query(wire, watch, &piece.sql, values, declared, verb).await.map_err(located)?;
+                Outcome::Rows(running)
+            }
+            Command::Copy(copy) => {
+                let running = self.query(wire, watch, &copy.sql, values, declared, "COPY").await?;
+                Outcome::Copy(running, copy.clone())
+            }
+            Command::Declare { name, hold, binary, sql } => {
+                if !hold && matches!(self.transaction, Transaction::None) {
+                    return Err(Failure::error(
+                        state::NO_TRANSACTION,
+                        "a cursor without HOLD lives in a transaction: begin one",
+                    ));
+                }
+                let running = self.query(wire, watch, sql, values, declared, "FETCH").await?;
+                let prepared = Prepared {
+                    piece: None,
+                    declared: Vec::new(),
+                    parameters: Vec::new(),
+                    columns: Some(Arc::clone(&running.schema)),
+                };
+                let portal = Portal {
+                    prepared: Arc::new(prepared),
+                    values: Vec::new(),
+                    formats: if *binary { vec![1] } else { Vec::new() },
+                    running: Some(running),
+                    hold: *hold,
+                    is_cursor: true,
+                    is_done: false,
+                };
+                self.open(name, portal)?;
+                Outcome::Tag("DECLARE CURSOR".to_owned())
+            }
+            Command::Fetch { cursor, rows, moves } => {
+                Outcome::Cursor { name: cursor.clone(), rows: *rows, moves: *moves }
+            }
+            Command::Close(cursor) => {
+                self.close_cursor(cursor.as_deref())?;
+                Outcome::Tag(if cursor.is_some() { "CLOSE CURSOR" } else { "CLOSE CURSOR ALL" }.to_owned())
+            }
+            Command::Prepare { name, types, sql } => {
+                let declared = types.iter().map(|name| type_of(name)).collect();
+                let prepared = Box::pin(self.prepare(wire, sql, declared)).await?;
+                self.keep(name, prepared)?;
+                Outcome::Tag("PREPARE".to_owned())
+            }
+            Command::Execute { name, values } => {
+                let prepared = self.statement(name)?;
+                let Some(piece) = prepared.piece.clone() else { return Ok(Outcome::Tag(String::new())) };
+                let values = Box::pin(self.literals(wire, watch, values)).await?;
+                Box::pin(self.start(wire, watch, &piece, &values, &prepared.declared)).await?
+            }
+            command => self.local(wire, command)?,
+        })
+    }
+
+    async fn query(
+        &mut self,
+        wire: &mut Wire,
+        watch: &Watch,
+        sql: &str,
+        values: &[ScalarValue],
+        declared: &[u32],
+        verb: &str,
+    ) -> Result<Running, Failure> {
+        let session = self.session(declared).await?;
+        let log = QueryLog::begin(&self.app, session.principal(), Door::Postgres, sql);
+        match watch.over(wire, session.query(sql, values, None)).await? {
+            Ok(stream) => {
+                let stream = log.follow(stream);
+                let mut running = Running::new(stream.schema, stream.batches, verb.to_owned());
+                running.deadline = watch.deadline;
+                Ok(running)
+            }
+            Err(error) => {
+                log.failed(&error);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Runs a statement that changes something.
+    async fn write(
+        &mut self,
+        wire: &mut Wire,
+        watch: &Watch,
+        sql: &str,
+        values: &[ScalarValue],
+        declared: &[u32],
+    ) -> Result<Outcome, Failure> {
+        let session = self.session(declared).await?;
+        let log = QueryLog::write(&self.app, session.principal(), Door::Postgres, sql, String::new());
+        let done = watch.over(wire, session.execute(sql, values, None)).await?;
+        log.wrote(&done);
+        Ok(Outcome::Tag(written(&done?)))
+    }
+
+    /// The values of expressions that stand in EXECUTE.
+    async fn literals(
+        &mut self,
+        wire: &mut Wire,
+        watch: &Watch,
+        texts: &[String],
+    ) -> Result<Vec<ScalarValue>, Failure> {
+        if texts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!("SELECT {}", texts.join(", "));
+        let mut running = self.query(wire, watch, &sql, &[], &[], "EXECUTE").await?;
+        let Some((batch, _)) = running.batch(watch, wire).await? else { return Ok(Vec::new()) };
+        let values = batch.columns().iter().map(|column| ScalarValue::try_from_array(column, 0));
+        values
+            .collect::<Result<_, _>>()
+            .map_err(|_| Failure::error(state::BAD_VALUE, "a value of EXECUTE cannot be read"))
+    }
+
+    /// What concerns the connection alone.
+    fn local(&mut self, wire: &mut Wire, command: &Command) -> Result<Outcome, Failure> {
+        let tag = match command {
+            Command::Begin => {
+                if matches!(self.transaction, Transaction::None) {
+                    self.transaction = Transaction::Open { snapshot: None, savepoints: Vec::new(), failed: false };
+                } else {
+                    notice(wire, "WARNING", "25001", "there is a transaction already");
+                }
+                "BEGIN"
+            }
+            Command::Commit | Command::Rollback => {
+                let failed = matches!(self.transaction, Transaction::Open { failed: true, .. });
+                if matches!(self.transaction, Transaction::None) {
+                    notice(wire, "WARNING", state::NO_TRANSACTION, "there is no transaction");
+                }
+                self.transaction = Transaction::None;
+                self.portals.retain(|_, portal| portal.hold);
+                if failed || matches!(command, Command::Rollback) { "ROLLBACK" } else { "COMMIT" }
+            }
+            Command::Savepoint(name) => {
+                self.savepoints()?.push(name.clone());
+                "SAVEPOINT"
+            }
+            Command::Release(name) => {
+                let savepoints = self.savepoints()?;
+                let at = savepoints.iter().rposition(|own| own == name).ok_or_else(|| no_savepoint(name))?;
+                savepoints.truncate(at);
+                "RELEASE"
+            }
+            Command::RollbackTo(name) => {
+                let savepoints = self.savepoints()?;
+                let at = savepoints.iter().rposition(|own| own == name).ok_or_else(|| no_savepoint(name))?;
+                savepoints.truncate(at + 1);
+                if let Transaction::Open { failed, .. } = &mut self.transaction {
+                    *failed = false;
+                }
+                "ROLLBACK"
+            }
+            Command::Set { name, value, local } => {
+                if *local && matches!(self.transaction, Transaction::None) {
+                    notice(wire, "WARNING", state::NO_TRANSACTION, "SET LOCAL is for a transaction, and there is none");
+                } else {
+                    let changed = self.settings.set(name, value)?;
+                    report(wire, changed);
+                }
+                "SET"
+            }
+            Command::Reset(name) => {
+                let changed = self.settings.reset(name.as_deref())?;
+                report(wire, changed);
+                "RESET"
+            }
+            Command::Show(name) => return Ok(Outcome::Rows(self.show(name.as_deref())?)),
+            Command::Discard { all } => {
+                if *all {
+                    if !matches!(self.transaction, Transaction::None) {
+                        return Err(Failure::error("25001", "DISCARD ALL cannot stand in a transaction"));
+                    }
+                    self.portals.clear();
+                    self.statements.clear();
+                    self.settings.reset(None)?;
+                    "DISCARD ALL"
+                } else {
+                    "DISCARD"
+                }
+            }
+            Command::Deallocate(name) => {
+                match name {
+                    None => self.statements.clear(),
+                    Some(name) => {
+                        self.statement(name)?;
+                        self.statements.remove(name);
+                    }
+                }
+                if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" }
+            }
+            Command::Nothing(tag) => tag,
+            _ => return Err(Failure::error(state::UNSUPPORTED, "this statement cannot stand here")),
+        };
+        Ok(Outcome::Tag(tag.to_owned()))
+    }
+
+    fn savepoints(&mut self) -> Result<&mut Vec<String>, Failure> {
+        match &mut self.transaction {
+            Transaction::Open { savepoints, .. } => Ok(savepoints),
+            Transaction::None => {
+                Err(Failure::error(state::NO_TRANSACTION, "savepoints stand in a transaction: begin one"))
+            }
+        }
+    }
+
+    fn show(&self, name: Option<&str>) -> Result<Running, Failure> {
+        match name {
+            Some(name) => local::table(&[name], &[vec![self.settings.show(name)?]], "SHOW"),
+            None => {
+                let all: BTreeMap<String, String> = self.settings.all();
+                let rows: Vec<Vec<String>> =
+                    all.into_iter().map(|(name, value)| vec![name, value, String::new()]).collect();
+                local::table(&["name", "setting", "description"], &rows, "SHOW")
+            }
+        }
+    }
+}
+
+fn report(wire: &mut Wire, changed: Option<(&'static str, String)>) {
+    if let Some((name, value)) = changed {
+        wire.put(&PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value)));
+    }
+}
+
+fn no_savepoint(name: &str) -> Failure {
+    Failure::error(state::NO_SAVEPOINT, format!("there is no savepoint \"{name}\""))
+}
+
+/// Bytes of a statement's text.
+fn size(prepared: &Prepared) -> usize {
+    prepared.piece.as_ref().map_or(0, |piece| piece.sql.len())
+}
+
+/// The oid of a type's name in PREPARE; 0 leaves it to the planner.
+fn type_of(name: &str) -> u32 {
+    match name.to_lowercase().as_str() {
+        "bool" | "boolean" => Type::BOOL.oid(),
+        "smallint" | "int2" => Type::INT2.oid(),
+        "int" | "integer" | "int4" => Type::INT4.oid(),
+        "bigint" | "int8" => Type::INT8.oid(),
+        "real" | "float4" => Type::FLOAT4.oid(),
+        "double precision" | "float8" => Type::FLOAT8.oid(),
+        "date" => Type::DATE.oid(),
+        "text" | "varchar" => Type::TEXT.oid(),
+        "timestamp" => Type::TIMESTAMP.oid(),
+        "timestamptz" => Type::TIMESTAMPTZ.oid(),
+        _ => 0,
+    }
+}
+
+/// The tag of a statement that changed something.
+fn written(done: &Executed) -> String {
+    match done.command {
+        "INSERT" => format!("INSERT 0 {}", done.rows),
+        "CREATE TABLE AS" => format!("SELECT {}", done.rows),
+        command @ ("UPDATE" | "DELETE" | "MERGE") => format!("{command} {}", done.rows),
+        command => command.to_owned(),
+    }
+}

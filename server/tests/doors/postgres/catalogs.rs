@@ -1,0 +1,86 @@
+//! Who may see what of the catalogs.
+
+use sqlx::{ConnectOptions, PgConnection, Row};
+
+use super::{connect, options, with_tables};
+
+async fn names(connection: &mut PgConnection, sql: &'static str) -> Vec<String> {
+    let rows = sqlx::query(sql).fetch_all(connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    rows.iter().map(|row| row.get::<String, _>(0)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_token_sees_its_own_schemas_and_nothing_of_the_others() {
+    let test = with_tables().await;
+    let secret = test.token("ann", mavis_proto::v1::Role::Reader, &["raw.hms"]).await;
+    let mut admin = connect(&test, "raw").await;
+    let mut ann = options(&test, "raw", &secret).connect().await.unwrap();
+    for (sql, all, own) in [
+        (
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1",
+            &["hms", "lab"][..],
+            &["hms"][..],
+        ),
+        (
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace > 16000 ORDER BY 1",
+            &["results", "visits"],
+            &["visits"],
+        ),
+        (
+            "SELECT tablename FROM pg_tables WHERE schemaname IN ('hms', 'lab') ORDER BY 1",
+            &["results", "visits"],
+            &["visits"],
+        ),
+        (
+            "SELECT DISTINCT table_name FROM information_schema.columns WHERE table_schema IN ('hms', 'lab') ORDER BY 1",
+            &["results", "visits"],
+            &["visits"],
+        ),
+        ("SELECT conname FROM pg_constraint ORDER BY 1", &["results_pkey", "visits_pkey"], &["visits_pkey"]),
+        (
+            "SELECT description FROM pg_description WHERE objsubid = 0 ORDER BY 1",
+            &["about results", "about visits"],
+            &["about visits"],
+        ),
+    ] {
+        assert_eq!(names(&mut admin, sql).await, all, "{sql}");
+        assert_eq!(names(&mut ann, sql).await, own, "{sql}");
+    }
+    // A number that somebody else learned tells nothing.
+    let oid: Vec<String> = names(&mut admin, "SELECT 'lab.results'::regclass::oid::bigint::text").await;
+    for sql in [
+        format!("SELECT count(*)::text FROM pg_attribute WHERE attrelid = {}", oid[0]),
+        format!("SELECT CASE WHEN {}::regclass::text LIKE '%results%' THEN 'told' ELSE '0' END", oid[0]),
+        "SELECT coalesce(to_regclass('lab.results')::bigint, 0)::text".to_owned(),
+    ] {
+        let told = sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(sql.clone())).fetch_one(&mut ann).await;
+        assert_eq!(told.unwrap(), "0", "{sql}");
+    }
+    for sql in [
+        "SELECT * FROM lab.results",
+        "SELECT * FROM raw.lab.results",
+        "SELECT * FROM fhir.r4.patient",
+        "COPY lab.results TO STDOUT",
+    ] {
+        let error = sqlx::raw_sql(sql).execute(&mut ann).await.unwrap_err();
+        assert_eq!(error.as_database_error().unwrap().code().as_deref(), Some("42P01"), "{sql}");
+    }
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_looked_for_along_the_search_path_and_then_as_at_every_door() {
+    let test = with_tables().await;
+    let mut fhir = connect(&test, "fhir").await;
+    for sql in [
+        "SELECT id FROM patient",
+        "SELECT patient.id FROM r4.patient",
+        "SELECT r4.patient.\"birthDate\", birthdate + 1 FROM r4.patient",
+        "SELECT p.id FROM fhir.r4.patient p",
+        "WITH patient AS (SELECT 1 AS id) SELECT id FROM patient",
+        "SELECT name FROM system.catalog.sources",
+    ] {
+        sqlx::query(sql).fetch_all(&mut fhir).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    test.stop().await;
+}

@@ -1,0 +1,199 @@
+use std::collections::HashSet;
+
+use arrow::datatypes::DataType as Arrow;
+use datafusion::sql::sqlparser::ast::{
+    DataType, Expr, Ident, Query, SelectItem, SetExpr, Statement, TimezoneInfo, Value,
+};
+
+use super::{Postgres, path::is_regclass, rewrite};
+
+/// What stands after this in a name only tells columns apart that PostgreSQL would call alike; doors leave it out.
+const APART: char = '\0';
+
+/// Gives the columns of an answer the names that PostgreSQL gives them, told apart where they are alike: the planner wants
+/// each name once. A parameter that is a column by itself has the type that was declared for it.
+pub(super) fn name(statement: &mut Statement, own: &Postgres) {
+    if let Statement::Query(query) = statement {
+        of_query(query, own);
+    }
+}
+
+fn of_query(query: &mut Query, own: &Postgres) {
+    of_body(&mut query.body, own);
+}
+
+fn of_body(body: &mut SetExpr, own: &Postgres) {
+    match body {
+        SetExpr::Select(select) => of_items(&mut select.projection, own),
+        SetExpr::SetOperation { left, right, .. } => {
+            of_body(left, own);
+            of_body(right, own);
+        }
+        SetExpr::Query(query) => of_query(query, own),
+        _ => {}
+    }
+}
+
+fn of_items(items: &mut [SelectItem], own: &Postgres) {
+    let is_wild = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    let has_wildcard = items.iter().any(is_wild);
+    let mut taken: HashSet<String> = HashSet::new();
+    for item in items {
+        let (expr, alias) = match item {
+            SelectItem::UnnamedExpr(expr) => (expr, None),
+            SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias.value.clone())),
+            _ => continue,
+        };
+        declare(expr, own);
+        show(expr);
+        let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        if alias.is_none() && matches!(expr, Expr::CompoundFieldAccess { .. }) {
+            continue;
+        }
+        let name = alias.clone().or_else(|| name_of(expr)).unwrap_or_else(|| "?column?".to_owned());
+        // A column beside `*` may be among those that the star stands for.
+        let alike = taken.contains(&name) || (has_wildcard && is_column && alias.is_none());
+        let mut own_name = name.clone();
+        let mut number = 1;
+        while alike && (number == 1 || taken.contains(&own_name)) {
+            number += 1;
+            own_name = format!("{name}{APART}{number}");
+        }
+        taken.insert(own_name.clone());
+        if alike || (alias.is_none() && !is_column) {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', own_name) };
+        }
+    }
+}
+
+/// The name of an unnamed column (`FigureColname` of PostgreSQL's parser).
+fn name_of(expr: &Expr) -> Option<String> {
+    let fixed = |name: &str| Some(name.to_owned());
+    match expr {
+        Expr::Identifier(ident) => Some(plain(ident)),
+        Expr::CompoundIdentifier(idents) => idents.last().map(plain),
+        Expr::Function(call) => call.name.0.last()?.as_ident().map(plain),
+        Expr::Cast { expr, data_type, .. } => name_of(expr).or_else(|| type_name(data_type)),
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
+        Expr::Case { else_result, .. } => {
+            else_result.as_ref().and_then(|inner| name_of(inner)).or_else(|| fixed("case"))
+        }
+        Expr::Subquery(query) => match query.body.as_ref() {
+            SetExpr::Select(select) => match select.projection.first()? {
+                SelectItem::UnnamedExpr(expr) => name_of(expr),
+                SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+                _ => None,
+            },
+            _ => None,
+        },
+        Expr::Exists { .. } => fixed("exists"),
+        Expr::Array(_) => fixed("array"),
+        Expr::Extract { .. } => fixed("extract"),
+        Expr::Substring { .. } => fixed("substring"),
+        Expr::Trim { .. } => fixed("btrim"),
+        Expr::Position { .. } => fixed("position"),
+        Expr::Overlay { .. } => fixed("overlay"),
+        Expr::Ceil { .. } => fixed("ceil"),
+        Expr::Floor { .. } => fixed("floor"),
+        Expr::Interval(_) => fixed("interval"),
+        Expr::AtTimeZone { .. } => fixed("timezone"),
+        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => fixed("bool"),
+        _ => None,
+    }
+}
+
+fn plain(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+/// What a cast calls its column: PostgreSQL's own short names.
+fn type_name(data_type: &DataType) -> Option<String> {
+    let text = data_type.to_string().to_lowercase();
+    let text = text.split('(').next().unwrap_or_default().trim();
+    let short = match text.strip_prefix("pg_catalog.").unwrap_or(text) {
+        "int" | "integer" => "int4",
+        "bigint" => "int8",
+        "smallint" => "int2",
+        "double precision" | "double" => "float8",
+        "real" => "float4",
+        "boolean" => "bool",
+        "character varying" => "varchar",
+        "timestamp with time zone" => "timestamptz",
+        "timestamp without time zone" => "timestamp",
+        "decimal" => "numeric",
+        other => other,
+    };
+    Some(short.to_owned())
+}
+
+/// `SELECT $1` is what was declared for `$1`.
+fn declare(expr: &mut Expr, own: &Postgres) {
+    let Some(declared) = rewrite::placeholder(expr).and_then(|number| own.parameters.get(number)?.clone()) else {
+        return;
+    };
+    if let Some(data_type) = written(&declared) {
+        *expr = rewrite::cast(expr.clone(), data_type);
+    }
+}
+
+/// A table's number that is a column by itself is shown by the table's name.
+fn show(expr: &mut Expr) {
+    if let Expr::Cast { data_type, .. } = expr
+        && is_regclass(data_type)
+    {
+        *expr = rewrite::cast(expr.clone(), DataType::Text);
+    }
+}
+
+/// A type as SQL writes it.
+pub(super) fn written(data_type: &Arrow) -> Option<DataType> {
+    use datafusion::sql::sqlparser::ast::ArrayElemTypeDef;
+    Some(match data_type {
+        Arrow::Boolean => DataType::Boolean,
+        Arrow::Int16 => DataType::SmallInt(None),
+        Arrow::Int32 => DataType::Integer(None),
+        Arrow::Int64 => DataType::BigInt(None),
+        Arrow::UInt32 => DataType::IntUnsigned(None),
+        Arrow::Float32 => DataType::Real,
+        Arrow::Float64 => DataType::DoublePrecision,
+        Arrow::Binary => DataType::Bytea,
+        Arrow::Utf8 => DataType::Text,
+        Arrow::Date32 => DataType::Date,
+        Arrow::Timestamp(_, None) => DataType::Timestamp(None, TimezoneInfo::None),
+        Arrow::Timestamp(_, Some(_)) => DataType::Timestamp(None, TimezoneInfo::WithTimeZone),
+        Arrow::List(item) => {
+            DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(written(item.data_type())?), None))
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::parse;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(
+        "SELECT count(*), 1, a.b, 'x'::text, x::int FROM a",
+        "SELECT count(*) AS \"count\", 1 AS \"?column?\", a.b, 'x'::TEXT AS \"text\", x::INT AS \"x\" FROM a"
+    )]
+    #[case("SELECT NULL, NULL", "SELECT NULL AS \"?column?\", NULL AS \"?column?\02\"")]
+    #[case("SELECT c.oid, c.* FROM c", "SELECT c.oid AS \"oid\02\", c.* FROM c")]
+    #[case("SELECT a.id, b.id FROM a, b", "SELECT a.id, b.id AS \"id\02\" FROM a, b")]
+    #[case("SELECT max(a) AS max, max(b) FROM t", "SELECT max(a) AS max, max(b) AS \"max\02\" FROM t")]
+    fn columns_are_called_as_postgresql_calls_them(#[case] sql: &str, #[case] expected: &str) {
+        let mut statement = parse(sql).unwrap();
+        name(&mut statement, &Postgres::default());
+        assert_eq!(statement.to_string(), expected);
+    }
+
+    #[test]
+    fn a_parameter_by_itself_has_its_declared_type() {
+        let mut statement = parse("SELECT $1").unwrap();
+        let own = Postgres { parameters: vec![Some(Arrow::Int64)], ..Postgres::default() };
+        name(&mut statement, &own);
+        assert_eq!(statement.to_string(), "SELECT CAST($1 AS BIGINT) AS \"int8\"");
+    }
+}
