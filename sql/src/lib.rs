@@ -41,7 +41,7 @@ mod work;
 pub use direct::{Direct, When};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, REFUSED};
-pub use limits::Limits;
+pub use limits::{Limits, RoleLimits};
 pub use listing::TableListing;
 pub use session::{Prepared, QueryStream, Session};
 pub use sight::{Payloads, known_columns, known_table, knows_run, knows_source, origin};
