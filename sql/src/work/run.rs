@@ -24,10 +24,10 @@ use super::{
 };
 use crate::{
     Error, Limits, QueryStream, Session,
-    limits::Allowed,
     catalogs::{Given, Opened},
     dialect::{Admitted, admit, parse, parse_named},
     fault,
+    limits::Allowed,
     names::{resolve, tables},
     only_reads, planner, run,
     session::{Planned, Prepared},
