@@ -11,15 +11,35 @@ use crate::{
 struct Migration {
     version: i64,
     sql: &'static str,
+    /// In the place of `sql`, where PostgreSQL says it in another way.
+    postgres: Option<&'static str>,
+}
+
+impl Migration {
+    const fn both(version: i64, sql: &'static str) -> Self {
+        Self { version, sql, postgres: None }
+    }
+
+    fn sql(&self, engine: &Engine) -> &'static str {
+        match engine {
+            Engine::Sqlite(_) => self.sql,
+            Engine::Postgres(_) => self.postgres.unwrap_or(self.sql),
+        }
+    }
 }
 
 /// In order; a migration that was released is never changed, only followed by another one.
 const MIGRATIONS: &[Migration] = &[
-    Migration { version: 1, sql: include_str!("../migrations/0001_catalog.sql") },
-    Migration { version: 2, sql: include_str!("../migrations/0002_intents.sql") },
-    Migration { version: 3, sql: include_str!("../migrations/0003_views.sql") },
-    Migration { version: 4, sql: include_str!("../migrations/0004_rights.sql") },
-    Migration { version: 5, sql: include_str!("../migrations/0005_work.sql") },
+    Migration::both(1, include_str!("../migrations/0001_catalog.sql")),
+    Migration::both(2, include_str!("../migrations/0002_intents.sql")),
+    Migration::both(3, include_str!("../migrations/0003_views.sql")),
+    Migration::both(4, include_str!("../migrations/0004_rights.sql")),
+    Migration::both(5, include_str!("../migrations/0005_work.sql")),
+    Migration {
+        version: 6,
+        sql: include_str!("../migrations/0006_audit.sql"),
+        postgres: Some(include_str!("../migrations/0006_audit.postgres.sql")),
+    },
 ];
 
 /// Why a database could not be migrated.
@@ -59,12 +79,13 @@ pub(crate) async fn migrate(engine: &Engine) -> Result<(), MigrateError> {
         return Err(MigrateError::Newer { found: *found, known });
     }
     for migration in MIGRATIONS {
-        let hash = hex::encode(Sha256::digest(migration.sql.as_bytes()));
+        let sql = migration.sql(engine);
+        let hash = hex::encode(Sha256::digest(sql.as_bytes()));
         match found.iter().find(|(version, _)| *version == migration.version) {
             Some((_, applied)) if *applied == hash => {}
             Some((version, _)) => return Err(MigrateError::Changed { version: *version }),
             None => {
-                tx.script(dialect(engine, migration.sql)).await?;
+                tx.script(dialect(engine, sql)).await?;
                 tx.all(
                     "INSERT INTO migrations (version, hash, applied_at) VALUES ($1, $2, NOW_MICROS)",
                     values![migration.version, hash],

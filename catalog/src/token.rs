@@ -119,6 +119,26 @@ impl Catalog {
         Ok(Some(principal))
     }
 
+    /// Somebody who signed in elsewhere, with what was granted here. Kept in memory as tokens are.
+    ///
+    /// `known`: without rights.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn signed_in(&self, known: Principal) -> Result<Principal, Error> {
+        // No hash of a secret has blanks.
+        let key =
+            format!("{} {} {} {:?} {:?}", known.token, known.role.as_str(), known.name, known.groups, known.scope);
+        let (kept, stamp) = self.kept(|kept| kept.principal(&key));
+        if let Some(kept) = kept {
+            return Ok(Principal { smart: known.smart, ..kept });
+        }
+        let mut principal = Principal { smart: None, ..known };
+        let until = self.put_rights(&mut principal).await?;
+        self.keep(stamp, |kept| kept.keep_principal(key, principal.clone(), until));
+        Ok(Principal { smart: known.smart, ..principal })
+    }
+
     /// All of them, revoked and expired ones too, by name.
     ///
     /// # Errors

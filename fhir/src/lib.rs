@@ -23,6 +23,7 @@ pub mod mapping;
 pub mod path;
 pub mod search;
 pub mod shape;
+pub mod smart;
 pub mod temporal;
 pub mod terminology;
 pub mod validate;

@@ -119,7 +119,8 @@ impl Pipeline {
     }
 
     /// Writes resources into the FHIR zone and answers when everybody can see them; one answer per interaction, in their
-    /// order. The work goes on where the caller goes away.
+    /// order. The work goes on where the caller goes away. Where the caller's token is limited by SMART scopes, each resource
+    /// must be among those that they are about, before and after, and nothing is told of others.
     ///
     /// # Errors
     /// [`WriteError`]: nothing was written, but for [`WriteError::Recorded`].
@@ -134,7 +135,7 @@ impl Pipeline {
         }
         let (context, by) = (Arc::clone(&self.inner.context), by.clone());
         let work = async move {
-            let answers = Box::pin(write::write(&context, writes, together)).await?;
+            let answers = Box::pin(write::write(&context, writes, together, by.smart.clone())).await?;
             for written in answers.iter().flatten() {
                 let action = match written.effect {
                     Effect::Created => "fhir.create",

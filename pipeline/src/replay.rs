@@ -166,7 +166,7 @@ async fn newer_versions(running: &Running, table: &Table, rows: &[Quarantined]) 
     let target = Target::ensure(running, resource_of(table)?).await?;
     let ids: Vec<(&Quarantined, String)> =
         rows.iter().filter_map(|row| Some((row, quarantine::resource_id(row)?))).collect();
-    let known = known(running, &target, &ids.iter().map(|(_, id)| id.as_str()).collect()).await?;
+    let known = known(running, &target, &ids.iter().map(|(_, id)| id.as_str()).collect(), false).await?;
     let newer = |(row, id): &(&Quarantined, String)| {
         let known = known.get(id).filter(|known| known.last_updated > row.at)?;
         Some((row.id, known.version))

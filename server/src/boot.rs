@@ -16,7 +16,7 @@ use url::Url;
 use crate::{
     App,
     app::{Phase, Readiness},
-    auth::Auth,
+    auth::{Auth, oidc::Issuers},
     config::Config,
     data_dir::DataDir,
     fhir::Exports,
@@ -24,7 +24,8 @@ use crate::{
     listen::{Peer, PlainListener, TlsListener},
     pgwire,
     read_log::ReadLog,
-    telemetry, tls,
+    telemetry,
+    tls::{Inside, Tls},
 };
 
 /// How long open requests may go on after a stop was asked for.
@@ -60,7 +61,7 @@ impl Server {
     pub async fn start_with(config: Config, secrets: Secrets) -> anyhow::Result<Self> {
         install_crypto();
         refuse_open_doors(&config)?;
-        let tls = tls::load(&config)?;
+        let tls = Tls::load(&config.tls)?;
         let metrics = telemetry::metrics()?;
         let data = DataDir::open(&config)?;
         // Bound first: a port that is taken is told before anything is opened. Nobody is answered before the end.
@@ -92,9 +93,11 @@ impl Server {
         }
         let engine = Engine::new(lake.clone(), engine_options(&config, data.mask_key()?));
         first_token::ensure(&catalog, &data).await?;
+        let auth = Auth::new(catalog.clone(), Issuers::start(&config.oidc)?);
+        auth.check_names().await?;
 
         let app = App {
-            auth: Auth::new(catalog.clone()),
+            auth,
             reads: ReadLog::start(catalog.clone()),
             catalog,
             lake,
@@ -108,21 +111,13 @@ impl Server {
         };
 
         let (closing, closed) = watch::channel(false);
-        let http_door = tokio::spawn(serve_http(
-            app.clone(),
-            http_listener,
-            tls.as_ref().map(|tls| tls.http.clone()),
-            until_closed(closed.clone()),
-        ));
-        let postgres_door = postgres_listener.map(|listener| {
-            let tls = tls.as_ref().map(|tls| tls.http.clone());
-            tokio::spawn(pgwire::serve(app.clone(), listener, tls, until_closed(closed.clone())))
-        });
-        let grpc_door = grpc::door(&app, tls.map(|tls| tls.grpc)).await?;
-        let incoming = TcpIncoming::from(grpc_listener).with_nodelay(Some(true));
+        let http_door = tokio::spawn(serve_http(app.clone(), http_listener, tls.clone(), until_closed(closed.clone())));
+        let postgres_door = postgres_listener
+            .map(|listener| tokio::spawn(pgwire::serve(app.clone(), listener, tls.clone(), until_closed(closed.clone()))));
+        let grpc_door = grpc::door(&app).await?;
         let grpc_door = tokio::spawn(async move {
-            if let Err(error) = grpc_door.serve(incoming, until_closed(closed)).await {
-                warn!(error = &error as &dyn std::error::Error, "the gRPC door closed with an error");
+            if let Err(error) = serve_grpc(grpc_door, grpc_listener, tls, until_closed(closed)).await {
+                warn!(error = format!("{error:#}"), "the gRPC door closed with an error");
             }
         });
         let upkeep = tokio::spawn(keep_up(app.clone()));
@@ -184,6 +179,7 @@ impl Server {
                 door.abort();
             }
         }
+        self.app.auth.tell_untold(true).await;
         self.app.reads.flush().await;
         info!("stopped");
     }
@@ -274,22 +270,37 @@ fn engine_options(config: &Config, mask_key: [u8; 32]) -> EngineOptions {
             time: Duration::from_secs(config.query.time_seconds),
             memory_bytes: config.query.memory_bytes,
             rows: None,
+            result_bytes: None,
         },
+        roles: config.limits.by_role(),
         answers_bytes: config.query.answers_bytes,
         mask_key,
     }
 }
 
+async fn serve_grpc(
+    door: grpc::Door,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    until: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    match tls {
+        None => door.serve(TcpIncoming::from(listener).with_nodelay(Some(true)), until).await?,
+        Some(tls) => door.serve(TlsListener::new(listener, tls, Inside::Grpc)?.into_stream(), until).await?,
+    }
+    Ok(())
+}
+
 async fn serve_http(
     app: App,
     listener: TcpListener,
-    tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
+    tls: Option<Tls>,
     until: impl Future<Output = ()> + Send + 'static,
 ) {
     let service = http::router(&app).into_make_service_with_connect_info::<Peer>();
     let served = match tls {
         None => axum::serve(PlainListener(listener), service).with_graceful_shutdown(until).await,
-        Some(tls) => match TlsListener::new(listener, tls) {
+        Some(tls) => match TlsListener::new(listener, tls, Inside::Http) {
             Ok(listener) => axum::serve(listener, service).with_graceful_shutdown(until).await,
             Err(error) => Err(error),
         },
@@ -299,7 +310,8 @@ async fn serve_http(
     }
 }
 
-/// Empties the buckets of histograms now and then, so that they do not grow where nobody asks for `/metrics`.
+/// Empties the buckets of histograms now and then, so that they do not grow where nobody asks for `/metrics`, and writes down
+/// the failed logins that were only counted.
 async fn keep_up(app: App) {
     let mut ticks = tokio::time::interval(Duration::from_secs(5));
     let stopping = app.readiness.stopping();
@@ -307,7 +319,10 @@ async fn keep_up(app: App) {
     loop {
         tokio::select! {
             () = &mut stopping => return,
-            _ = ticks.tick() => app.metrics.run_upkeep(),
+            _ = ticks.tick() => {
+                app.metrics.run_upkeep();
+                app.auth.tell_untold(false).await;
+            }
         }
     }
 }

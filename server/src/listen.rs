@@ -1,20 +1,24 @@
-//! The HTTP door's listener: plain TCP, or TLS whose handshakes never hold up other callers.
+//! Listeners of the doors: plain TCP, or TLS whose handshakes never hold up other callers.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use axum::{
     extract::connect_info::Connected,
     serve::{IncomingStream, Listener},
 };
+use futures::{Stream, stream};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinHandle,
 };
-use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tracing::debug;
 
-use crate::refusal::Courteous;
+use crate::{
+    refusal::Courteous,
+    tls::{Inside, Tls},
+};
 
 /// How long a caller may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -73,15 +77,15 @@ pub(crate) struct TlsListener {
 }
 
 impl TlsListener {
-    pub(crate) fn new(tcp: TcpListener, config: Arc<ServerConfig>) -> io::Result<Self> {
+    pub(crate) fn new(tcp: TcpListener, tls: Tls, inside: Inside) -> io::Result<Self> {
         let mut tcp = PlainListener(tcp);
         let address = tcp.0.local_addr()?;
         let (send, ready) = mpsc::channel(64);
-        let acceptor = TlsAcceptor::from(config);
         let accepting = tokio::spawn(async move {
             loop {
                 let (stream, peer) = tcp.connection().await;
-                let (acceptor, send) = (acceptor.clone(), send.clone());
+                // The certificate may have changed since the last connection.
+                let (acceptor, send) = (TlsAcceptor::from(tls.current(inside)), send.clone());
                 tokio::spawn(async move {
                     match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                         Ok(Ok(stream)) => drop(send.send((stream, peer)).await),
@@ -92,6 +96,14 @@ impl TlsListener {
             }
         });
         Ok(Self { address, ready, accepting })
+    }
+
+    /// The connections as the gRPC server takes them.
+    pub(crate) fn into_stream(self) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>> + Send + 'static {
+        stream::unfold(self, async |mut listener| {
+            let (stream, _) = listener.ready.recv().await?;
+            Some((Ok(stream), listener))
+        })
     }
 }
 

@@ -1,17 +1,18 @@
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::SessionState;
 use mavis_lake::{Lake, Template};
-use mavis_types::{Principal, SnapshotId};
+use mavis_types::{Principal, Role, SnapshotId};
 
 use crate::{
-    Error, Limits, Session,
+    Error, Limits, RoleLimits, Session,
     admission::Admission,
     answers::Answers,
     catalogs::pin,
     cpu::Cpu,
     functions::template,
+    limits::ByRole,
     listing::{self, TableListing},
     stream::Running,
 };
@@ -19,11 +20,13 @@ use crate::{
 /// How much runs at once.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// Queries that run at once; the others wait in a fair queue.
+    /// Queries that run at once; the others wait in a queue in which principals take turns.
     pub concurrent: usize,
     /// Queries that may wait; one more is refused.
     pub queued: usize,
     pub limits: Limits,
+    /// What differs by role.
+    pub roles: HashMap<Role, RoleLimits>,
     /// Room for answers that are kept in memory, in bytes; 0 keeps none. One takes a quarter at most.
     pub answers_bytes: usize,
     /// What hashes of masked values are made with: the same for as long as they shall stay the same.
@@ -40,7 +43,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) lake: Lake,
-    pub(crate) limits: Limits,
+    pub(crate) limits: ByRole,
     pub(crate) admission: Admission,
     pub(crate) running: Running,
     pub(crate) answers: Answers,
@@ -68,10 +71,11 @@ impl Engine {
         let template = template(lake.sessions()).map(Template::new).map_err(|error| error.to_string());
         let threads = lake.sessions().config().target_partitions();
         let cpu = Cpu::new(threads).inspect_err(|error| tracing::error!(%error, "no threads for queries")).ok();
-        let admission = Admission::new(options.concurrent, options.queued);
+        let limits = ByRole::new(options.limits, options.roles);
+        let admission = Admission::new(options.concurrent, options.queued, limits.clone());
         let running = Running::default();
         let answers = Answers::new(options.answers_bytes);
-        let (limits, mask_key) = (options.limits, Arc::new(options.mask_key));
+        let mask_key = Arc::new(options.mask_key);
         Self { inner: Arc::new(Inner { lake, limits, admission, running, answers, mask_key, template, cpu }) }
     }
 

@@ -44,7 +44,7 @@ mod work;
 pub use direct::{Direct, When};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, REFUSED};
-pub use limits::Limits;
+pub use limits::{Limits, RoleLimits};
 pub use listing::TableListing;
 pub use postgres::Postgres;
 pub use session::{Prepared, QueryStream, Session};

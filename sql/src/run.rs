@@ -12,18 +12,17 @@ use datafusion::{
 };
 use futures::StreamExt;
 use mavis_lake::Sessions;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Error, Limits, QueryStream,
+    Error, QueryStream,
+    admission::Permit,
     answers::Answer,
     engine::Inner,
     fault, guard,
+    limits::Allowed,
     session::as_promised,
-    stream::{self, Keeper, Sender, Stopped, out_of_time, pump},
+    stream::{self, Keeper, Sender, Stopped, pump},
 };
 
 /// Rows of a batch in the second try of a query that ran out of memory.
@@ -39,21 +38,21 @@ pub(crate) async fn start(
     plan: LogicalPlan,
     schema: SchemaRef,
     keeper: Option<Keeper>,
-    limits: Limits,
+    allowed: Allowed,
     deadline: Instant,
 ) -> Result<QueryStream, Error> {
-    let permit = inner.admission.admit(deadline).await?;
+    let permit = inner.admission.admit(&allowed, deadline).await?;
     let cpu = inner
         .cpu
         .as_ref()
         .ok_or_else(|| Error::Execution { message: "there are no threads for queries".to_owned() })?;
     let job =
-        Job { sessions: inner.lake.sessions().clone(), state, plan, schema: Arc::clone(&schema), limits, deadline };
+        Job { sessions: inner.lake.sessions().clone(), state, plan, schema: Arc::clone(&schema), allowed, deadline };
     stream::open(
         &inner.running,
         schema,
         deadline,
-        limits.rows,
+        allowed,
         |work| cpu.spawn(work).map(|task| task.abort_handle()),
         |mut sender| {
             sender.keep(keeper);
@@ -66,13 +65,13 @@ pub(crate) async fn start(
 ///
 /// # Errors
 /// None that a caller can do something about: there are no threads.
-pub(crate) fn again(inner: &Inner, answer: Answer, limits: Limits, deadline: Instant) -> Result<QueryStream, Error> {
+pub(crate) fn again(inner: &Inner, answer: Answer, allowed: Allowed, deadline: Instant) -> Result<QueryStream, Error> {
     let handle = tokio::runtime::Handle::current();
     stream::open(
         &inner.running,
         answer.schema,
         deadline,
-        limits.rows,
+        allowed,
         |work| Some(handle.spawn(work).abort_handle()),
         |mut sender| async move {
             for batch in answer.batches.iter() {
@@ -89,12 +88,12 @@ struct Job {
     state: Box<SessionState>,
     plan: LogicalPlan,
     schema: SchemaRef,
-    limits: Limits,
+    allowed: Allowed,
     deadline: Instant,
 }
 
 impl Job {
-    async fn work(mut self, mut sender: Sender, _permit: OwnedSemaphorePermit) {
+    async fn work(mut self, mut sender: Sender, _permit: Permit) {
         let started = std::time::Instant::now();
         let outcome = match self.attempt(&mut sender).await {
             Err(Stopped::Failed((error, true))) if fault::is_exhausted(&error) && !sender.has_sent() => {
@@ -114,11 +113,12 @@ impl Job {
                 "ok"
             }
             Err(Stopped::OutOfTime) => {
-                sender.fail(out_of_time()).await;
+                sender.fail(self.allowed.out_of_time()).await;
                 "out_of_time"
             }
             Err(Stopped::Failed((error, _))) => {
-                let told = fault::execution(&error);
+                let told =
+                    if fault::is_exhausted(&error) { self.allowed.out_of_memory() } else { fault::execution(&error) };
                 tracing::warn!(reason = %told, "a query failed while running");
                 sender.fail(told).await;
                 "failed"
@@ -147,7 +147,7 @@ impl Job {
 
     /// The query's own share of memory over the lake's files, caches and spill folder.
     fn context(&self) -> Arc<TaskContext> {
-        let runtime = self.sessions.child_runtime(self.limits.memory_bytes);
+        let runtime = self.sessions.child_runtime(self.allowed.limits.memory_bytes);
         Arc::new(TaskContext::from(self.state.as_ref()).with_runtime(runtime))
     }
 }

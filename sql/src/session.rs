@@ -31,6 +31,7 @@ use crate::{
     dialect::{Admitted, admit, parse, parse_named},
     engine::Inner,
     fault, guard,
+    limits::Allowed,
     names::{TableKey, resolve, tables},
     planner,
     postgres::{self, Postgres},
@@ -122,11 +123,10 @@ impl Session {
     pub fn prepare<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Prepared, Error>> {
         async move {
             if crate::writes(sql) {
-                return self
-                    .in_time(self.inner.limits, Box::pin(async { self.prepare_write(self.parsed(sql).await?.0).await }))
-                    .await;
+                let prepared = async { self.prepare_write(self.parsed(sql).await?.0).await };
+                return self.in_time(&self.allowed(None), Box::pin(prepared)).await;
             }
-            let meaning = self.in_time(self.inner.limits, Box::pin(self.meant(sql))).await?;
+            let meaning = self.in_time(&self.allowed(None), Box::pin(self.meant(sql))).await?;
             let fields = (1..).zip(&meaning.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
             let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
             Ok(Prepared { schema: meaning.schema, parameters, command: None })
@@ -145,29 +145,29 @@ impl Session {
         limits: Option<Limits>,
     ) -> BoxFuture<'a, Result<QueryStream, Error>> {
         async move {
-            let limits = limits.unwrap_or(self.inner.limits);
-            let deadline = Instant::now() + limits.time;
+            let allowed = self.allowed(limits);
+            let deadline = Instant::now() + allowed.limits.time;
             let put = match rights::read(sql)? {
-                None => self.in_time(limits, Box::pin(self.put(sql))).await?,
-                Some(rights::Statement::Show { sql }) => self.in_time(limits, Box::pin(self.put(&sql))).await?,
+                None => self.in_time(&allowed, Box::pin(self.put(sql))).await?,
+                Some(rights::Statement::Show { sql }) => self.in_time(&allowed, Box::pin(self.put(&sql))).await?,
                 Some(statement) => {
-                    let done = self.in_time(limits, Box::pin(rights::act(&self.inner, &self.principal, statement)));
+                    let done = self.in_time(&allowed, Box::pin(rights::act(&self.inner, &self.principal, statement)));
                     let answer = Answer::of_text("status", &done.await?)?;
-                    return run::again(&self.inner, answer, limits, deadline);
+                    return run::again(&self.inner, answer, allowed, deadline);
                 }
             };
             if let Some(question) = &put.question
                 && let Some(answer) = self.inner.answers.answer(question, params)
             {
-                return run::again(&self.inner, answer, limits, deadline);
+                return run::again(&self.inner, answer, allowed, deadline);
             }
             let question = put.question.clone();
-            let planned = self.in_time(limits, Box::pin(self.planned(put))).await?;
+            let planned = self.in_time(&allowed, Box::pin(self.planned(put))).await?;
             let keeper = question
                 .filter(|_| is_lasting(&planned.plan))
                 .map(|question| self.inner.answers.keeper(question, params, &planned.schema));
             let plan = planner::bind(planned.plan, &planned.parameters, params)?;
-            run::start(&self.inner, planned.state, plan, planned.schema, keeper, limits, deadline).await
+            run::start(&self.inner, planned.state, plan, planned.schema, keeper, allowed, deadline).await
         }
         .boxed()
     }
@@ -217,13 +217,13 @@ impl Session {
     /// As [`Session::query`].
     pub fn run(&self, frame: DataFrame, limits: Option<Limits>) -> BoxFuture<'_, Result<QueryStream, Error>> {
         async move {
-            let limits = limits.unwrap_or(self.inner.limits);
-            let deadline = Instant::now() + limits.time;
+            let allowed = self.allowed(limits);
+            let deadline = Instant::now() + allowed.limits.time;
             let (_, plan) = frame.into_parts();
             guard::check(&plan, self.principal.token)?;
             let state = self.state()?;
             let schema = planner::answer(&state, &plan, &[])?;
-            run::start(&self.inner, state, plan, schema, None, limits, deadline).await
+            run::start(&self.inner, state, plan, schema, None, allowed, deadline).await
         }
         .boxed()
     }
@@ -255,16 +255,16 @@ impl Session {
         limits: Option<Limits>,
     ) -> BoxFuture<'a, Result<QueryStream, Error>> {
         async move {
-            let limits = limits.unwrap_or(self.inner.limits);
-            let deadline = Instant::now() + limits.time;
+            let allowed = self.allowed(limits);
+            let deadline = Instant::now() + allowed.limits.time;
             let names: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
             let (statement, used) = parse_named(sql, &names)?;
-            let put = self.in_time(limits, Box::pin(self.put_over(statement, Given { views, only }))).await?;
-            let planned = self.in_time(limits, Box::pin(self.planned(put))).await?;
+            let put = self.in_time(&allowed, Box::pin(self.put_over(statement, Given { views, only }))).await?;
+            let planned = self.in_time(&allowed, Box::pin(self.planned(put))).await?;
             let values: Vec<ScalarValue> =
                 used.iter().filter_map(|place| params.get(*place)).map(|(_, value)| value.clone()).collect();
             let plan = planner::bind(planned.plan, &planned.parameters, &values)?;
-            run::start(&self.inner, planned.state, plan, planned.schema, None, limits, deadline).await
+            run::start(&self.inner, planned.state, plan, planned.schema, None, allowed, deadline).await
         }
         .boxed()
     }
@@ -392,10 +392,6 @@ impl Session {
         &self.inner.lake
     }
 
-    pub(crate) fn limits(&self) -> Limits {
-        self.inner.limits
-    }
-
     /// What this session sees of the lake now.
     pub(crate) fn view_of_lake(&self) -> View<'_> {
         View::new(&self.inner, &self.principal, self.pinned)
@@ -407,12 +403,17 @@ impl Session {
         }
     }
 
+    /// What a query of this session may use.
+    pub(crate) fn allowed(&self, asked: Option<Limits>) -> Allowed {
+        self.inner.limits.of(self.principal.token, self.principal.role, asked)
+    }
+
     pub(crate) async fn in_time<T>(
         &self,
-        limits: Limits,
+        allowed: &Allowed,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        tokio::time::timeout(limits.time, work).await.unwrap_or_else(|_| Err(crate::stream::out_of_time()))
+        tokio::time::timeout(allowed.limits.time, work).await.unwrap_or_else(|_| Err(allowed.out_of_time()))
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{Error, QueryStream};
+use crate::{Error, QueryStream, limits::Allowed};
 
 /// Batches that wait for a slow reader.
 const AHEAD: usize = 2;
@@ -82,6 +82,8 @@ pub(crate) struct Sender {
     channel: mpsc::Sender<Result<RecordBatch, Error>>,
     deadline: Instant,
     rows_left: Option<u64>,
+    bytes_left: Option<u64>,
+    allowed: Allowed,
     sent: bool,
     /// The reader is gone, or was told of a limit: what was sent is not all.
     cut: bool,
@@ -138,6 +140,13 @@ impl Sender {
             return true;
         }
         let rows = batch.num_rows() as u64;
+        let bytes = self.bytes_left.map(|left| (left, size(&batch)));
+        if bytes.is_some_and(|(left, size)| size > left) {
+            self.cut = true;
+            self.put(Err(self.allowed.too_many_bytes())).await;
+            return false;
+        }
+        self.bytes_left = bytes.map(|(left, size)| left - size);
         let (batch, over) = match self.rows_left.map(|left| (left, rows > left)) {
             Some((left, true)) => (batch.slice(0, usize::try_from(left).unwrap_or(usize::MAX)), true),
             _ => (batch, false),
@@ -151,8 +160,7 @@ impl Sender {
         }
         self.cut |= over;
         if over {
-            let detail = "the answer has more rows than may be sent; ask for fewer with LIMIT or WHERE".to_owned();
-            self.put(Err(Error::Limit { limit: "row limit", detail })).await;
+            self.put(Err(self.allowed.too_many_rows())).await;
         }
         !over
     }
@@ -174,12 +182,18 @@ impl Sender {
     }
 }
 
+/// Bytes of the values that a batch shows; what else its buffers hold is not counted.
+fn size(batch: &RecordBatch) -> u64 {
+    let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_default());
+    sizes.sum::<usize>() as u64
+}
+
 /// Starts `work` with a sender and gives the reader's end. `start` puts the work on its threads.
 pub(crate) fn open<W, F>(
     running: &Running,
     schema: SchemaRef,
     deadline: Instant,
-    rows: Option<u64>,
+    allowed: Allowed,
     start: impl FnOnce(F) -> Option<AbortHandle>,
     work: W,
 ) -> Result<QueryStream, Error>
@@ -188,19 +202,21 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let (channel, receiver) = mpsc::channel(AHEAD);
-    let sender = Sender { channel, deadline, rows_left: rows, sent: false, cut: false, keeper: None };
+    let (rows_left, bytes_left) = (allowed.limits.rows, allowed.limits.result_bytes);
+    let sender = Sender { channel, deadline, rows_left, bytes_left, allowed, sent: false, cut: false, keeper: None };
     let abort = start(work(sender)).ok_or(Error::Cancelled)?;
     let id = Uuid::now_v7();
     let stop = Stop { cancelled: Arc::new(AtomicBool::new(false)), told: Arc::new(Notify::new()), abort };
     running.enter(id, stop.clone());
     let reader = Reader { running: running.clone(), id, stop };
-    Ok(QueryStream { id, schema, batches: batches(receiver, reader, deadline) })
+    Ok(QueryStream { id, schema, batches: batches(receiver, reader, deadline, allowed) })
 }
 
 fn batches(
     mut receiver: mpsc::Receiver<Result<RecordBatch, Error>>,
     reader: Reader,
     deadline: Instant,
+    allowed: Allowed,
 ) -> BoxStream<'static, Result<RecordBatch, Error>> {
     let stream = async_stream::stream! {
         loop {
@@ -211,7 +227,7 @@ fn batches(
             };
             match next {
                 Err(_) => {
-                    yield Err(out_of_time());
+                    yield Err(allowed.out_of_time());
                     break;
                 }
                 Ok(None) => {
@@ -230,13 +246,6 @@ fn batches(
         drop(reader);
     };
     stream.boxed()
-}
-
-pub(crate) fn out_of_time() -> Error {
-    Error::Limit {
-        limit: "time limit",
-        detail: "the query took longer than it may; ask for less, or raise the limit".to_owned(),
-    }
 }
 
 /// Runs a stream to its end, or until the sender says stop. The error is the stream's.

@@ -18,5 +18,5 @@ pub use id::{RunId, SnapshotId, SourceId, TableId, TokenId};
 pub use name::{NameError, SourceName, TableName, normalize_name, unique_names};
 pub use principal::{Principal, Role, SchemaGrant, Scope};
 pub use rights::{Mask, Place, Rights, Sight, is_copy};
-pub use smart::{Smart, SmartContext, SmartScope};
+pub use smart::{Smart, SmartContext, SmartError, SmartScope};
 pub use zone::Zone;

@@ -192,14 +192,15 @@ impl Principal {
         zone == Zone::Work && self.role != Role::Reader && schema == self.own_schema()
     }
 
-    /// Whether the principal may change sources, runs, mappings and quarantine.
+    /// Whether the principal may change sources, runs, mappings and quarantine. A token that is limited by SMART scopes may
+    /// do nothing beyond them, whatever its role.
     #[must_use]
     pub fn may_engineer(&self) -> bool {
-        matches!(self.role, Role::Admin | Role::Engineer)
+        matches!(self.role, Role::Admin | Role::Engineer) && self.smart.is_none()
     }
 
     #[must_use]
     pub fn may_administer(&self) -> bool {
-        self.role == Role::Admin
+        self.role == Role::Admin && self.smart.is_none()
     }
 }

@@ -23,13 +23,18 @@ impl Db {
 
     /// Runs a statement past the catalog.
     pub(crate) async fn execute(&self, sql: &str) {
-        if self.url.starts_with("sqlite") {
-            let mut connection = SqliteConnectOptions::from_str(&self.url).unwrap().connect().await.unwrap();
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-            connection.close().await.unwrap();
-        } else {
-            postgres_execute(&self.url, sql).await.unwrap();
+        self.try_execute(sql).await.unwrap();
+    }
+
+    /// The same, for a statement that the database may refuse.
+    pub(crate) async fn try_execute(&self, sql: &str) -> Result<(), sqlx::Error> {
+        if !self.url.starts_with("sqlite") {
+            return postgres_execute(&self.url, sql).await;
         }
+        let mut connection = SqliteConnectOptions::from_str(&self.url).unwrap().connect().await.unwrap();
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await;
+        connection.close().await.unwrap();
+        done.map(drop)
     }
 
     pub(crate) async fn table(&self, name: &str) -> Table {

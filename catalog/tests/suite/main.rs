@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod audit;
 mod backend;
 mod cursors;
 mod intents;

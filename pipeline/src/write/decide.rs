@@ -5,7 +5,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Timelike, Utc};
 use mavis_fhir::{
@@ -13,10 +16,12 @@ use mavis_fhir::{
     bundle::{self, Condition},
     json, shape,
 };
+use mavis_types::Smart;
 use uuid::Uuid;
 
 use super::{
     check::{Action, Checked, Target as Wanted},
+    gate::{Answer, Gate, Wants},
     item::Item,
     matching::{Beside, Known, bring_up, known, matching},
     request::{Effect, Reason, Refusal, Together, Written},
@@ -78,6 +83,7 @@ struct Facts {
     by_root: HashMap<String, HashMap<String, String>>,
     source: String,
     now: DateTime<Utc>,
+    gate: Gate,
 }
 
 /// Decides a round.
@@ -87,8 +93,9 @@ pub(crate) async fn decide(
     checked: Vec<Checked>,
     together: Together,
     source: &str,
+    smart: Option<Arc<Smart>>,
 ) -> Result<Decided, Failure> {
-    let steps = plan(running, targets, &checked, together).await?;
+    let steps = plan(running, targets, &checked, together, smart.as_deref()).await?;
     let mut wanted: BTreeMap<ResourceType, BTreeSet<&str>> = BTreeMap::new();
     for (entry, step) in checked.iter().zip(&steps) {
         if let Step::Plan(Plan { id, what }) = step
@@ -100,7 +107,7 @@ pub(crate) async fn decide(
     let mut found = HashMap::new();
     for (resource, ids) in &wanted {
         if let Some(target) = targets.get(resource) {
-            let of_type = known(running, target, ids).await?;
+            let of_type = known(running, target, ids, smart.is_some()).await?;
             found.extend(of_type.into_iter().map(|(id, known)| ((*resource, id), known)));
         }
     }
@@ -108,11 +115,12 @@ pub(crate) async fn decide(
     let (mut references, mut by_root) = (HashMap::new(), HashMap::new());
     if together == Together::All {
         (references, by_root) = names(&checked, &steps);
-        resolve(running, &checked, &mut steps, &mut references).await?;
+        resolve(running, &checked, &mut steps, &mut references, smart.as_deref()).await?;
     }
     let now = Utc::now();
     let now = now.with_nanosecond(now.nanosecond() / 1_000_000 * 1_000_000).unwrap_or(now);
-    let facts = Facts { checked, steps, known: found, references, by_root, source: source.to_owned(), now };
+    let facts =
+        Facts { checked, steps, known: found, references, by_root, source: source.to_owned(), now, gate: Gate(smart) };
     tokio::task::spawn_blocking(move || facts.settle()).await?
 }
 
@@ -122,6 +130,7 @@ async fn plan(
     targets: &BTreeMap<ResourceType, Target>,
     checked: &[Checked],
     together: Together,
+    smart: Option<&Smart>,
 ) -> Result<Vec<Step>, Failure> {
     // Deletions come first in a transaction (R4, "transaction", processing rules): conditions do not see what they delete.
     let mut order: Vec<usize> = (0..checked.len()).collect();
@@ -164,7 +173,7 @@ async fn plan(
             {
                 bring_up(running, target).await?;
             }
-            match matching(running, condition, deleted.get(&resource)).await? {
+            match matching(running, condition, deleted.get(&resource), smart).await? {
                 Ok(found) => matches = found,
                 Err(refusal) => {
                     if let Some(step) = steps.get_mut(index) {
@@ -296,6 +305,7 @@ async fn resolve(
     checked: &[Checked],
     steps: &mut [Step],
     references: &mut HashMap<String, String>,
+    smart: Option<&Smart>,
 ) -> Result<(), Failure> {
     let mut beside: HashMap<ResourceType, Beside> = HashMap::new();
     let mut failed: HashMap<String, Refusal> = HashMap::new();
@@ -306,7 +316,7 @@ async fn resolve(
         if let std::collections::hash_map::Entry::Vacant(place) = beside.entry(resource) {
             place.insert(writing(resource, checked, steps)?);
         }
-        match matching(running, &condition, beside.get(&resource)).await? {
+        match matching(running, &condition, beside.get(&resource), smart).await? {
             Ok(ids) => match (ids.len(), ids.first()) {
                 (1, Some(id)) => {
                     references.insert(text.clone(), format!("{resource}/{id}"));
@@ -417,6 +427,16 @@ impl Facts {
                 Refusal::new(Reason::Precondition, message)
             })
         };
+        let wants = match plan.what {
+            What::Put { fresh, .. } => Some(Wants::Put { fresh }),
+            What::Delete { if_match } => Some(Wants::Delete { blindly: if_match.is_none() }),
+            What::Existing | What::Nothing => None,
+        };
+        match wants.map_or(Ok(Answer::GoOn), |wants| self.gate.before(resource, &plan.id, wants, live))? {
+            Answer::GoOn => {}
+            Answer::Refuse(refusal) => return Ok(Err(refusal)),
+            Answer::AsIfNothing => return Ok(Ok(written(0, self.now, Effect::Nothing, None))),
+        }
         match &plan.what {
             What::Nothing => Ok(Ok(as_known(Effect::Nothing))),
             What::Existing => Ok(Ok(as_known(Effect::Existing))),
@@ -439,6 +459,9 @@ impl Facts {
                 }
                 let version = known.map_or(1, |known| known.version + 1);
                 let mut text = self.text(entry, &plan.id, version)?;
+                if let Some(refusal) = self.gate.after(resource, &plan.id, live.is_none(), &text)? {
+                    return Ok(Err(refusal));
+                }
                 let value = json::parse(text.as_bytes()).map_err(|error| Failure::permanent(error.to_string()))?;
                 if live.is_some_and(|live| live.hash == shape::content_hash(&value)) {
                     return Ok(Ok(as_known(Effect::Unchanged)));

@@ -24,8 +24,9 @@ use mavis_fhir::{
     ResourceType,
     bundle::Condition,
     search::{self, Handling, Plans, Request, Schemas, SearchError},
+    smart::{self, Rows},
 };
-use mavis_types::{TableName, Zone};
+use mavis_types::{Smart, TableName, Zone};
 
 use super::request::{Reason, Refusal};
 use crate::{
@@ -47,13 +48,16 @@ pub(crate) struct Known {
     pub(crate) deleted: bool,
     pub(crate) source: String,
     pub(crate) made_by: String,
+    /// The resource's JSON, where it was asked for and the version is no deletion.
+    pub(crate) text: Option<String>,
 }
 
-/// The newest versions of these ids; the caller holds the history's lease.
+/// The newest versions of these ids; the caller holds the history's lease. `texts`: with what they say.
 pub(crate) async fn known(
     running: &Running,
     target: &Target,
     ids: &BTreeSet<&str>,
+    texts: bool,
 ) -> Result<HashMap<String, Known>, Failure> {
     let mut found: HashMap<String, Known> = HashMap::new();
     if ids.is_empty() || running.lake().row_count(target.history.id, None).await? == Some(0) {
@@ -67,8 +71,10 @@ pub(crate) async fn known(
             [one] => ident("id").eq(lit(*one)),
             many => ident("id").in_list(many.iter().map(|id| lit(*id)).collect(), false),
         };
-        let columns = ["id", "__version", "__last_updated", "__hash", "__deleted", "__source", MADE_BY];
-        let frame = session.read_table(Arc::clone(&provider))?.filter(condition)?.select(columns.map(ident))?;
+        let mut columns = vec!["id", "__version", "__last_updated", "__hash", "__deleted", "__source", MADE_BY];
+        columns.extend(texts.then_some("resource"));
+        let columns: Vec<_> = columns.into_iter().map(ident).collect();
+        let frame = session.read_table(Arc::clone(&provider))?.filter(condition)?.select(columns)?;
         let mut stream = frame.execute_stream().await?;
         while let Some(batch) = stream.try_next().await? {
             add(&batch, &mut found)?;
@@ -87,6 +93,8 @@ fn add(batch: &RecordBatch, found: &mut HashMap<String, Known>) -> Result<(), Fa
     let hashes = cast(batch.column(3), &DataType::Binary)?;
     let hashes = hashes.as_binary::<i32>();
     let deleted = batch.column(4).as_boolean();
+    let resources = batch.columns().get(7).map(|column| cast(column, &DataType::Utf8)).transpose()?;
+    let resources = resources.as_ref().map(|column| column.as_string::<i32>());
     for row in 0..batch.num_rows() {
         let version = versions.value(row);
         if found.get(ids.value(row)).is_some_and(|known| known.version >= version) {
@@ -103,6 +111,7 @@ fn add(batch: &RecordBatch, found: &mut HashMap<String, Known>) -> Result<(), Fa
             deleted: deleted.is_valid(row) && deleted.value(row),
             source: if sources.is_valid(row) { sources.value(row).to_owned() } else { String::new() },
             made_by: if makers.is_valid(row) { makers.value(row).to_owned() } else { String::new() },
+            text: resources.filter(|column| column.is_valid(row)).map(|column| column.value(row).to_owned()),
         };
         found.insert(ids.value(row).to_owned(), known);
     }
@@ -121,11 +130,13 @@ pub(crate) struct Beside {
     pub(crate) replaced: HashSet<String>,
 }
 
-/// Ids of the current resources that meet a condition: at most three, for two are too many already.
+/// Ids of the current resources that meet a condition: at most three, for two are too many already. `smart`: only resources
+/// that these scopes allow to search, in every table that the condition leads to.
 pub(crate) async fn matching(
     running: &Running,
     condition: &Condition,
     beside: Option<&Beside>,
+    smart: Option<&Smart>,
 ) -> Result<Result<BTreeSet<String>, Refusal>, Failure> {
     let session = running.lake().sessions().session(SESSION_BYTES);
     let parameters = condition.criteria.as_slice();
@@ -138,7 +149,7 @@ pub(crate) async fn matching(
     let mut plans = Plans::new();
     for resource in types {
         if let Some(provider) = current(running, resource).await? {
-            plans.insert(resource, scan(resource, provider)?);
+            plans.insert(resource, shown(scan(resource, provider)?, resource, smart)?);
         }
     }
     let mut ids = BTreeSet::new();
@@ -169,6 +180,17 @@ pub(crate) async fn matching(
 fn scan(resource: ResourceType, provider: Arc<dyn TableProvider>) -> Result<LogicalPlan, Failure> {
     let name = TableReference::bare(resource.table());
     Ok(LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?.build()?)
+}
+
+/// A scan of which only what the scopes allow to search is there.
+fn shown(plan: LogicalPlan, resource: ResourceType, smart: Option<&Smart>) -> Result<LogicalPlan, Failure> {
+    let Some(smart) = smart else { return Ok(plan) };
+    let condition = match smart::rows(smart, resource, "s", plan.schema().inner()) {
+        Rows::All => return Ok(plan),
+        Rows::Nothing => lit(false),
+        Rows::Those(condition) => condition,
+    };
+    Ok(LogicalPlanBuilder::from(plan).filter(condition)?.build()?)
 }
 
 async fn current(running: &Running, resource: ResourceType) -> Result<Option<Arc<dyn TableProvider>>, Failure> {

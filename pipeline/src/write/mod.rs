@@ -20,6 +20,7 @@
 mod check;
 mod commit;
 mod decide;
+mod gate;
 mod item;
 mod matching;
 mod request;

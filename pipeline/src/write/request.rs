@@ -89,6 +89,10 @@ pub enum Reason {
     Conflict,
     /// Something that this server does not do.
     Unsupported,
+    /// The caller may not do it.
+    Forbidden,
+    /// For the caller there is no such resource.
+    Missing,
 }
 
 /// A refused interaction; nothing of it was done.

@@ -8,7 +8,7 @@ use std::{
 
 use mavis_catalog::{NewSource, Source};
 use mavis_fhir::ResourceType;
-use mavis_types::{RunId, SourceName, TableId};
+use mavis_types::{RunId, Smart, SourceName, TableId};
 
 use super::{
     check::{Checked, check},
@@ -61,11 +61,12 @@ pub(crate) async fn source(context: &Context) -> Result<Source, Failure> {
     found.await.cloned()
 }
 
-/// Writes, and answers when everybody can see it.
+/// Writes, and answers when everybody can see it. `smart`: what the caller's token is limited to.
 pub(crate) async fn write(
     context: &Arc<Context>,
     writes: Vec<Write>,
     together: Together,
+    smart: Option<Arc<Smart>>,
 ) -> Result<Answers, WriteError> {
     let checked = tokio::task::spawn_blocking(move || writes.into_iter().map(check).collect::<Vec<_>>())
         .await
@@ -84,7 +85,7 @@ pub(crate) async fn write(
     }
     while !waiting.is_empty() {
         let (places, round): (Vec<usize>, Vec<Checked>) = waiting.iter().cloned().unzip();
-        let decided = Box::pin(one_round(context, round, together)).await?;
+        let decided = Box::pin(one_round(context, round, together, smart.clone())).await?;
         let before = waiting.len();
         waiting = Vec::new();
         for ((place, checked), outcome) in places.into_iter().zip(decided.checked).zip(decided.outcomes) {
@@ -116,7 +117,12 @@ struct Round {
     outcomes: Vec<Option<Result<Written, Refusal>>>,
 }
 
-async fn one_round(context: &Arc<Context>, checked: Vec<Checked>, together: Together) -> Result<Round, WriteError> {
+async fn one_round(
+    context: &Arc<Context>,
+    checked: Vec<Checked>,
+    together: Together,
+    smart: Option<Arc<Smart>>,
+) -> Result<Round, WriteError> {
     let id = RunId::new();
     let running = Running::unlisted(Arc::clone(context), id);
     let source = source(context).await.map_err(failed)?;
@@ -140,7 +146,7 @@ async fn one_round(context: &Arc<Context>, checked: Vec<Checked>, together: Toge
             reason: "a recorded write to the same resources is being completed".to_owned(),
         });
     };
-    let decided = Box::pin(decide(&running, &targets, checked.clone(), together, source.name.as_str())).await;
+    let decided = Box::pin(decide(&running, &targets, checked.clone(), together, source.name.as_str(), smart)).await;
     let Decided { items, outcomes } = match decided {
         Ok(decided) => decided,
         Err(failure) => {

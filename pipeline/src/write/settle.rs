@@ -79,7 +79,7 @@ async fn part(
     let unit = begin(running, &target, source.id).await?;
     if !is_done(&unit, running.id) {
         let ids: BTreeSet<&str> = items.iter().map(|item| item.id.as_str()).collect();
-        match known(running, &target, &ids).await {
+        match known(running, &target, &ids, false).await {
             // Nobody writes a promised table; a version that is there all the same is not written twice.
             Ok(known) => items.retain(|item| known.get(&item.id).is_none_or(|known| known.version < item.version)),
             Err(failure) => {

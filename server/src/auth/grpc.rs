@@ -11,7 +11,7 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use super::{Auth, Denied, Door, bearer};
+use super::{Auth, Denied, Door, token};
 
 /// Layer of the gRPC door: puts the [`Principal`](mavis_types::Principal) into the request's extensions, or answers
 /// UNAUTHENTICATED. Health and reflection need no token, and neither does the Flight handshake, which is how a client
@@ -79,7 +79,7 @@ where
         Box::pin(async move {
             if !is_open(request.uri().path()) {
                 let door = Door::of_grpc_path(request.uri().path());
-                match auth.authenticate(bearer(request.headers()), peer(&request), door).await {
+                match auth.authenticate(token(request.headers()).as_deref(), peer(&request), door).await {
                     Ok(principal) => {
                         request.extensions_mut().insert(principal);
                     }
@@ -94,10 +94,12 @@ where
 impl From<Denied> for Status {
     fn from(denied: Denied) -> Self {
         let message = denied.to_string();
-        match denied {
-            Denied::Missing | Denied::Unknown => Status::unauthenticated(message),
-            Denied::Forbidden => Status::permission_denied(message),
-            Denied::Unavailable => Status::unavailable(message),
+        if denied.is_forbidden() {
+            Status::permission_denied(message)
+        } else if denied.is_passing() {
+            Status::unavailable(message)
+        } else {
+            Status::unauthenticated(message)
         }
     }
 }

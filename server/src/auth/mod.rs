@@ -1,4 +1,5 @@
-//! Who is calling: a bearer token becomes a principal, the same way at every door.
+//! Who is calling: a token becomes a principal, the same way at every door. It is one of our own, or one that an OpenID Connect
+//! issuer signed ([`oidc`]); it comes as a bearer token, or as a password.
 //!
 //! Nothing is kept here: each request asks the catalog (one look-up by hash, in its memory while nothing was committed to it),
 //! so that a revoked token is refused at once, on every server that shares the catalog. A failed login is audited, and its answer comes later the more often the same
@@ -7,23 +8,27 @@
 mod bearer;
 mod grpc;
 mod http;
+pub mod oidc;
 mod slow;
 
 use std::{net::IpAddr, sync::Arc};
 
+use anyhow::bail;
 use mavis_catalog::{Catalog, NewAudit};
-use mavis_types::Principal;
+use mavis_types::{Principal, Role, Scope};
 use tracing::{error, warn};
 
-pub use bearer::bearer;
+pub use bearer::{of_authorization, token};
 pub use grpc::AuthLayer;
 pub use http::require_token;
+use oidc::{Fault, Identity, Issuers};
 use slow::SlowDown;
 
 /// Turns tokens into principals. Cheap to clone; shared by all doors.
 #[derive(Debug, Clone)]
 pub struct Auth {
     catalog: Catalog,
+    issuers: Issuers,
     slow: Arc<SlowDown>,
 }
 
@@ -75,12 +80,58 @@ pub enum Denied {
     Forbidden,
     #[error("the catalog cannot be asked who you are: try again, and read the server's log")]
     Unavailable,
+    /// A token of an OpenID Connect issuer.
+    #[error("the signed token is not taken: {0}")]
+    Signed(Fault),
+}
+
+impl Denied {
+    /// Whether the caller is known and may not; otherwise it is not known who asks.
+    #[must_use]
+    pub fn is_forbidden(self) -> bool {
+        matches!(self, Self::Forbidden | Self::Signed(Fault::NoRole))
+    }
+
+    /// Whether the same token may be taken later.
+    #[must_use]
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Signed(Fault::Unreachable))
+    }
 }
 
 impl Auth {
     #[must_use]
-    pub fn new(catalog: Catalog) -> Self {
-        Self { catalog, slow: Arc::new(SlowDown::default()) }
+    pub fn new(catalog: Catalog, issuers: Issuers) -> Self {
+        Self { catalog, issuers, slow: Arc::new(SlowDown::default()) }
+    }
+
+    /// The issuers whose signed tokens are taken.
+    #[must_use]
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
+    }
+
+    /// Refuses to go on where a token of our own is named as somebody of an issuer would be: what is granted to one would be
+    /// granted to both.
+    ///
+    /// # Errors
+    /// The name, or that the catalog cannot be asked.
+    pub async fn check_names(&self) -> anyhow::Result<()> {
+        for token in self.catalog.tokens().await?.into_iter().filter(|token| token.revoked_at.is_none()) {
+            if self.is_of_issuer(&token.name) {
+                bail!(
+                    "the token `{}` has the name of a principal of an issuer: revoke it, or give the issuer another `name`",
+                    token.name
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether names like this one are an issuer's to give.
+    #[must_use]
+    pub fn is_of_issuer(&self, name: &str) -> bool {
+        self.issuers.prefixes().any(|prefix| name.starts_with(&prefix))
     }
 
     /// Who the token belongs to. `peer`: the caller's address, where the door knows it.
@@ -95,21 +146,52 @@ impl Auth {
     ) -> Result<Principal, Denied> {
         metrics::counter!("mavis_requests_total", "door" => door.as_str()).increment(1);
         let Some(token) = token else { return Err(Denied::Missing) };
-        match self.catalog.authenticate(token).await {
-            Ok(Some(principal)) => Ok(principal),
-            Ok(None) => {
-                metrics::counter!("mavis_logins_failed_total", "door" => door.as_str()).increment(1);
-                let delay = self.slow.failed(peer);
-                let from = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-                warn!(peer = from, door = door.as_str(), "login failed from {from}");
-                self.audit("anonymous", "login.failed", &from, false, door).await;
-                tokio::time::sleep(delay).await;
-                Err(Denied::Unknown)
-            }
-            Err(error) => {
-                error!(error = &error as &dyn std::error::Error, "the catalog cannot be asked for a token");
-                Err(Denied::Unavailable)
-            }
+        let denied = match self.principal(token).await {
+            Ok(principal) => return Ok(principal),
+            Err(denied) if denied.is_passing() => return Err(denied),
+            Err(denied) => denied,
+        };
+        metrics::counter!("mavis_logins_failed_total", "door" => door.as_str()).increment(1);
+        let failed = self.slow.failed(peer, door.as_str());
+        if let Some(count) = failed.tell {
+            let from = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+            warn!(peer = from, door = door.as_str(), count, reason = %denied, "login failed from {from}");
+            self.tell_failures(&from, door.as_str(), count).await;
+        }
+        // The place is given back also when the caller goes away meanwhile.
+        let waited = Waited { slow: Arc::clone(&self.slow), peer };
+        tokio::time::sleep(failed.delay).await;
+        drop(waited);
+        Err(denied)
+    }
+
+    async fn principal(&self, token: &str) -> Result<Principal, Denied> {
+        let unavailable = |error: mavis_catalog::Error| {
+            error!(error = &error as &dyn std::error::Error, "the catalog cannot be asked for a token");
+            Denied::Unavailable
+        };
+        if !self.issuers.is_signed(token) {
+            return self.catalog.authenticate(token).await.map_err(unavailable)?.ok_or(Denied::Unknown);
+        }
+        let Identity { id, name, role, groups, smart, granted_only } =
+            self.issuers.identity(token).await.map_err(Denied::Signed)?;
+        let only = granted_only && !matches!(role, Role::Admin | Role::Engineer);
+        let scope = if only { Scope::Schemas(Vec::new()) } else { Scope::All };
+        let mut principal = Principal::new(id, name, role, scope);
+        principal.groups = groups;
+        principal.smart = smart.map(Arc::new);
+        self.catalog.signed_in(principal).await.map_err(unavailable)
+    }
+
+    async fn tell_failures(&self, peer: &str, door: &'static str, count: u64) {
+        let object = if count == 1 { peer.to_owned() } else { format!("{peer}, {count} times") };
+        self.note("anonymous", "login.failed", &object, false, door).await;
+    }
+
+    /// Writes the failed logins into the audit that were only counted until now; with `all` those of the last moments too.
+    pub async fn tell_untold(&self, all: bool) {
+        for untold in self.slow.untold(all) {
+            self.tell_failures(&untold.peer, untold.door, untold.count).await;
         }
     }
 
@@ -128,16 +210,32 @@ impl Auth {
 
     /// Writes a line of the audit. An audit that cannot be written is logged, and does not undo what it is about.
     pub async fn audit(&self, actor: &str, action: &str, object: &str, allowed: bool, door: Door) {
+        self.note(actor, action, object, allowed, door.as_str()).await;
+    }
+
+    async fn note(&self, actor: &str, action: &str, object: &str, allowed: bool, door: &str) {
         let entry = NewAudit {
             actor: actor.to_owned(),
             action: action.to_owned(),
             object: object.to_owned(),
             allowed,
-            door: door.as_str().to_owned(),
+            door: door.to_owned(),
             rows: None,
         };
         if let Err(error) = self.catalog.audit(&entry).await {
             error!(error = &error as &dyn std::error::Error, action, "cannot write the audit of `{action}`");
         }
+    }
+}
+
+/// A failure whose answer waits.
+struct Waited {
+    slow: Arc<SlowDown>,
+    peer: Option<IpAddr>,
+}
+
+impl Drop for Waited {
+    fn drop(&mut self) {
+        self.slow.answered(self.peer);
     }
 }

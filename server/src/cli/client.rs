@@ -10,7 +10,7 @@ use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 use url::Url;
 
@@ -46,6 +46,24 @@ pub(super) struct ClientArgs {
     /// PEM file of the authority that signed the server's certificate; turns TLS on
     #[arg(long, global = true, help_heading = "Options of every command", value_name = "FILE", env = "MAVIS_CA_CERT")]
     ca_cert: Option<PathBuf>,
+    /// PEM file of a certificate to show to a server that asks for one; needs --ca-cert and --client-key
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of every command",
+        value_name = "FILE",
+        env = "MAVIS_CLIENT_CERT"
+    )]
+    client_cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of every command",
+        value_name = "FILE",
+        env = "MAVIS_CLIENT_KEY"
+    )]
+    client_key: Option<PathBuf>,
 }
 
 /// A channel whose every request carries the token.
@@ -131,10 +149,17 @@ impl ClientArgs {
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true);
         if let Some(path) = &self.ca_cert {
-            let pem = std::fs::read(path)
-                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+            let read = |path: &PathBuf| {
+                std::fs::read(path).map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
+            };
+            let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(path)?));
+            match (&self.client_cert, &self.client_key) {
+                (Some(cert), Some(key)) => tls = tls.identity(Identity::from_pem(read(cert)?, read(key)?)),
+                (None, None) => {}
+                _ => return Err(Failure::usage("--client-cert and --client-key belong together".to_owned())),
+            }
             endpoint = endpoint
-                .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
+                .tls_config(tls)
                 .map_err(|error| Failure::usage(format!("cannot use {}: {error}", path.display())))?;
         }
         endpoint.connect().await.map_err(|_| Failure {
@@ -200,7 +225,13 @@ mod tests {
     #[case("127.example.org:50051", false)]
     #[case("mavis.example.org:443", false)]
     fn a_token_that_lies_here_is_only_for_a_server_on_this_machine(#[case] server: &str, #[case] local: bool) {
-        let args = ClientArgs { server: server.to_owned(), token_file: None, ca_cert: None };
+        let args = ClientArgs {
+            server: server.to_owned(),
+            token_file: None,
+            ca_cert: None,
+            client_cert: None,
+            client_key: None,
+        };
         assert_eq!(args.is_local(), local);
         let refused = args.token().err().is_some_and(|failure| failure.message.contains("no token for"));
         assert_eq!(refused, !local);

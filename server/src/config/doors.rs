@@ -73,7 +73,7 @@ impl PostgresConfig {
     }
 }
 
-/// TLS for every door; both files or neither.
+/// TLS for every door; both files or neither. The files are read again when they change.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
@@ -83,4 +83,20 @@ pub struct TlsConfig {
     /// PEM file of the certificate's private key. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<PathBuf>,
+    /// PEM file of the authorities that sign clients' certificates. A certificate is asked for besides the token, never
+    /// in its place. Default: none, no certificates are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
+    /// Whether a connection without a client's certificate is refused (`required`) or taken (`asked`); one with a
+    /// certificate that `client_ca` did not sign is always refused. Default: required, where there is a `client_ca`.
+    pub client_certificates: ClientCertificates,
+}
+
+/// What happens to connections without a certificate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    #[default]
+    Required,
+    Asked,
 }

@@ -12,7 +12,8 @@ const PREFIX: &str = "MAVIS_";
 const ALONE: [&str; 3] = ["data", "state_dir", "insecure"];
 
 /// Variables of the command line, which are no settings of the file.
-const COMMANDS: [&str; 6] = ["token", "token_file", "server", "ca_cert", "config", "catalog"];
+const COMMANDS: [&str; 8] =
+    ["token", "token_file", "server", "ca_cert", "client_cert", "client_key", "config", "catalog"];
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

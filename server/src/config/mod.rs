@@ -1,8 +1,10 @@
 //! What the server is told: a TOML file, then the environment, then the command line. Read once and passed down.
 
 mod doors;
+mod limits;
 mod load;
 mod log;
+mod oidc;
 mod secret;
 mod storage;
 mod work;
@@ -11,9 +13,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use doors::{GrpcConfig, HttpConfig, PostgresConfig, TlsConfig};
+pub use doors::{ClientCertificates, GrpcConfig, HttpConfig, PostgresConfig, TlsConfig};
+pub use limits::{LimitsConfig, RoleLimitsConfig};
 pub use load::{ConfigError, load, unknown};
 pub use log::{LogConfig, LogFormat};
+pub use oidc::OidcConfig;
 pub use secret::Secret;
 pub use storage::{CatalogConfig, LakeConfig};
 pub use work::{PipelineConfig, QueryConfig, UpkeepConfig};
@@ -37,9 +41,12 @@ pub struct Config {
     pub grpc: GrpcConfig,
     pub postgres: PostgresConfig,
     pub tls: TlsConfig,
+    /// Issuers whose signed tokens are taken. Default: none.
+    pub oidc: Vec<OidcConfig>,
     pub catalog: CatalogConfig,
     pub lake: LakeConfig,
     pub query: QueryConfig,
+    pub limits: LimitsConfig,
     pub pipeline: PipelineConfig,
     pub upkeep: UpkeepConfig,
     pub log: LogConfig,

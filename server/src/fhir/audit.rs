@@ -98,7 +98,8 @@ fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
 /// The interaction of a route; `None` for what is audited elsewhere (rows of views and queries, as other queries are) or
 /// tells nothing about anybody.
 fn action(method: &Method, route: &str) -> Option<&'static str> {
-    let route = route.trim_start_matches("/fhir");
+    // The door itself is called with a slash at its end too.
+    let route = route.trim_start_matches("/fhir").trim_end_matches('/');
     let operation = route.rsplit('/').next().filter(|last| last.starts_with('$'));
     if let Some(operation) = operation {
         return Some(match operation {
@@ -115,8 +116,8 @@ fn action(method: &Method, route: &str) -> Option<&'static str> {
     }
     let get = *method == Method::GET || *method == Method::HEAD;
     Some(match route {
-        "" | "/" if get => "fhir.search",
-        "" | "/" => "fhir.bundle",
+        "" if get => "fhir.search",
+        "" => "fhir.bundle",
         route if route.ends_with("/_search") => "fhir.search",
         route if route.ends_with("/_history/{version}") => "fhir.vread",
         route if route.ends_with("_history") => "fhir.history",
@@ -149,6 +150,7 @@ mod tests {
     #[case(Method::GET, "/_history", Some("fhir.history"))]
     #[case(Method::GET, "/Patient/{id}/$everything", Some("fhir.everything"))]
     #[case(Method::POST, "/", Some("fhir.bundle"))]
+    #[case(Method::GET, "/fhir//", Some("fhir.search"))]
     #[case(Method::DELETE, "/{type}/{id}", Some("fhir.delete"))]
     #[case(Method::GET, "/_export/{id}", None)]
     #[case(Method::GET, "/_export/{id}/{file}", Some("fhir.export.file"))]

@@ -36,8 +36,8 @@ fn statement(date: chrono::DateTime<chrono::Utc>) -> Value {
         "format": ["application/fhir+json", "json"],
         "rest": [{
             "mode": "server",
-            "documentation": "Data arrives through ingestion and through writes of administrators. A search and all its pages see one state of the lake.",
-            "security": { "description": "Every request but this one carries a bearer token." },
+            "documentation": "Data arrives through ingestion and through writes of administrators and of tokens whose SMART scopes allow them. A search and all its pages see one state of the lake.",
+            "security": security(),
             "resource": resources,
             "operation": operations(),
             "interaction": [
@@ -48,6 +48,20 @@ fn statement(date: chrono::DateTime<chrono::Utc>) -> Value {
             ],
             "compartment": compartments().map(definition_of_compartment).collect::<Vec<_>>(),
         }],
+    })
+}
+
+fn security() -> Value {
+    json!({
+        "service": [{
+            "coding": [{
+                "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+                "code": "SMART-on-FHIR",
+                "display": "SMART-on-FHIR",
+            }],
+            "text": "Bearer tokens, limited by SMART 2 scopes where they have any",
+        }],
+        "description": "Every request but this one and `.well-known/smart-configuration` carries a bearer token, of this server or of an OpenID Connect issuer that it trusts. A token with SMART scopes (`patient/`, `user/`, `system/`; `.cruds`, `.read`, `.write`; with search parameters) reaches nothing beyond them, and nothing that is not granted to it otherwise.",
     })
 }
 

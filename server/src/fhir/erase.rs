@@ -13,12 +13,12 @@ use super::{
     call::Call,
     outcome::{FHIR_JSON, Outcome},
     rows::is_id,
-    write::may_write,
+    write::may_administer,
 };
 use crate::{erase::erase, http::ApiError};
 
 pub(super) async fn patient(Path(id): Path<String>, call: Call) -> Result<Response, Outcome> {
-    may_write(&call.principal)?;
+    may_administer(&call.principal)?;
     if !is_id(&id) {
         return Err(Outcome::new(StatusCode::NOT_FOUND, "not-found", "there is no such Patient"));
     }

@@ -21,7 +21,7 @@ use super::{
     call::Call,
     export::poll,
     outcome::Outcome,
-    write::{may_write, prefers_async},
+    write::{may_administer, prefers_async},
 };
 use crate::http::ApiError;
 
@@ -65,7 +65,7 @@ fn manifest(body: &[u8]) -> Result<(ImportOptions, Vec<FetchedFile>), Outcome> {
 
 pub(super) async fn begin(call: Call) -> Result<Response, Outcome> {
     let Call { app, principal, headers, body, .. } = call;
-    may_write(&principal)?;
+    may_administer(&principal)?;
     if !prefers_async(&headers) {
         let message = "an import is asynchronous: send `Prefer: respond-async`";
         return Err(Outcome::new(StatusCode::BAD_REQUEST, "invalid", message));
@@ -83,7 +83,7 @@ fn missing() -> Outcome {
 /// `GET _import/[run]`.
 pub(super) async fn status(Path(id): Path<String>, call: Call) -> Result<Response, Outcome> {
     let Call { app, principal, headers, .. } = call;
-    may_write(&principal)?;
+    may_administer(&principal)?;
     let id: RunId = id.parse().map_err(|_| missing())?;
     let mut run = app.catalog.run(id).await.map_err(|_| missing())?;
     // A run that failed for a passing reason has a child that does the same again.
@@ -129,7 +129,7 @@ pub(super) async fn status(Path(id): Path<String>, call: Call) -> Result<Respons
 
 /// `DELETE _import/[run]`.
 pub(super) async fn cancel(Path(id): Path<String>, call: Call) -> Result<Response, Outcome> {
-    may_write(&call.principal)?;
+    may_administer(&call.principal)?;
     let id: RunId = id.parse().map_err(|_| missing())?;
     call.app.pipeline.cancel(&call.principal, id).await.map_err(|error| told(error.into()))?;
     Ok(StatusCode::ACCEPTED.into_response())

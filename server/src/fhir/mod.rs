@@ -23,6 +23,7 @@ mod query;
 mod read;
 mod rows;
 mod search;
+mod smart;
 mod sql_export;
 mod sql_run;
 mod terminology;
@@ -44,11 +45,13 @@ pub(crate) fn too_long(message: &str) -> (&'static str, String) {
     (outcome::FHIR_JSON, outcome::issue("error", "too-long", message).to_string())
 }
 
-/// Every route of the door, relative to `/fhir`. A token is asked for before all of them but `metadata`.
+/// Every route of the door, relative to `/fhir`. A token is asked for before all of them but `metadata` and
+/// `.well-known/smart-configuration`.
 pub fn router(app: &App) -> Router {
     let guarded = audited(app).layer(middleware::from_fn_with_state(app.auth.clone(), access::require_token));
     Router::new()
         .route("/metadata", get(capability::metadata))
+        .route("/.well-known/smart-configuration", get(smart::configuration))
         .merge(guarded)
         .layer(middleware::from_fn(query::is_text))
         .layer(CatchPanicLayer::custom(outcome::panicked))
@@ -84,9 +87,9 @@ fn unguarded(app: &App) -> Router {
     open.merge(audited(app)).layer(middleware::from_fn(outcome::always)).with_state(app.clone())
 }
 
-/// Every route but that of the capability statement; what is done through them is audited.
+/// Every route but the open ones; what is done through them is held against SMART scopes and audited.
 fn audited(app: &App) -> Router<App> {
-    routes().layer(middleware::from_fn_with_state(app.clone(), audit::noted))
+    routes().layer(middleware::from_fn(smart::scoped)).layer(middleware::from_fn_with_state(app.clone(), audit::noted))
 }
 
 fn routes() -> Router<App> {

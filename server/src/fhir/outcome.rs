@@ -110,9 +110,9 @@ impl IntoResponse for Outcome {
 impl From<Denied> for Outcome {
     fn from(denied: Denied) -> Self {
         let code = match denied {
-            Denied::Missing | Denied::Unknown => "login",
-            Denied::Forbidden => "forbidden",
-            Denied::Unavailable => "transient",
+            denied if denied.is_forbidden() => "forbidden",
+            denied if denied.is_passing() => "transient",
+            _ => "login",
         };
         Self::new(ApiError::from(denied).status, code, denied.to_string())
     }

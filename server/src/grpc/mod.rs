@@ -11,18 +11,20 @@ mod status;
 mod token;
 mod visible;
 
-use std::{any::Any, future::Future, time::Duration};
+use std::{any::Any, future::Future, io, time::Duration};
 
+use futures::Stream;
 use mavis_proto::v1::{
     ingest_service_server::IngestServiceServer, maintenance_service_server::MaintenanceServiceServer,
     mapping_service_server::MappingServiceServer, quarantine_service_server::QuarantineServiceServer,
     token_service_server::TokenServiceServer,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{
     Status,
     body::Body,
     service::Routes,
-    transport::{Identity, Server, ServerTlsConfig, server::TcpIncoming},
+    transport::{Server, server::Connected},
 };
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::error;
@@ -34,17 +36,14 @@ pub use status::status;
 /// The service of the door, ready to be served.
 ///
 /// # Errors
-/// When the certificate cannot be used or the descriptors cannot be read.
-pub(crate) async fn door(app: &App, identity: Option<Identity>) -> anyhow::Result<Door> {
+/// When the descriptors cannot be read.
+pub(crate) async fn door(app: &App) -> anyhow::Result<Door> {
     // Wider windows than HTTP/2 begins with, for uploads and result streams; a client that is gone is found out.
-    let mut server = Server::builder()
+    let server = Server::builder()
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
         .max_frame_size(256 << 10)
         .http2_keepalive_interval(Some(Duration::from_secs(30)));
-    if let Some(identity) = identity {
-        server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
-    }
     Ok(Door { server, auth: AuthLayer::new(app.auth.clone()), routes: routes(app).await? })
 }
 
@@ -58,11 +57,15 @@ pub(crate) struct Door {
 
 impl Door {
     /// Answers until told to stop, then lets open requests come to their end.
-    pub(crate) async fn serve(
+    pub(crate) async fn serve<I, C>(
         self,
-        incoming: TcpIncoming,
+        incoming: I,
         until: impl Future<Output = ()>,
-    ) -> Result<(), tonic::transport::Error> {
+    ) -> Result<(), tonic::transport::Error>
+    where
+        I: Stream<Item = io::Result<C>>,
+        C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    {
         let guard: fn(Box<dyn Any + Send>) -> ::http::Response<Body> = panicked;
         self.server
             .layer(CatchPanicLayer::custom(guard))

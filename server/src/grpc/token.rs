@@ -3,7 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use mavis_catalog::NewToken;
 use mavis_proto::v1::{self as pb, token_service_server::TokenService};
-use mavis_types::{Role, SchemaGrant, Scope, normalize_name};
+use mavis_types::{Role, SchemaGrant, Scope, Smart, normalize_name};
 use tonic::{Request, Response, Status};
 
 use super::{caller::admin, convert::timestamp, status};
@@ -36,7 +36,7 @@ fn token(token: mavis_catalog::Token) -> pb::Token {
         revoked_at: token.revoked_at.map(timestamp),
         granted_only,
         groups: token.groups,
-        smart: String::new(),
+        smart: token.smart.as_ref().map(Smart::to_text).unwrap_or_default(),
         patient: token.smart.and_then(|smart| smart.patient).unwrap_or_default(),
     }
 }
@@ -74,12 +74,23 @@ fn new_token(request: pb::CreateTokenRequest) -> Result<NewToken, Status> {
         Scope::Schemas(request.schemas.iter().map(|text| grant(text)).collect::<Result<_, _>>()?)
     };
     let groups: Vec<String> = request.groups.iter().map(|group| group.trim().to_lowercase()).collect();
+    if let Some(group) = groups.iter().find(|group| Role::ALL.iter().any(|role| role.as_str() == group.as_str())) {
+        return Err(Status::invalid_argument(format!("`{group}` is a role: it cannot be a group too")));
+    }
     if let Some(group) = groups.iter().find(|group| normalize_name(group) != **group) {
         return Err(Status::invalid_argument(format!(
             "`{group}` is not a group: use lower-case letters, digits and `_`"
         )));
     }
-    let smart = None;
+    let smart = match (request.smart.trim(), request.patient.trim()) {
+        ("", "") => None,
+        ("", _) => {
+            return Err(Status::invalid_argument("a patient without SMART scopes limits nothing: say which scopes"));
+        }
+        (scopes, patient) => {
+            Some(Smart::parse(scopes, patient).map_err(|error| Status::invalid_argument(error.to_string()))?)
+        }
+    };
     Ok(NewToken { name: name.to_owned(), role, scope, groups, smart, expires_at })
 }
 
@@ -99,6 +110,11 @@ impl TokenService for Tokens {
     ) -> Result<Response<pb::CreateTokenResponse>, Status> {
         let by = admin(&self.app, &request, "token.create").await?;
         let new = new_token(request.into_inner())?;
+        if self.app.auth.is_of_issuer(&new.name) {
+            return Err(Status::invalid_argument(
+                "names that begin like this are those of an issuer's principals: take another",
+            ));
+        }
         let (made, secret) = self.app.catalog.create_token(new).await.map_err(status)?;
         self.app.auth.audit(&by.name, "token.create", &made.name, true, Door::Grpc).await;
         Ok(Response::new(pb::CreateTokenResponse { token: Some(token(made)), secret }))

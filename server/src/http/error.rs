@@ -124,10 +124,12 @@ impl IntoResponse for ApiError {
 
 impl From<Denied> for ApiError {
     fn from(denied: Denied) -> Self {
-        let (status, code) = match denied {
-            Denied::Missing | Denied::Unknown => (StatusCode::UNAUTHORIZED, "unauthenticated"),
-            Denied::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
-            Denied::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        let (status, code) = if denied.is_forbidden() {
+            (StatusCode::FORBIDDEN, "forbidden")
+        } else if denied.is_passing() {
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+        } else {
+            (StatusCode::UNAUTHORIZED, "unauthenticated")
         };
         Self::new(status, code, denied.to_string())
     }
@@ -198,6 +200,10 @@ impl From<mavis_sql::Error> for ApiError {
                 retry_after: Some(QUEUE_SECONDS),
                 ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string())
             },
+            // The same question has the same answer: more is asked for than the role may have.
+            Error::Limit { limit: "row limit" | "result size limit", .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "limit", error.to_string())
+            }
             Error::Limit { .. } => Self {
                 retry_after: Some(LIMIT_SECONDS),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "limit", error.to_string())

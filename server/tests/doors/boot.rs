@@ -70,7 +70,7 @@ async fn a_door_that_other_machines_reach_is_refused_without_tls() {
 async fn both_doors_speak_tls_when_they_have_a_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let pem = |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/doors/tls").join(name);
-    let tls = TlsConfig { cert: Some(pem("cert.pem")), key: Some(pem("key.pem")) };
+    let tls = TlsConfig { cert: Some(pem("cert.pem")), key: Some(pem("key.pem")), ..TlsConfig::default() };
     let mut secure = Config { tls, ..config(folder.path()) };
     secure.http.listen = "0.0.0.0:0".parse().unwrap();
     let server = Box::pin(Server::start_with(secure, Secrets::from_pairs([]))).await.unwrap();

@@ -37,6 +37,11 @@ impl TestServer {
 
     pub(crate) async fn start_in(folder: TempDir) -> Self {
         let config = config(&folder.path().join("data"));
+        Self::start_as(folder, config).await
+    }
+
+    /// `config`: made by [`config`] for a folder in `folder`.
+    pub(crate) async fn start_as(folder: TempDir, config: Config) -> Self {
         let server = Box::pin(Server::start_with(config, Secrets::from_pairs([]))).await.unwrap();
         Self { server, folder }
     }

@@ -11,9 +11,9 @@ use datafusion::{
 use mavis_fhir::{
     ResourceType,
     definitions::{self, root},
-    search::in_compartments,
+    smart::{self, Rows},
 };
-use mavis_types::{Smart, SmartContext, SmartScope, Zone};
+use mavis_types::{Smart, Zone};
 
 use super::{
     mask::Shown,
@@ -112,22 +112,9 @@ fn cut(policy: &Policy, key: &Arc<[u8; 32]>) -> Cut {
 /// The resources that some scope lets through. What a scope asks that cannot be told of a row lets none through.
 fn let_through(smart: &Smart, policy: &Policy, schema: &SchemaRef) -> Expr {
     let Some(resource) = ResourceType::from_table(&policy.table().table) else { return lit(false) };
-    let scopes = smart.about(&policy.table().table, "rs");
-    let of_scopes = scopes.map(|scope| of_scope(scope, smart, resource, schema));
-    of_scopes.reduce(Expr::or).unwrap_or_else(|| lit(false))
-}
-
-fn of_scope(scope: &SmartScope, smart: &Smart, resource: ResourceType, schema: &SchemaRef) -> Expr {
-    if scope.query.is_some() {
-        return lit(false);
-    }
-    match (scope.context, &smart.patient) {
-        (SmartContext::User | SmartContext::System, _) => lit(true),
-        (SmartContext::Patient, None) => lit(false),
-        (SmartContext::Patient, Some(patient)) => {
-            let ids = std::slice::from_ref(patient);
-            // A type that is nobody's (Organization, Medication) is there for who asked for it by name.
-            in_compartments(resource, ids, schema).unwrap_or_else(|| lit(scope.resource.is_some()))
-        }
+    match smart::rows(smart, resource, "rs", schema) {
+        Rows::All => lit(true),
+        Rows::Nothing => lit(false),
+        Rows::Those(condition) => condition,
     }
 }

@@ -59,7 +59,7 @@ impl Session {
         limits: Option<Limits>,
     ) -> BoxFuture<'_, Result<Executed, Error>> {
         async move {
-            let patience = limits.unwrap_or(self.limits()).time;
+            let patience = self.allowed(limits).limits.time;
             let name = self.ingested(&ingest)?;
             let target = name.to_string();
             let rows = QueryStream {

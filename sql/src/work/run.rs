@@ -27,6 +27,7 @@ use crate::{
     catalogs::{Given, Opened},
     dialect::{Admitted, admit, parse, parse_named},
     fault,
+    limits::Allowed,
     names::{resolve, tables},
     only_reads, planner, run,
     session::{Planned, Prepared},
@@ -119,15 +120,15 @@ impl Session {
             return Err(only_reads(&statement));
         }
         let write = Write::read(statement)?;
-        let limits = Limits { rows: None, ..limits.unwrap_or(self.limits()) };
+        let allowed = self.allowed(limits).to_write();
         if matches!(write, Write::Insert { .. }) {
-            let call = Call { rows, limits, deadline: Instant::now() + limits.time };
+            let call = Call { rows, allowed, deadline: Instant::now() + allowed.limits.time };
             return Box::pin(self.write(write, &call)).await;
         }
         let mut all: Option<Executed> = None;
         for row in rows {
             let once = [*row];
-            let call = Call { rows: &once, limits, deadline: Instant::now() + limits.time };
+            let call = Call { rows: &once, allowed, deadline: Instant::now() + allowed.limits.time };
             let done = Box::pin(self.write(write.clone(), &call)).await?;
             all = Some(match all {
                 None => done,
@@ -249,7 +250,7 @@ impl Session {
     pub(super) async fn reading(&self, statement: Statement, target: Option<Bound>) -> Result<Reading, Error> {
         // Planning and running end in time; a commit that has begun goes to its end.
         let planned = Box::pin(self.planned_reading(statement, target));
-        Ok(Reading { planned: self.in_time(self.limits(), planned).await? })
+        Ok(Reading { planned: self.in_time(&self.allowed(None), planned).await? })
     }
 
     async fn planned_reading(&self, statement: Statement, target: Option<Bound>) -> Result<Planned, Error> {
@@ -283,7 +284,7 @@ impl Session {
         let Planned { plan, state, parameters, schema } = reading.planned;
         let parameters = with_types(parameters, typed);
         let plan = planner::bind(plan, &parameters, row)?;
-        run::start(self.inner(), state, plan, schema, None, call.limits, call.deadline).await
+        run::start(self.inner(), state, plan, schema, None, call.allowed, call.deadline).await
     }
 
     /// Makes a table, or puts it in the place of one; answers its rows. `None`: it is there and stays.
@@ -532,7 +533,7 @@ impl Session {
 struct Call<'a> {
     /// Values of the parameters, for each time that it is run.
     rows: &'a [&'a [ScalarValue]],
-    limits: Limits,
+    allowed: Allowed,
     deadline: Instant,
 }
 

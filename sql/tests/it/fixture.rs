@@ -1,4 +1,8 @@
-use std::{collections::BTreeMap, collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringArray, StructArray},
@@ -38,8 +42,9 @@ pub(crate) fn grant(zone: Zone, schema: &str) -> SchemaGrant {
 }
 
 pub(crate) fn options() -> EngineOptions {
-    let limits = Limits { time: Duration::from_secs(60), memory_bytes: 256 << 20, rows: None };
-    EngineOptions { concurrent: 4, queued: 8, limits, answers_bytes: 64 << 20, mask_key: [7; 32] }
+    let limits = Limits { time: Duration::from_secs(60), memory_bytes: 256 << 20, rows: None, result_bytes: None };
+    let (roles, answers_bytes, mask_key) = (HashMap::new(), 64 << 20, [7; 32]);
+    EngineOptions { concurrent: 4, queued: 8, limits, roles, answers_bytes, mask_key }
 }
 
 impl Fixture {

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use mavis_sql::{Engine, EngineOptions, Error, Limits};
+use mavis_sql::{Engine, EngineOptions, Error, Limits, RoleLimits};
+use mavis_types::{Principal, Role, Scope, TokenId};
 
 use crate::fixture::{Fixture, lines, number, options};
 
@@ -113,4 +114,42 @@ async fn select_one_is_answered() {
         fastest = fastest.min(started.elapsed());
     }
     println!("SELECT 1: {fastest:?}");
+}
+
+/// What reaches a limit of its role, in the order of the columns: the limit, its value and the role are told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_has_limits_of_its_own_and_a_query_hears_which_it_reached() {
+    let analyst = RoleLimits {
+        time: Some(Duration::from_millis(500)),
+        memory_bytes: Some(24 << 20),
+        rows: Some(1_000),
+        result_bytes: Some(64 << 10),
+        ..RoleLimits::default()
+    };
+    let lake = Fixture::with(EngineOptions { roles: [(Role::Analyst, analyst)].into(), ..options() }).await;
+    let principal = Principal::new(TokenId::new(), "analyst", Role::Analyst, Scope::All);
+    let session = lake.engine.session(&principal, None).await.unwrap();
+    let hold = "SELECT length(string_agg(repeat(x::text, 50), ',')) FROM range(0, 1000000) t(x)";
+    for (sql, limit, value) in [
+        (ENDLESS, "time limit", "0.5 s"),
+        (hold, "memory limit", "24 MiB"),
+        ("SELECT * FROM range(0, 5000)", "row limit", "1000 rows"),
+        ("SELECT repeat('x', 1000) FROM range(0, 900)", "result size limit", "64 KiB"),
+    ] {
+        let error = match session.query(sql, &[], None).await {
+            Err(error) => error,
+            Ok(stream) => lines(stream).await.expect_err(sql),
+        };
+        let told = error.to_string();
+        assert!(told.starts_with(limit) && told.contains(value) && told.contains("`analyst`"), "{sql}: {told}");
+    }
+    // Somebody of another role is not held to them, and a request cannot ask for more than its role has.
+    let admin = lake.engine.session(&lake.admin, None).await.unwrap();
+    assert_eq!(
+        lines(admin.query("SELECT * FROM range(0, 5000)", &[], None).await.unwrap()).await.unwrap().len(),
+        5_000
+    );
+    let asked = Limits { rows: Some(4_000), ..limits() };
+    let stream = session.query("SELECT * FROM range(0, 5000)", &[], Some(asked)).await.unwrap();
+    assert!(lines(stream).await.unwrap_err().to_string().contains("1000 rows"));
 }

@@ -1,7 +1,7 @@
 //! Resources that clients write (R4, "http.html", sections "create", "update", "delete" and their conditional forms).
 //!
 //! All of them go through the pipeline ([`mavis_pipeline::Pipeline::write`]), which answers when everybody can see the
-//! outcome. Writing needs the right to administer.
+//! outcome. Writing needs the right to administer, or SMART scopes that allow it.
 
 mod answer;
 mod body;
@@ -20,7 +20,7 @@ use mavis_pipeline::{Operation, Together, Which, Write, Written};
 use mavis_types::Principal;
 
 use self::answer::{Asked, answer};
-use super::{conditional::if_match, negotiate::Format, outcome::Outcome};
+use super::{conditional::if_match, negotiate::Format, outcome::Outcome, smart};
 use crate::App;
 
 type Parameters = Vec<(String, String)>;
@@ -28,12 +28,29 @@ type Parameters = Vec<(String, String)>;
 /// Largest answer to a read within a batch, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-pub(super) fn may_write(principal: &Principal) -> Result<(), Outcome> {
+/// For what is not done to one resource: erasing, importing.
+pub(super) fn may_administer(principal: &Principal) -> Result<(), Outcome> {
     if principal.may_administer() {
         return Ok(());
     }
-    let message = "writing resources needs the role `admin`";
-    Err(Outcome::new(StatusCode::FORBIDDEN, "forbidden", message))
+    Err(Outcome::new(StatusCode::FORBIDDEN, "forbidden", "this needs the role `admin`"))
+}
+
+/// The letters of scopes that an interaction needs.
+fn letters(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Create { if_none_exist: None, .. } => "c",
+        Operation::Create { if_none_exist: Some(_), .. } => "cs",
+        Operation::Update { which: Which::Id(_), .. } => "u",
+        Operation::Update { which: Which::Query(_), .. } => "us",
+        Operation::Delete { which: Which::Id(_), .. } => "d",
+        Operation::Delete { which: Which::Query(_), .. } => "ds",
+    }
+}
+
+/// Whether the caller may do this at all.
+fn may_write(principal: &Principal, write: &Write) -> Result<(), Outcome> {
+    smart::may_write(principal, write.resource, letters(&write.operation))
 }
 
 fn known_type(name: &str) -> Result<ResourceType, Outcome> {
@@ -78,9 +95,10 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn write(self, resource: ResourceType, operation: Operation) -> Result<Response, Outcome> {
-        may_write(self.principal)?;
+        let write = Write { resource, operation, full_url: None };
+        may_write(self.principal, &write)?;
         let asked = Asked::of(self.headers)?;
-        let written = one(self.app, self.principal, Write { resource, operation, full_url: None }).await?;
+        let written = one(self.app, self.principal, write).await?;
         answer(&self, asked, written).await
     }
 }

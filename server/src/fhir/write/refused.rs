@@ -13,6 +13,8 @@ pub(super) fn refused(refusal: &Refusal, entry: Option<usize>) -> Outcome {
         Reason::Precondition => (StatusCode::PRECONDITION_FAILED, "conflict"),
         Reason::Conflict => (StatusCode::CONFLICT, "conflict"),
         Reason::Unsupported => (StatusCode::BAD_REQUEST, "not-supported"),
+        Reason::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+        Reason::Missing => (StatusCode::NOT_FOUND, "not-found"),
     };
     let issues = refusal.issues.iter().map(|(path, message)| {
         let place = entry.map(|entry| format!("Bundle.entry[{entry}]"));

@@ -53,14 +53,19 @@ pub(in crate::fhir) async fn bundle(
     let text = body::resource(&headers, body)?;
     let (together, entries) = take_apart(&text)?;
     drop(text);
-    if entries.iter().any(|entry| matches!(entry, Ok(Entry::Write(_)))) {
-        may_write(&principal)?;
-    }
     let mut answers: Vec<Option<Answer>> = Vec::with_capacity(entries.len());
     let (mut writes, mut places, mut reads) = (Vec::new(), Vec::new(), Vec::new());
     for (index, entry) in entries.into_iter().enumerate() {
         match entry {
             Ok(Entry::Write(write)) => {
+                if let Err(outcome) = may_write(&principal, &write) {
+                    // Who may write nothing at all is told so once.
+                    if together == Together::All || principal.smart.is_none() {
+                        return Err(if principal.smart.is_none() { outcome } else { in_entry(index, outcome) });
+                    }
+                    answers.push(Some(refused_entry(&outcome)));
+                    continue;
+                }
                 writes.push(*write);
                 places.push(index);
                 answers.push(None);
