@@ -20,6 +20,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, sql: include_str!("../migrations/0003_views.sql") },
     Migration { version: 4, sql: include_str!("../migrations/0004_rights.sql") },
     Migration { version: 5, sql: include_str!("../migrations/0005_work.sql") },
+    Migration { version: 6, sql: include_str!("../migrations/0006_tables_by_table.sql") },
 ];
 
 /// Why a database could not be migrated.

@@ -23,6 +23,7 @@ use crate::{
     first_token, grpc, http,
     listen::{Peer, PlainListener, TlsListener},
     read_log::ReadLog,
+    results::{Results, ResultsOptions},
     telemetry, tls,
 };
 
@@ -88,6 +89,7 @@ impl Server {
         let engine = Engine::new(lake.clone(), engine_options(&config, data.mask_key()?));
         first_token::ensure(&catalog, &data).await?;
 
+        let results = Results::open(data.root().join("results"), results_options(&config))?;
         let app = App {
             auth: Auth::new(catalog.clone()),
             reads: ReadLog::start(catalog.clone()),
@@ -99,6 +101,7 @@ impl Server {
             readiness: Readiness::starting(),
             metrics,
             exports: Exports::new(data.root().join("exports")),
+            results,
             signing_key: Arc::new(data.signing_key()?),
         };
 
@@ -164,6 +167,7 @@ impl Server {
                 door.abort();
             }
         }
+        self.app.results.close().await;
         self.app.reads.flush().await;
         info!("stopped");
     }
@@ -239,6 +243,14 @@ fn engine_options(config: &Config, mask_key: [u8; 32]) -> EngineOptions {
         },
         answers_bytes: config.query.answers_bytes,
         mask_key,
+    }
+}
+
+fn results_options(config: &Config) -> ResultsOptions {
+    ResultsOptions {
+        life: Duration::from_secs(config.query.result_seconds),
+        bytes: config.query.results_bytes,
+        ..ResultsOptions::default()
     }
 }
 

@@ -136,6 +136,7 @@ impl Job {
         let physical = planned.map_err(|error| Stopped::Failed((error, false)))?;
         let hash_join = has_hash_join(&physical);
         let failed = |error| Stopped::Failed((error, hash_join));
+        sender.begins(&physical);
         let stream = execute_stream(physical, self.context()).map_err(failed)?;
         let (schema, explained) = (Arc::clone(&self.schema), is_explained(&self.plan));
         let batches = stream.map(move |batch| promise(&batch?, &schema, explained));

@@ -25,14 +25,14 @@ use mavis_types::{Principal, SnapshotId, TableName};
 use tokio::time::Instant;
 
 use crate::{
-    Error, Limits,
+    Error, Home, Limits,
     answers::{Answer, Meaning, Question, is_lasting},
     catalogs::{Given, Opened, View},
-    dialect::{Admitted, admit, parse, parse_named},
+    dialect::{Admitted, admit, at_home, parse, parse_named},
     engine::Inner,
-    fault, guard,
+    extent, fault, guard,
     names::{TableKey, resolve, tables},
-    planner, rights, run,
+    planner, rights, run, told,
     views::Only,
 };
 
@@ -50,6 +50,7 @@ pub struct Session {
     pinned: Option<SnapshotId>,
     /// The FHIR snapshot of the newest statement.
     seen: Arc<AtomicI64>,
+    pub(crate) home: Home,
 }
 
 /// A planned statement.
@@ -58,6 +59,10 @@ pub struct Prepared {
     pub schema: SchemaRef,
     /// One field per parameter, in order; a type that could not be told is Utf8.
     pub parameters: SchemaRef,
+    /// Whether the statement asks for an order of its rows.
+    pub ordered: bool,
+    /// Whether the answer may be large; a guess.
+    pub large: bool,
     /// Set where the statement writes (`INSERT`, `CREATE TABLE`, ...): it has no columns, and [`Session::execute`] runs it.
     pub command: Option<&'static str>,
 }
@@ -100,7 +105,7 @@ impl Session {
         seen: Option<SnapshotId>,
     ) -> Self {
         let seen = Arc::new(AtomicI64::new(seen.map_or(NONE, |id| id.0)));
-        Self { inner, principal: Arc::new(principal), pinned, seen }
+        Self { inner, principal: Arc::new(principal), pinned, seen, home: Home::default() }
     }
 
     /// Parses and plans without running: the answer's schema and the parameters' types.
@@ -115,7 +120,8 @@ impl Session {
             let meaning = self.in_time(self.inner.limits, Box::pin(self.meant(sql))).await?;
             let fields = (1..).zip(&meaning.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
             let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-            Ok(Prepared { schema: meaning.schema, parameters, command: None })
+            let Meaning { schema, ordered, large, .. } = meaning;
+            Ok(Prepared { schema, parameters, ordered, large, command: None })
         }
         .boxed()
     }
@@ -154,6 +160,29 @@ impl Session {
                 .map(|question| self.inner.answers.keeper(question, params, &planned.schema));
             let plan = planner::bind(planned.plan, &planned.parameters, params)?;
             run::start(&self.inner, planned.state, plan, planned.schema, keeper, limits, deadline).await
+        }
+        .boxed()
+    }
+
+    /// As [`Session::query`], with parameters that are written `:name`.
+    ///
+    /// # Errors
+    /// As [`Session::query`]; [`Error::Invalid`] too for a value whose name the statement does not have.
+    pub fn query_named<'a>(
+        &'a self,
+        sql: &'a str,
+        params: &'a [(String, ScalarValue)],
+        limits: Option<Limits>,
+    ) -> BoxFuture<'a, Result<QueryStream, Error>> {
+        async move {
+            let names: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
+            let (_, used) = parse_named(sql, &names)?;
+            if let Some((_, name)) = names.iter().enumerate().find(|(place, _)| !used.contains(place)) {
+                return Err(fault::invalid(format!(
+                    "there is a value for `:{name}`, which the statement does not have"
+                )));
+            }
+            self.query_views(sql, &HashMap::new(), &Only::default(), params, limits).await
         }
         .boxed()
     }
@@ -261,7 +290,8 @@ impl Session {
             None => self.put(sql).await?,
             Some(rights::Statement::Show { sql }) => self.put(&sql).await?,
             Some(_) => {
-                return Ok(Meaning { schema: Answer::of_text("status", "")?.schema, parameters: Vec::new() });
+                let schema = Answer::of_text("status", "")?.schema;
+                return Ok(Meaning { schema, parameters: Vec::new(), ordered: true, large: false });
             }
         };
         let known = put.question.as_ref().and_then(|question| self.inner.answers.meaning(question));
@@ -269,8 +299,9 @@ impl Session {
             return Ok(meaning);
         }
         let question = put.question.clone();
-        let Planned { schema, parameters, .. } = self.planned(put).await?;
-        let meaning = Meaning { schema, parameters };
+        let Planned { plan, schema, parameters, .. } = self.planned(put).await?;
+        let (ordered, large) = (extent::is_ordered(&plan), extent::is_large(&plan));
+        let meaning = Meaning { schema, parameters, ordered, large };
         if let Some(question) = question {
             self.inner.answers.note_meaning(&question, &meaning);
         }
@@ -278,6 +309,9 @@ impl Session {
     }
 
     async fn put(&self, sql: &str) -> Result<Put, Error> {
+        if let Some(told) = told::read(sql)? {
+            return Ok(Put { statement: Admitted::Told(told), opened: Opened::default(), question: None });
+        }
         let mut put = self.put_over(parse(sql)?, Given { views: &HashMap::new(), only: &Only::default() }).await?;
         if let Admitted::Query(_) = put.statement {
             put.question = put.opened.stamps().map(|tables| Question::new(sql, tables));
@@ -287,7 +321,7 @@ impl Session {
 
     /// Lets a statement through and opens its tables as the principal sees them.
     async fn put_over(&self, statement: Statement, given: Given<'_>) -> Result<Put, Error> {
-        let statement = admit(statement)?;
+        let statement = admit(at_home(statement, &self.home))?;
         let mut opened = Opened::default();
         if let Admitted::Query(query) = &statement {
             let view = self.view_of_lake();
@@ -301,7 +335,12 @@ impl Session {
         let Put { statement, mut opened, .. } = put;
         let mut statement = match statement {
             Admitted::Query(statement) => statement,
-            Admitted::Describe(name) => return self.describe(&name).await,
+            Admitted::Told(told) => {
+                let (view, state) = (self.view_of_lake(), self.state()?);
+                let plan = told::answer(&view, &state, told).await?;
+                self.note(&view);
+                return self.passed(plan, state);
+            }
             Admitted::Nothing => return self.passed(LogicalPlan::default(), self.state()?),
         };
         if opened.veiled && matches!(*statement, Statement::Explain { .. }) {
@@ -323,32 +362,6 @@ impl Session {
         Ok(Planned { plan, state, parameters, schema })
     }
 
-    /// `DESCRIBE t`: a line per column, as a query would return it.
-    async fn describe(&self, name: &ObjectName) -> Result<Planned, Error> {
-        let view = self.view_of_lake();
-        let (bound, _) = view.bind(&TableKey::read(name, None)?).await?;
-        self.note(&view);
-        let columns = planner::plain(&bound.columns);
-        let text = |text: String| datafusion::prelude::lit(text);
-        let lines = columns.fields().iter().map(|field| {
-            let nullable = if field.is_nullable() { "YES" } else { "NO" };
-            vec![text(field.name().clone()), text(field.data_type().to_string()), text(nullable.to_owned())]
-        });
-        let lines: Vec<_> = lines.collect();
-        let builder = if lines.is_empty() {
-            Ok(LogicalPlanBuilder::empty(false))
-        } else {
-            LogicalPlanBuilder::values(lines).and_then(|values| {
-                let names = ["column_name", "data_type", "is_nullable"];
-                let columns =
-                    (1..).zip(names).map(|(n, name)| datafusion::prelude::col(format!("column{n}")).alias(name));
-                values.project(columns.collect::<Vec<_>>())
-            })
-        };
-        let plan = builder.and_then(LogicalPlanBuilder::build).map_err(|error| fault::planning(&error))?;
-        self.passed(plan, self.state()?)
-    }
-
     /// A copy of the template for one statement; boxed, for it is some kilobytes large.
     pub(crate) fn state(&self) -> Result<Box<SessionState>, Error> {
         self.inner.state()
@@ -368,7 +381,11 @@ impl Session {
 
     /// What this session sees of the lake now.
     pub(crate) fn view_of_lake(&self) -> View<'_> {
-        View::new(&self.inner, &self.principal, self.pinned)
+        View::new(&self.inner, &self.principal, self.pinned).at(&self.home)
+    }
+
+    pub(crate) fn store(&self) -> &mavis_catalog::Catalog {
+        self.inner.lake.catalog()
     }
 
     pub(crate) fn note(&self, view: &View<'_>) {

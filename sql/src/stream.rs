@@ -10,6 +10,7 @@ use std::{
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::{Stream, StreamExt, stream::BoxStream};
 use tokio::{
     sync::{Notify, mpsc},
@@ -18,7 +19,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{Error, QueryStream};
+use crate::{Error, QueryStream, progress::Progress};
 
 /// Batches that wait for a slow reader.
 const AHEAD: usize = 2;
@@ -36,6 +37,7 @@ struct Stop {
     /// Wakes the reader: an operator in the middle of a long computation is dropped only when it next gives way.
     told: Arc<Notify>,
     abort: AbortHandle,
+    progress: Progress,
 }
 
 impl Running {
@@ -51,6 +53,11 @@ impl Running {
                 true
             }
         }
+    }
+
+    pub(crate) fn progress(&self, id: Uuid) -> Option<f64> {
+        let progress = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id)?.progress.clone();
+        progress.fraction()
     }
 
     fn enter(&self, id: Uuid, stop: Stop) {
@@ -86,6 +93,7 @@ pub(crate) struct Sender {
     /// The reader is gone, or was told of a limit: what was sent is not all.
     cut: bool,
     keeper: Option<Keeper>,
+    progress: Progress,
 }
 
 /// Takes what was kept: the batches and the bytes that they hold on to.
@@ -116,6 +124,11 @@ impl Sender {
     /// Whether a batch has gone out: from then on the work cannot be begun again.
     pub(crate) fn has_sent(&self) -> bool {
         self.sent
+    }
+
+    /// Tells whoever asks how far the query is: this plan runs.
+    pub(crate) fn begins(&self, plan: &Arc<dyn ExecutionPlan>) {
+        self.progress.begin(plan);
     }
 
     /// Has what is sent from here on kept.
@@ -188,10 +201,19 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let (channel, receiver) = mpsc::channel(AHEAD);
-    let sender = Sender { channel, deadline, rows_left: rows, sent: false, cut: false, keeper: None };
+    let progress = Progress::default();
+    let sender = Sender {
+        channel,
+        deadline,
+        rows_left: rows,
+        sent: false,
+        cut: false,
+        keeper: None,
+        progress: progress.clone(),
+    };
     let abort = start(work(sender)).ok_or(Error::Cancelled)?;
     let id = Uuid::now_v7();
-    let stop = Stop { cancelled: Arc::new(AtomicBool::new(false)), told: Arc::new(Notify::new()), abort };
+    let stop = Stop { cancelled: Arc::new(AtomicBool::new(false)), told: Arc::new(Notify::new()), abort, progress };
     running.enter(id, stop.clone());
     let reader = Reader { running: running.clone(), id, stop };
     Ok(QueryStream { id, schema, batches: batches(receiver, reader, deadline) })

@@ -51,6 +51,11 @@ impl GuardedTable {
         Self::of(providers, name, Vec::new(), lens, principal)
     }
 
+    /// Columns that rows are looked up by.
+    pub(crate) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
     pub(crate) fn is_of(&self, principal: TokenId) -> bool {
         self.principal == principal
     }
