@@ -109,7 +109,7 @@ async fn the_messages_of_the_jdbc_driver_are_answered() {
     let basic = STANDARD.encode(format!("analyst:{}", test.admin_token()));
     hello.metadata_mut().insert("authorization", MetadataValue::try_from(format!("Basic {basic}")).unwrap());
     let hello = client.handshake(hello).await.unwrap();
-    let authorization = hello.metadata()["authorization"].to_str().unwrap().to_owned();
+    let authorization = hello.metadata().get("authorization").unwrap().to_str().unwrap().to_owned();
     assert!(authorization.starts_with("Bearer "));
     let mut driver = Driver { client, authorization, cookie: None };
 
