@@ -62,6 +62,9 @@ fn of_table(scan: &TableScan) -> u64 {
     if provider.downcast_ref::<SystemTable>().is_some() {
         return SYSTEM;
     }
+    if let Some(rows) = provider.downcast_ref::<GuardedTable>().and_then(GuardedTable::about) {
+        return rows;
+    }
     match provider.statistics().map(|statistics| statistics.num_rows) {
         Some(Precision::Exact(rows) | Precision::Inexact(rows)) => rows as u64,
         _ => UNKNOWN,

@@ -2,7 +2,7 @@
 
 use std::ops::Not;
 
-use datafusion::sql::sqlparser::ast::{ObjectName, Statement, Use};
+use datafusion::sql::sqlparser::{ast::ObjectName, parser::Parser, tokenizer::Token};
 use futures::{FutureExt, future::BoxFuture};
 use mavis_types::Zone;
 
@@ -61,18 +61,19 @@ impl Session {
     /// [`Error::Invalid`] where the principal sees nothing of that name.
     pub fn used<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Option<Home>, Error>> {
         async move {
-            if !sql.get(..sql.len().min(1 << 12)).unwrap_or(sql).to_ascii_lowercase().contains("use") {
+            // Most statements are none: they need not be read for it.
+            if !sql
+                .trim_start_matches(|c: char| c.is_whitespace())
+                .get(..3)
+                .is_some_and(|w| w.eq_ignore_ascii_case("use"))
+            {
                 return Ok(None);
             }
-            let Ok(Statement::Use(wanted)) = dialect::parse(sql) else { return Ok(None) };
-            let home = match wanted {
-                Use::Default => Home::default(),
-                Use::Catalog(name) => self.catalog_of(&parts(&name)?).await?,
-                Use::Schema(name) | Use::Database(name) | Use::Object(name) => match parts(&name)?.as_slice() {
-                    [only] if only == "default" => Home::default(),
-                    parts => self.home_of(parts).await?,
-                },
-                _ => return Err(fault::invalid("write `USE schema`, `USE zone.schema` or `USE CATALOG zone`")),
+            let Some((kind, name)) = read(sql)? else { return Ok(None) };
+            let home = match (kind, parts(&name)?.as_slice()) {
+                (Kind::Any, [only]) if only == "default" => Home::default(),
+                (Kind::Catalog, parts) => self.catalog_of(parts).await?,
+                (_, parts) => self.home_of(parts).await?,
             };
             Ok(Some(home))
         }
@@ -123,6 +124,43 @@ impl Session {
         let found = listing::schemas(self.store(), self.principal(), Some(catalog), Some(&exact)).await?;
         Ok(found.is_empty().not())
     }
+}
+
+/// What a `USE` says its name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Any,
+    Catalog,
+    Schema,
+}
+
+/// The name in a `USE`; `None` for another statement, or one that does not end there.
+fn read(sql: &str) -> Result<Option<(Kind, ObjectName)>, Error> {
+    let Ok(mut parser) = dialect::parser(sql) else { return Ok(None) };
+    let word = |wanted: &[&str], parser: &mut Parser<'static>| {
+        let comes = matches!(parser.peek_token().token, Token::Word(word) if word.quote_style.is_none()
+            && wanted.iter().any(|wanted| word.value.eq_ignore_ascii_case(wanted)));
+        // A word that nothing follows is the name.
+        let names = matches!(parser.peek_nth_token(1).token, Token::EOF | Token::SemiColon | Token::Period);
+        if comes && !names {
+            parser.next_token();
+        }
+        comes && !names
+    };
+    if !word(&["USE"], &mut parser) {
+        return Ok(None);
+    }
+    let kind = if word(&["CATALOG"], &mut parser) {
+        Kind::Catalog
+    } else if word(&["SCHEMA", "DATABASE"], &mut parser) {
+        Kind::Schema
+    } else {
+        Kind::Any
+    };
+    let name = parser.parse_object_name(false).map_err(|error| dialect::syntax_error(&error))?;
+    while parser.consume_token(&Token::SemiColon) {}
+    let ends = parser.peek_token().token == Token::EOF;
+    Ok(ends.then_some((kind, name)))
 }
 
 fn parts(name: &ObjectName) -> Result<Vec<String>, Error> {

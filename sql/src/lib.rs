@@ -35,6 +35,7 @@ mod rights;
 mod run;
 mod session;
 mod sight;
+mod stop;
 mod stream;
 mod system;
 mod time_travel;

@@ -23,6 +23,7 @@ use crate::{
     engine::Inner,
     fault, guard,
     session::as_promised,
+    stop,
     stream::{self, Keeper, Sender, Stopped, out_of_time, pump},
 };
 
@@ -137,6 +138,12 @@ impl Job {
         let hash_join = has_hash_join(&physical);
         let failed = |error| Stopped::Failed((error, hash_join));
         sender.begins(&physical);
+        // What was ended is known by then: an explained plan is shown as it is.
+        let physical = if is_explained(&self.plan) {
+            physical
+        } else {
+            stop::watched(physical, sender.ended()).map_err(failed)?
+        };
         let stream = execute_stream(physical, self.context()).map_err(failed)?;
         let (schema, explained) = (Arc::clone(&self.schema), is_explained(&self.plan));
         let batches = stream.map(move |batch| promise(&batch?, &schema, explained));

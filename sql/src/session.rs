@@ -17,7 +17,7 @@ use datafusion::{
     execution::SessionState,
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
     scalar::ScalarValue,
-    sql::sqlparser::ast::{ObjectName, Statement},
+    sql::sqlparser::ast::Statement,
 };
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use mavis_fhir::view::Plan;

@@ -19,7 +19,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{Error, QueryStream, progress::Progress};
+use crate::{Error, QueryStream, progress::Progress, stop::Ended};
 
 /// Batches that wait for a slow reader.
 const AHEAD: usize = 2;
@@ -38,6 +38,7 @@ struct Stop {
     told: Arc<Notify>,
     abort: AbortHandle,
     progress: Progress,
+    ended: Ended,
 }
 
 impl Running {
@@ -48,6 +49,7 @@ impl Running {
             None => false,
             Some(stop) => {
                 stop.cancelled.store(true, Ordering::Release);
+                stop.ended.say();
                 stop.abort.abort();
                 stop.told.notify_one();
                 true
@@ -78,6 +80,7 @@ struct Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        self.stop.ended.say();
         self.stop.abort.abort();
         self.running.leave(self.id);
     }
@@ -94,6 +97,7 @@ pub(crate) struct Sender {
     cut: bool,
     keeper: Option<Keeper>,
     progress: Progress,
+    ended: Ended,
 }
 
 /// Takes what was kept: the batches and the bytes that they hold on to.
@@ -124,6 +128,11 @@ impl Sender {
     /// Whether a batch has gone out: from then on the work cannot be begun again.
     pub(crate) fn has_sent(&self) -> bool {
         self.sent
+    }
+
+    /// What is said when nobody waits for the answer any more.
+    pub(crate) fn ended(&self) -> &Ended {
+        &self.ended
     }
 
     /// Tells whoever asks how far the query is: this plan runs.
@@ -201,7 +210,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let (channel, receiver) = mpsc::channel(AHEAD);
-    let progress = Progress::default();
+    let (progress, ended) = (Progress::default(), Ended::default());
     let sender = Sender {
         channel,
         deadline,
@@ -210,10 +219,12 @@ where
         cut: false,
         keeper: None,
         progress: progress.clone(),
+        ended: ended.clone(),
     };
     let abort = start(work(sender)).ok_or(Error::Cancelled)?;
     let id = Uuid::now_v7();
-    let stop = Stop { cancelled: Arc::new(AtomicBool::new(false)), told: Arc::new(Notify::new()), abort, progress };
+    let stop =
+        Stop { cancelled: Arc::new(AtomicBool::new(false)), told: Arc::new(Notify::new()), abort, progress, ended };
     running.enter(id, stop.clone());
     let reader = Reader { running: running.clone(), id, stop };
     Ok(QueryStream { id, schema, batches: batches(receiver, reader, deadline) })

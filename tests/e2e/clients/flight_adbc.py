@@ -44,7 +44,7 @@ with flight.connect(uri, db_kwargs=options, autocommit=True) as connection:
 
     with connection.cursor() as cursor:
         # Parameters of every kind, and several rows of them.
-        cursor.execute("SELECT ? + 1 AS n, ? AS t, ? AS f, ? AS nothing", parameters=(41, "é'; DROP TABLE x", 0.5, None))
+        cursor.execute("SELECT ? + 1 AS n, ? AS t, CAST(? AS DOUBLE) AS f, ? AS nothing", parameters=(41, "é'; DROP TABLE x", 0.5, None))
         assert cursor.fetchall() == [(42, "é'; DROP TABLE x", 0.5, None)]
         cursor.execute("SELECT count(*) FROM raw.clinic.patients WHERE nom = ?", parameters=("Nom7",))
         assert cursor.fetchall() == [(1,)]

@@ -61,7 +61,7 @@ with app.app_context():
     table.columns = [TableColumn(column_name="sexe", type="VARCHAR"), TableColumn(column_name="patient_id", type="BIGINT")]
     table.metrics = [
         SqlMetric(metric_name="patients", expression="count(*)"),
-        SqlMetric(metric_name="last", expression="max(patient_id)"),
+        SqlMetric(metric_name="names", expression="count(DISTINCT nom)"),
     ]
     db.session.add(table)
     db.session.commit()
@@ -72,7 +72,7 @@ with app.app_context():
             "to_dttm": None,
             "columns": ["sexe"],
             "groupby": ["sexe"],
-            "metrics": ["patients", "last"],
+            "metrics": ["patients", "names"],
             "is_timeseries": False,
             "filter": [{"col": "patient_id", "op": "<=", "val": 101}, {"col": "sexe", "op": "IN", "val": ["F", "M"]}],
             "row_limit": 100,
@@ -81,8 +81,8 @@ with app.app_context():
         }
     )
     assert result.error_message is None, (result.error_message, result.query)
-    rows = {row["sexe"]: (int(row["patients"]), int(row["last"])) for row in result.df.to_dict("records")}
-    assert rows == {"M": (51, 101), "F": (50, 100)}, (rows, result.query)
+    rows = {row["sexe"]: (int(row["patients"]), int(row["names"])) for row in result.df.to_dict("records")}
+    assert rows == {"M": (51, 51), "F": (50, 50)}, (rows, result.query)
     # SQL Lab's way: a statement, and a frame.
     frame = database.get_df("SELECT sexe, count(*) AS n FROM raw.clinic.patients GROUP BY sexe ORDER BY sexe", schema="clinic")
     assert list(frame["n"]) == [150, 150], frame
