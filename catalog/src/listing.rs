@@ -7,7 +7,7 @@ use mavis_types::{SourceId, TableId, TableName, Zone};
 
 use crate::{
     Catalog, Column, Error, Table,
-    page::{Match, Page},
+    page::{Match, Page, after_prefix},
     table::{read_column, read_name, read_table},
     value::{Value, values},
 };
@@ -60,6 +60,44 @@ impl Catalog {
         limit: Option<u32>,
     ) -> Result<Vec<(Table, Vec<Column>)>, Error> {
         let tables = self.tables_like(zone, schema, table, after, limit).await?;
+        let mut columns = self.columns_of(&tables).await?;
+        Ok(tables
+            .into_iter()
+            .map(|table| {
+                let columns = columns.remove(&table.id).unwrap_or_default();
+                (table, columns)
+            })
+            .collect())
+    }
+
+    /// Tables whose names begin with a text, in any zone and schema, in no order; `None` where there are more than `most`.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn tables_beginning(&self, text: &str, most: u32) -> Result<Option<Vec<Table>>, Error> {
+        let limit = i64::from(most) + 1;
+        let rows = match after_prefix(text) {
+            Some(end) => {
+                let sql =
+                    "SELECT * FROM lake_tables WHERE table_name >= $1 AND table_name < $2 ORDER BY table_name LIMIT $3";
+                self.engine.all(sql, values![text, end, limit]).await?
+            }
+            None => {
+                let sql = "SELECT * FROM lake_tables WHERE table_name >= $1 ORDER BY table_name LIMIT $2";
+                self.engine.all(sql, values![text, limit]).await?
+            }
+        };
+        if rows.len() > most as usize {
+            return Ok(None);
+        }
+        rows.iter().map(read_table).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The columns of each of some tables, by position.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn columns_of(&self, tables: &[Table]) -> Result<HashMap<TableId, Vec<Column>>, Error> {
         let mut columns: HashMap<TableId, Vec<Column>> = HashMap::with_capacity(tables.len());
         for some in tables.chunks(200) {
             let places: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
@@ -73,13 +111,7 @@ impl Catalog {
                 columns.entry(column.table).or_default().push(column);
             }
         }
-        Ok(tables
-            .into_iter()
-            .map(|table| {
-                let columns = columns.remove(&table.id).unwrap_or_default();
-                (table, columns)
-            })
-            .collect())
+        Ok(columns)
     }
 
     async fn page(&self, page: Page<'_>) -> Result<Vec<Table>, Error> {

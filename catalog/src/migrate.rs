@@ -35,10 +35,11 @@ const MIGRATIONS: &[Migration] = &[
     Migration::both(3, include_str!("../migrations/0003_views.sql")),
     Migration::both(4, include_str!("../migrations/0004_rights.sql")),
     Migration::both(5, include_str!("../migrations/0005_work.sql")),
+    Migration::both(6, include_str!("../migrations/0006_tables_by_table.sql")),
     Migration {
-        version: 6,
-        sql: include_str!("../migrations/0006_audit.sql"),
-        postgres: Some(include_str!("../migrations/0006_audit.postgres.sql")),
+        version: 7,
+        sql: include_str!("../migrations/0007_audit.sql"),
+        postgres: Some(include_str!("../migrations/0007_audit.postgres.sql")),
     },
 ];
 

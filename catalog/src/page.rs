@@ -122,7 +122,7 @@ impl Page<'_> {
 }
 
 /// The first text after all that begin with `prefix`; `None` where there is none.
-fn after_prefix(prefix: &str) -> Option<String> {
+pub(crate) fn after_prefix(prefix: &str) -> Option<String> {
     let mut chars: Vec<char> = prefix.chars().collect();
     while let Some(last) = chars.pop() {
         // Characters go on after the gap of the surrogates.

@@ -86,6 +86,36 @@ pub(crate) async fn committed_at(table: &DeltaTable, version: i64) -> Result<Opt
     }
 }
 
+/// A commit of a table, as its log tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    pub version: i64,
+    pub at: Option<DateTime<Utc>>,
+    /// What was done, in Delta's words: `WRITE`, `MERGE`, `OPTIMIZE`.
+    pub operation: Option<String>,
+}
+
+/// The newest commits, the newest first, as far as their entries are kept.
+pub(crate) async fn commits(table: &DeltaTable, limit: usize) -> Result<Vec<Commit>, Error> {
+    let (first, mut version) = (oldest(table).await?, version_of(table)?);
+    let mut commits = Vec::new();
+    while version >= first && commits.len() < limit {
+        let Some(actions) = actions(table, version).await? else { break };
+        let info = actions.into_iter().find_map(|action| match action {
+            Action::CommitInfo(info) => Some(info),
+            _ => None,
+        });
+        let at = match info.as_ref().and_then(|info| info.in_commit_timestamp.or(info.timestamp)) {
+            Some(at) => Some(at),
+            None => committed_at(table, version).await?,
+        };
+        let operation = info.and_then(|info| info.operation);
+        commits.push(Commit { version, at: at.and_then(DateTime::from_timestamp_millis), operation });
+        version -= 1;
+    }
+    Ok(commits)
+}
+
 /// The newest version whose commit is not younger than `at`.
 pub(crate) async fn version_at(open: &Open, table: &DeltaTable, at: DateTime<Utc>) -> Result<i64, Error> {
     let (first, last) = (oldest(table).await?, version_of(table)?);

@@ -48,6 +48,7 @@ mod write;
 
 pub use compact::Compacted;
 pub use error::Error;
+pub use history::Commit;
 pub use hop::{Ahead, Hop, HopInput};
 pub use keyed::{Found, RowPast, RowState};
 pub use session::{Sessions, Template};

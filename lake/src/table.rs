@@ -300,6 +300,14 @@ impl Lake {
         history::version_at(&open, &open.newest().await?, at).await
     }
 
+    /// The newest commits of a table, the newest first, as far as its log is kept.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::Store`].
+    pub async fn commits(&self, table: TableId, limit: usize) -> Result<Vec<crate::Commit>, Error> {
+        history::commits(&self.opened(table).await?.newest().await?, limit).await
+    }
+
     /// Whether a commit in `(from, to]` changed what the table holds or how it is stored; one that only notes a transaction
     /// does not.
     ///

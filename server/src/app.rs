@@ -7,7 +7,7 @@ use mavis_sql::Engine;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
-use crate::{auth::Auth, config::Config, fhir::Exports, read_log::ReadLog};
+use crate::{auth::Auth, config::Config, fhir::Exports, read_log::ReadLog, results::Results};
 
 /// What every door is given: cheap to clone, one per server.
 ///
@@ -28,6 +28,8 @@ pub struct App {
     pub metrics: PrometheusHandle,
     /// Bulk exports that go on or wait to be fetched.
     pub exports: Exports,
+    /// Answers of long queries, until they are fetched.
+    pub results: Results,
     /// Signs what clients carry back to us, such as `next` links; made anew at each start of a new data folder and kept.
     pub signing_key: Arc<[u8; 32]>,
 }

@@ -24,6 +24,7 @@ use crate::{
     listen::{Peer, PlainListener, TlsListener},
     pgwire,
     read_log::ReadLog,
+    results::{Results, ResultsOptions},
     telemetry,
     tls::{Inside, Tls},
 };
@@ -96,6 +97,7 @@ impl Server {
         let auth = Auth::new(catalog.clone(), Issuers::start(&config.oidc)?);
         auth.check_names().await?;
 
+        let results = Results::open(data.root().join("results"), results_options(&config))?;
         let app = App {
             auth,
             reads: ReadLog::start(catalog.clone()),
@@ -107,6 +109,7 @@ impl Server {
             readiness: Readiness::starting(),
             metrics,
             exports: Exports::new(data.root().join("exports")),
+            results,
             signing_key: Arc::new(data.signing_key()?),
         };
 
@@ -180,6 +183,7 @@ impl Server {
             }
         }
         self.app.auth.tell_untold(true).await;
+        self.app.results.close().await;
         self.app.reads.flush().await;
         info!("stopped");
     }
@@ -289,6 +293,14 @@ async fn serve_grpc(
         Some(tls) => door.serve(TlsListener::new(listener, tls, Inside::Grpc)?.into_stream(), until).await?,
     }
     Ok(())
+}
+
+fn results_options(config: &Config) -> ResultsOptions {
+    ResultsOptions {
+        life: Duration::from_secs(config.query.result_seconds),
+        bytes: config.query.results_bytes,
+        ..ResultsOptions::default()
+    }
 }
 
 async fn serve_http(

@@ -5,7 +5,8 @@ use mavis_types::Principal;
 
 use crate::App;
 
-/// Erases a person and every bulk export, finished or not: what they hold cannot be told apart. The principal may administer.
+/// Erases a person, and every bulk export and every answer that waits to be fetched, finished or not: what they hold cannot
+/// be told apart. The principal may administer.
 ///
 /// # Errors
 /// As [`mavis_pipeline::Pipeline::erase`].
@@ -18,6 +19,9 @@ pub(crate) async fn erase(
     let mut done = app.pipeline.erase(by, patient, options).await?;
     // Answers that were computed before are kept in memory.
     app.engine.forget_answers();
+    if let Err(error) = app.results.remove_all().await {
+        done.unreached.push(format!("files of answers that wait to be fetched: {error}"));
+    }
     // Last: one that begins before that reads what was there before.
     let exports = match app.exports.remove_all().await {
         Ok(exports) => exports,

@@ -4,6 +4,8 @@
 //! port), [`http`] (with [`fhir`] below `/fhir`) and `pgwire`. Every door asks [`auth`] who the caller is before anything else.
 //! [`cli`] is a client of the gRPC door; [`demo`] is a server that fills itself with sample data first.
 //!
+//! [`Results`] holds the answers of long queries until they are fetched.
+//!
 //! No rule about data lives here: what a request means is decided in `pipeline`, `sql`, `lake` and `catalog`.
 
 pub mod app;
@@ -26,8 +28,10 @@ mod pgwire;
 mod query_log;
 mod read_log;
 mod refusal;
+mod results;
 mod tls;
 
 pub use app::App;
 pub use boot::Server;
 pub use read_log::ReadLog;
+pub use results::Results;

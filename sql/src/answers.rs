@@ -61,6 +61,8 @@ impl Question {
 pub(crate) struct Meaning {
     pub(crate) schema: SchemaRef,
     pub(crate) parameters: Vec<DataType>,
+    pub(crate) ordered: bool,
+    pub(crate) large: bool,
 }
 
 /// A question with the values of its parameters as they were given.

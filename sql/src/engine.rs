@@ -2,6 +2,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::SessionState;
+use futures::{TryStreamExt, stream::BoxStream};
 use mavis_lake::{Lake, Template};
 use mavis_types::{Principal, Role, SnapshotId};
 
@@ -13,7 +14,7 @@ use crate::{
     cpu::Cpu,
     functions::template,
     limits::ByRole,
-    listing::{self, TableListing},
+    listing::{self, TableFilter, TableListing},
     stream::Running,
 };
 
@@ -99,7 +100,32 @@ impl Engine {
         schema_pattern: Option<&str>,
         table_pattern: Option<&str>,
     ) -> Result<Vec<TableListing>, Error> {
-        listing::tables(self.inner.lake.catalog(), principal, catalog, schema_pattern, table_pattern).await
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        let filter = TableFilter {
+            catalog: text(catalog),
+            schema: text(schema_pattern),
+            table: text(table_pattern),
+            ..TableFilter::default()
+        };
+        self.stream_tables(principal, filter).try_concat().await
+    }
+
+    /// As [`Engine::list_tables`], some at a time, so that a million of them hold no memory; by catalog, schema and name.
+    #[must_use]
+    pub fn stream_tables(
+        &self,
+        principal: &Principal,
+        filter: TableFilter,
+    ) -> BoxStream<'static, Result<Vec<TableListing>, Error>> {
+        listing::tables(self.inner.lake.catalog().clone(), Arc::new(principal.clone()), filter)
+    }
+
+    /// Every SQL catalog: the zones, and `system`.
+    #[must_use]
+    pub fn catalogs(&self) -> Vec<&'static str> {
+        let mut catalogs: Vec<&str> = crate::system::catalogs().collect();
+        catalogs.sort_unstable();
+        catalogs
     }
 
     /// `(catalog, schema)` pairs that the principal may see: zones, `system` and `information_schema` among them.
@@ -133,6 +159,13 @@ impl Engine {
     /// the past of a table.
     pub fn forget_answers(&self) {
         self.inner.answers.forget();
+    }
+
+    /// How far a running query is, between 0 and 1, as far as its scans tell; `None` where it does not run, or its tables
+    /// do not say how many rows they have.
+    #[must_use]
+    pub fn progress(&self, query: uuid::Uuid) -> Option<f64> {
+        self.inner.running.progress(query)
     }
 
     /// Stops a running query by the id that [`crate::QueryStream::id`] told.

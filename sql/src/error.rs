@@ -29,3 +29,15 @@ pub enum Error {
     #[error("the query failed while running: {message}")]
     Execution { message: String },
 }
+
+impl Error {
+    /// Line and column of the statement's text, from 1, where the error is in one place of it.
+    #[must_use]
+    pub fn place(&self, sql: &str) -> Option<(u64, u64)> {
+        match self {
+            Self::Invalid { line, column, .. } => line.zip(*column),
+            Self::NoSuchTable { table, .. } => crate::dialect::place_of_name(sql, table),
+            _ => None,
+        }
+    }
+}

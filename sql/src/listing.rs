@@ -1,7 +1,13 @@
 //! What there is, for doors that list: from the catalog database, no Delta log opened.
+//!
+//! Filters go into the catalog's own statements: a schema that is named, or a table of which the beginning is known, is found
+//! through an index, among a million tables as among ten. What matches many tables is given a page at a time.
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::datatypes::SchemaRef;
-use mavis_catalog::Catalog;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use mavis_catalog::{Catalog, Column, Table};
 use mavis_types::{Principal, TableName, Zone};
 use regex::Regex;
 
@@ -9,6 +15,11 @@ use crate::{Error, catalogs::schema_of, fault, planner::plain, sight::known_colu
 
 /// Tables read from the catalog at once.
 const PAGE: u32 = 5_000;
+
+/// What `TABLE`, `VIEW` and `SYSTEM TABLE` are called in listings.
+pub(crate) const TABLE: &str = "TABLE";
+pub(crate) const VIEW: &str = "VIEW";
+pub(crate) const SYSTEM_TABLE: &str = "SYSTEM TABLE";
 
 /// A line of a table listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,69 +30,198 @@ pub struct TableListing {
     /// `TABLE`, `VIEW` or `SYSTEM TABLE`.
     pub kind: &'static str,
     pub comment: Option<String>,
+    /// The columns as a query returns them; only where they were asked for.
+    pub columns: Option<SchemaRef>,
 }
 
-pub(crate) async fn tables(
-    store: &Catalog,
-    principal: &Principal,
-    catalog: Option<&str>,
-    schema_pattern: Option<&str>,
-    table_pattern: Option<&str>,
-) -> Result<Vec<TableListing>, Error> {
-    let wanted = like(table_pattern)?;
-    let mut lines = Vec::new();
-    for (place, schema) in schemas(store, principal, catalog, schema_pattern).await? {
-        if schema == system::INFORMATION || place == system::SYSTEM {
-            lines.extend(
-                system_lines(principal, &place, &schema).into_iter().filter(|line| wanted.is_match(&line.table)),
-            );
-            continue;
+/// Which tables are listed; patterns are those of SQL LIKE, with `\` before a letter that stands for itself, whatever the
+/// case.
+#[derive(Debug, Clone, Default)]
+pub struct TableFilter {
+    /// Exactly this catalog.
+    pub catalog: Option<String>,
+    pub schema: Option<String>,
+    pub table: Option<String>,
+    /// Kinds as [`TableListing::kind`] has them; empty: all.
+    pub kinds: Vec<String>,
+    /// Columns are wanted, too.
+    pub columns: bool,
+}
+
+impl TableFilter {
+    fn wants(&self, kind: &str) -> bool {
+        self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind)
+    }
+}
+
+/// Tables that the principal may see, by catalog, schema and name, some at a time.
+pub(crate) fn tables(
+    store: Catalog,
+    principal: Arc<Principal>,
+    filter: TableFilter,
+) -> BoxStream<'static, Result<Vec<TableListing>, Error>> {
+    let lines = async_stream::try_stream! {
+        let schemas = like(filter.schema.as_deref())?;
+        let names = like(filter.table.as_deref())?;
+        let named = by_name(&store, &filter).await?;
+        let mut places: Vec<&str> = system::catalogs().collect();
+        places.sort_unstable();
+        places.retain(|place| filter.catalog.as_deref().is_none_or(|wanted| wanted == *place));
+        for place in places {
+            // Beside the tables of the lake: by schema, for they stand between those.
+            let mut beside = beside(&store, &principal, place, &filter).await?;
+            for lines in beside.values_mut() {
+                lines.retain(|line| schemas.is_match(&line.schema) && names.is_match(&line.table));
+            }
+            let has = |zone: &Zone| filter.wants(TABLE) || (*zone == Zone::Work && filter.wants(VIEW));
+            let zone = place.parse::<Zone>().ok().filter(has);
+            if let Some(zone) = zone {
+                let mut pages = match &named {
+                    Some(tables) => {
+                        let of_zone = tables.iter().filter(|table| table.name.zone == zone).cloned().collect();
+                        futures::stream::iter([Ok(of_zone)]).boxed()
+                    }
+                    None => pages(store.clone(), zone, filter.clone()),
+                };
+                while let Some(page) = pages.try_next().await? {
+                    let seen: Vec<Table> = page
+                        .into_iter()
+                        .filter(|table: &Table| {
+                            schemas.is_match(&table.name.schema)
+                                && names.is_match(&table.name.table)
+                                && principal.may_read(&table.name)
+                                && filter.wants(kind(table))
+                                && !(filter.columns && is_veiled(&principal, table))
+                        })
+                        .collect();
+                    let columns = if filter.columns { Some(columns(&store, &principal, &seen).await?) } else { None };
+                    let mut lines = Vec::with_capacity(seen.len());
+                    for (number, table) in seen.into_iter().enumerate() {
+                        while let Some(first) = beside.first_entry().filter(|first| *first.key() < table.name.schema) {
+                            lines.extend(first.remove());
+                        }
+                        let columns = columns.as_ref().and_then(|columns| columns.get(number).cloned());
+                        lines.push(TableListing {
+                            catalog: place.to_owned(),
+                            kind: kind(&table),
+                            schema: table.name.schema,
+                            table: table.name.table,
+                            comment: table.comment,
+                            columns,
+                        });
+                    }
+                    if !lines.is_empty() {
+                        yield lines;
+                    }
+                }
+            }
+            let rest: Vec<TableListing> = beside.into_values().flatten().collect();
+            if !rest.is_empty() {
+                yield rest;
+            }
         }
-        let Ok(zone) = place.parse::<Zone>() else { continue };
-        if (zone, schema.as_str()) == (Zone::Fhir, views::SCHEMA) {
-            let stored = store.views().await?;
-            let seen = stored.iter().filter(|row| views::is_seen(principal, row));
-            let names = seen.filter_map(|row| row.name.clone()).filter(|name| wanted.is_match(name));
-            let mut names: Vec<String> = names.collect();
-            names.sort();
-            lines.extend(names.into_iter().map(|table| TableListing {
-                catalog: place.clone(),
-                schema: schema.clone(),
-                table,
-                kind: "VIEW",
-                comment: None,
-            }));
-            continue;
-        }
+    };
+    lines.boxed()
+}
+
+fn kind(table: &Table) -> &'static str {
+    if table.view.is_some() { VIEW } else { TABLE }
+}
+
+/// Whether it is a view whose columns the principal may not know.
+fn is_veiled(principal: &Principal, table: &Table) -> bool {
+    table.view.is_some() && work::definition(principal, table).is_none()
+}
+
+/// The tables of a pattern whose beginning is known, wherever they are, by zone, schema and name. `None`: too many begin so,
+/// or the schema is a better way in.
+async fn by_name(store: &Catalog, filter: &TableFilter) -> Result<Option<Vec<Table>>, Error> {
+    let Some(pattern) = &filter.table else { return Ok(None) };
+    let schema_is_known = filter.schema.as_deref().is_some_and(|schema| fixed(schema).1);
+    let (beginning, _) = fixed(pattern);
+    if schema_is_known || beginning.is_empty() || !filter.wants(TABLE) {
+        return Ok(None);
+    }
+    let tables = store.tables_beginning(&beginning.to_lowercase(), PAGE).await?;
+    Ok(tables.map(|mut tables| {
+        tables.sort_by(|one, other| one.name.cmp(&other.name));
+        tables
+    }))
+}
+
+/// Tables of a zone, a page at a time.
+fn pages(store: Catalog, zone: Zone, filter: TableFilter) -> BoxStream<'static, Result<Vec<Table>, Error>> {
+    let pages = async_stream::try_stream! {
+        // Names of the lake are lower-case.
+        let lower = |pattern: &Option<String>| pattern.as_deref().map(str::to_lowercase);
+        let (schema, table) = (lower(&filter.schema), lower(&filter.table));
         let mut after: Option<TableName> = None;
         loop {
-            let page = store.tables(Some(zone), Some(&schema), after.as_ref(), Some(PAGE)).await?;
+            let page =
+                store.tables_like(Some(zone), schema.as_deref(), table.as_deref(), after.as_ref(), Some(PAGE)).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.name.clone());
-            let known = page.into_iter().filter(|table| principal.may_read(&table.name));
-            lines.extend(known.filter(|table| wanted.is_match(&table.name.table)).map(|table| TableListing {
-                catalog: place.clone(),
-                schema: table.name.schema,
-                table: table.name.table,
-                kind: if table.view.is_some() { "VIEW" } else { "TABLE" },
-                comment: table.comment,
-            }));
+            let whole = page.len() == PAGE as usize;
+            yield page;
+            if !whole {
+                break;
+            }
+        }
+    };
+    pages.boxed()
+}
+
+/// What a catalog has beside the tables of the lake, by schema.
+async fn beside(
+    store: &Catalog,
+    principal: &Principal,
+    place: &str,
+    filter: &TableFilter,
+) -> Result<BTreeMap<String, Vec<TableListing>>, Error> {
+    let mut lines: BTreeMap<String, Vec<TableListing>> = BTreeMap::new();
+    if filter.wants(SYSTEM_TABLE) {
+        let own = system::TABLES.iter().filter(|_| place == system::SYSTEM);
+        let seen = own.chain(&system::INFORMATION_TABLES).filter(|definition| definition.is_seen_by(principal));
+        for definition in seen {
+            lines.entry(definition.schema.to_owned()).or_default().push(TableListing {
+                catalog: place.to_owned(),
+                schema: definition.schema.to_owned(),
+                table: definition.table.to_owned(),
+                kind: SYSTEM_TABLE,
+                comment: Some(definition.comment.to_owned()),
+                columns: filter.columns.then(|| plain(&(definition.columns)())),
+            });
+        }
+    }
+    if place == Zone::Fhir.as_str() && filter.wants(VIEW) {
+        let stored = store.views().await?;
+        let mut names: Vec<String> =
+            stored.iter().filter(|row| views::is_seen(principal, row)).filter_map(|row| row.name.clone()).collect();
+        names.sort();
+        for table in names {
+            let columns = if filter.columns { views::schema(store, principal, &table).await? } else { None };
+            // One that went away, or cannot be planned any more, has no columns to tell.
+            if filter.columns && columns.is_none() {
+                continue;
+            }
+            lines.entry(views::SCHEMA.to_owned()).or_default().push(TableListing {
+                catalog: place.to_owned(),
+                schema: views::SCHEMA.to_owned(),
+                table,
+                kind: VIEW,
+                comment: None,
+                columns,
+            });
         }
     }
     Ok(lines)
 }
 
-fn system_lines(principal: &Principal, place: &str, schema: &str) -> Vec<TableListing> {
-    let tables = system::TABLES.iter().chain(&system::INFORMATION_TABLES);
-    let seen = tables.filter(|definition| definition.schema == schema && definition.is_seen_by(principal));
-    seen.map(|definition| TableListing {
-        catalog: place.to_owned(),
-        schema: schema.to_owned(),
-        table: definition.table.to_owned(),
-        kind: "SYSTEM TABLE",
-        comment: Some(definition.comment.to_owned()),
-    })
-    .collect()
+/// The columns of tables, in their order, in a few statements.
+async fn columns(store: &Catalog, principal: &Principal, tables: &[Table]) -> Result<Vec<SchemaRef>, Error> {
+    let mut columns = store.columns_of(tables).await?;
+    let known = |table: &Table, columns: Vec<Column>| schema_of(&known_columns(principal, &table.name, columns));
+    tables.iter().map(|table| known(table, columns.remove(&table.id).unwrap_or_default())).collect()
 }
 
 pub(crate) async fn schemas(
@@ -91,10 +231,18 @@ pub(crate) async fn schemas(
     schema_pattern: Option<&str>,
 ) -> Result<Vec<(String, String)>, Error> {
     let wanted = like(schema_pattern)?;
+    // A schema that is named is asked for; all of them are listed only where that is wanted.
+    let known = schema_pattern.map(fixed).filter(|(_, whole)| *whole).map(|(text, _)| text.to_lowercase());
     let mut lines: Vec<(String, String)> = Vec::new();
     for place in system::catalogs().filter(|place| catalog.is_none_or(|wanted| wanted == *place)) {
         if let Ok(zone) = place.parse::<Zone>() {
-            let of_zone = store.schemas(Some(zone)).await?;
+            let of_zone = match &known {
+                Some(schema) => {
+                    let first = store.tables(Some(zone), Some(schema), None, Some(1)).await?;
+                    first.into_iter().map(|table| (zone, table.name.schema)).collect()
+                }
+                None => store.schemas(Some(zone)).await?,
+            };
             let seen = of_zone.into_iter().filter(|(zone, schema)| principal.may_read_schema(*zone, schema));
             lines.extend(seen.map(|(zone, schema)| (zone.to_string(), schema)));
             if zone == Zone::Fhir && store.views().await?.iter().any(|row| views::is_seen(principal, row)) {
@@ -139,7 +287,7 @@ pub(crate) async fn table_schema(
 }
 
 /// A LIKE pattern: `%` any text, `_` one letter, `\` takes the next letter as it is. `None`: everything.
-fn like(pattern: Option<&str>) -> Result<Regex, Error> {
+pub(crate) fn like(pattern: Option<&str>) -> Result<Regex, Error> {
     let mut text = String::from("(?is)^");
     let mut letters = pattern.unwrap_or("%").chars();
     while let Some(letter) = letters.next() {
@@ -152,6 +300,20 @@ fn like(pattern: Option<&str>) -> Result<Regex, Error> {
     }
     text.push('$');
     Regex::new(&text).map_err(|_| fault::invalid("the pattern is too long"))
+}
+
+/// The letters that every match of a LIKE pattern begins with, and whether they are all of it.
+pub(crate) fn fixed(pattern: &str) -> (String, bool) {
+    let mut text = String::new();
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '%' | '_' => return (text, false),
+            '\\' => text.push(letters.next().unwrap_or('\\')),
+            other => text.push(other),
+        }
+    }
+    (text, true)
 }
 
 #[cfg(test)]
@@ -170,5 +332,14 @@ mod tests {
     #[case(Some(""), "a", false)]
     fn patterns_are_those_of_like(#[case] pattern: Option<&str>, #[case] name: &str, #[case] matches: bool) {
         assert_eq!(like(pattern).unwrap().is_match(name), matches);
+    }
+
+    #[rstest]
+    #[case("hms\\_patient", "hms_patient", true)]
+    #[case("hms_patient", "hms", false)]
+    #[case("%x", "", false)]
+    #[case("", "", true)]
+    fn the_beginning_of_a_pattern_is_known(#[case] pattern: &str, #[case] text: &str, #[case] whole: bool) {
+        assert_eq!(fixed(pattern), (text.to_owned(), whole));
     }
 }

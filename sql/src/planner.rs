@@ -142,11 +142,14 @@ impl ContextProvider for Provider<'_> {
 /// [`Error::Invalid`] when a parameter has two types, or one is left out.
 pub(crate) fn parameters(plan: &LogicalPlan) -> Result<Vec<DataType>, Error> {
     let fields = plan.get_parameter_fields().map_err(|error| fault::planning(&error))?;
+    let typed = typed_parameters(plan).map_err(|error| fault::planning(&error))?;
     let in_limits = limit_parameters(plan).map_err(|error| fault::planning(&error))?;
     let mut types: Vec<Option<DataType>> = vec![None; fields.len()];
     for (name, field) in fields {
         let position = name.trim_start_matches('$').parse::<usize>().ok().and_then(|n| n.checked_sub(1));
         let known = field.map(|field| field.data_type().clone()).filter(|data_type| *data_type != DataType::Null);
+        // One that stands in several places is typed by those that say something.
+        let known = known.or_else(|| typed.get(&name).cloned());
         let guessed = if in_limits.contains(&name) { DataType::Int64 } else { DataType::Utf8 };
         match position.and_then(|position| types.get_mut(position)) {
             Some(slot) => *slot = Some(known.unwrap_or(guessed)),
@@ -154,6 +157,25 @@ pub(crate) fn parameters(plan: &LogicalPlan) -> Result<Vec<DataType>, Error> {
         }
     }
     Ok(types.into_iter().flatten().collect())
+}
+
+/// The types that placeholders have where they have one.
+fn typed_parameters(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
+    use datafusion::{common::tree_node::TreeNodeRecursion, logical_expr::expr::Placeholder};
+    let mut types = HashMap::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::Placeholder(Placeholder { id, field: Some(field) }) = expr
+                    && *field.data_type() != DataType::Null
+                {
+                    types.insert(id.clone(), field.data_type().clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(types)
 }
 
 fn limit_parameters(plan: &LogicalPlan) -> Result<Vec<String>> {

@@ -22,6 +22,7 @@ use crate::{
     fault, guard,
     limits::Allowed,
     session::as_promised,
+    stop,
     stream::{self, Keeper, Sender, Stopped, pump},
 };
 
@@ -136,6 +137,13 @@ impl Job {
         let physical = planned.map_err(|error| Stopped::Failed((error, false)))?;
         let hash_join = has_hash_join(&physical);
         let failed = |error| Stopped::Failed((error, hash_join));
+        sender.begins(&physical);
+        // What was ended is known by then: an explained plan is shown as it is.
+        let physical = if is_explained(&self.plan) {
+            physical
+        } else {
+            stop::watched(physical, sender.ended()).map_err(failed)?
+        };
         let stream = execute_stream(physical, self.context()).map_err(failed)?;
         let (schema, explained) = (Arc::clone(&self.schema), is_explained(&self.plan));
         let batches = stream.map(move |batch| promise(&batch?, &schema, explained));

@@ -17,7 +17,7 @@ use datafusion::{
     execution::SessionState,
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
     scalar::ScalarValue,
-    sql::sqlparser::ast::{ObjectName, Statement},
+    sql::sqlparser::ast::Statement,
 };
 use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 use mavis_fhir::view::Plan;
@@ -25,17 +25,17 @@ use mavis_types::{Principal, SnapshotId, TableName};
 use tokio::time::Instant;
 
 use crate::{
-    Error, Limits,
+    Error, Home, Limits,
     answers::{Answer, Meaning, Question, is_lasting},
     catalogs::{Given, Opened, View},
-    dialect::{Admitted, admit, parse, parse_named},
+    dialect::{Admitted, admit, at_home, parse, parse_named},
     engine::Inner,
-    fault, guard,
+    extent, fault, guard,
     limits::Allowed,
     names::{TableKey, resolve, tables},
     planner,
     postgres::{self, Postgres},
-    rights, run,
+    rights, run, told,
     views::Only,
 };
 
@@ -55,6 +55,7 @@ pub struct Session {
     seen: Arc<AtomicI64>,
     /// Of a connection of a PostgreSQL client.
     postgres: Option<Arc<Postgres>>,
+    pub(crate) home: Home,
 }
 
 /// A planned statement.
@@ -63,6 +64,10 @@ pub struct Prepared {
     pub schema: SchemaRef,
     /// One field per parameter, in order; a type that could not be told is Utf8.
     pub parameters: SchemaRef,
+    /// Whether the statement asks for an order of its rows.
+    pub ordered: bool,
+    /// Whether the answer may be large; a guess.
+    pub large: bool,
     /// Set where the statement writes (`INSERT`, `CREATE TABLE`, ...): it has no columns, and [`Session::execute`] runs it.
     pub command: Option<&'static str>,
 }
@@ -105,7 +110,7 @@ impl Session {
         seen: Option<SnapshotId>,
     ) -> Self {
         let seen = Arc::new(AtomicI64::new(seen.map_or(NONE, |id| id.0)));
-        Self { inner, principal: Arc::new(principal), pinned, seen, postgres: None }
+        Self { inner, principal: Arc::new(principal), pinned, seen, postgres: None, home: Home::default() }
     }
 
     /// This session for statements of a PostgreSQL client: names are looked for along its search path first, and its dialect
@@ -129,7 +134,8 @@ impl Session {
             let meaning = self.in_time(&self.allowed(None), Box::pin(self.meant(sql))).await?;
             let fields = (1..).zip(&meaning.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
             let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-            Ok(Prepared { schema: meaning.schema, parameters, command: None })
+            let Meaning { schema, ordered, large, .. } = meaning;
+            Ok(Prepared { schema, parameters, ordered, large, command: None })
         }
         .boxed()
     }
@@ -168,6 +174,29 @@ impl Session {
                 .map(|question| self.inner.answers.keeper(question, params, &planned.schema));
             let plan = planner::bind(planned.plan, &planned.parameters, params)?;
             run::start(&self.inner, planned.state, plan, planned.schema, keeper, allowed, deadline).await
+        }
+        .boxed()
+    }
+
+    /// As [`Session::query`], with parameters that are written `:name`.
+    ///
+    /// # Errors
+    /// As [`Session::query`]; [`Error::Invalid`] too for a value whose name the statement does not have.
+    pub fn query_named<'a>(
+        &'a self,
+        sql: &'a str,
+        params: &'a [(String, ScalarValue)],
+        limits: Option<Limits>,
+    ) -> BoxFuture<'a, Result<QueryStream, Error>> {
+        async move {
+            let names: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
+            let (_, used) = parse_named(sql, &names)?;
+            if let Some((_, name)) = names.iter().enumerate().find(|(place, _)| !used.contains(place)) {
+                return Err(fault::invalid(format!(
+                    "there is a value for `:{name}`, which the statement does not have"
+                )));
+            }
+            self.query_views(sql, &HashMap::new(), &Only::default(), params, limits).await
         }
         .boxed()
     }
@@ -275,7 +304,8 @@ impl Session {
             None => self.put(sql).await?,
             Some(rights::Statement::Show { sql }) => self.put(&sql).await?,
             Some(_) => {
-                return Ok(Meaning { schema: Answer::of_text("status", "")?.schema, parameters: Vec::new() });
+                let schema = Answer::of_text("status", "")?.schema;
+                return Ok(Meaning { schema, parameters: Vec::new(), ordered: true, large: false });
             }
         };
         let known = put.question.as_ref().and_then(|question| self.inner.answers.meaning(question));
@@ -283,8 +313,9 @@ impl Session {
             return Ok(meaning);
         }
         let question = put.question.clone();
-        let Planned { schema, parameters, .. } = self.planned(put).await?;
-        let meaning = Meaning { schema, parameters };
+        let Planned { plan, schema, parameters, .. } = self.planned(put).await?;
+        let (ordered, large) = (extent::is_ordered(&plan), extent::is_large(&plan));
+        let meaning = Meaning { schema, parameters, ordered, large };
         if let Some(question) = question {
             self.inner.answers.note_meaning(&question, &meaning);
         }
@@ -300,6 +331,9 @@ impl Session {
     }
 
     async fn put(&self, sql: &str) -> Result<Put, Error> {
+        if let Some(told) = told::read(sql)? {
+            return Ok(Put { statement: Admitted::Told(told), opened: Opened::default(), question: None });
+        }
         let (statement, text) = self.parsed(sql).await?;
         let mut put = self.put_over(statement, Given { views: &HashMap::new(), only: &Only::default() }).await?;
         if let (Admitted::Query(_), Some(text)) = (&put.statement, text) {
@@ -310,7 +344,7 @@ impl Session {
 
     /// Lets a statement through and opens its tables as the principal sees them.
     async fn put_over(&self, statement: Statement, given: Given<'_>) -> Result<Put, Error> {
-        let statement = admit(statement)?;
+        let statement = admit(at_home(statement, &self.home))?;
         let mut opened = Opened::default();
         if let Admitted::Query(query) = &statement {
             let view = self.view_of_lake();
@@ -324,7 +358,12 @@ impl Session {
         let Put { statement, mut opened, .. } = put;
         let mut statement = match statement {
             Admitted::Query(statement) => statement,
-            Admitted::Describe(name) => return self.describe(&name).await,
+            Admitted::Told(told) => {
+                let (view, state) = (self.view_of_lake(), self.state()?);
+                let plan = told::answer(&view, &state, told).await?;
+                self.note(&view);
+                return self.passed(plan, state);
+            }
             Admitted::Nothing => return self.passed(LogicalPlan::default(), self.state()?),
         };
         if opened.veiled && matches!(*statement, Statement::Explain { .. }) {
@@ -349,32 +388,6 @@ impl Session {
         Ok(Planned { plan, state, parameters, schema })
     }
 
-    /// `DESCRIBE t`: a line per column, as a query would return it.
-    async fn describe(&self, name: &ObjectName) -> Result<Planned, Error> {
-        let view = self.view_of_lake();
-        let (bound, _) = view.bind(&TableKey::read(name, None)?).await?;
-        self.note(&view);
-        let columns = planner::plain(&bound.columns);
-        let text = |text: String| datafusion::prelude::lit(text);
-        let lines = columns.fields().iter().map(|field| {
-            let nullable = if field.is_nullable() { "YES" } else { "NO" };
-            vec![text(field.name().clone()), text(field.data_type().to_string()), text(nullable.to_owned())]
-        });
-        let lines: Vec<_> = lines.collect();
-        let builder = if lines.is_empty() {
-            Ok(LogicalPlanBuilder::empty(false))
-        } else {
-            LogicalPlanBuilder::values(lines).and_then(|values| {
-                let names = ["column_name", "data_type", "is_nullable"];
-                let columns =
-                    (1..).zip(names).map(|(n, name)| datafusion::prelude::col(format!("column{n}")).alias(name));
-                values.project(columns.collect::<Vec<_>>())
-            })
-        };
-        let plan = builder.and_then(LogicalPlanBuilder::build).map_err(|error| fault::planning(&error))?;
-        self.passed(plan, self.state()?)
-    }
-
     pub(crate) fn catalog(&self) -> &mavis_catalog::Catalog {
         self.inner.lake.catalog()
     }
@@ -394,7 +407,11 @@ impl Session {
 
     /// What this session sees of the lake now.
     pub(crate) fn view_of_lake(&self) -> View<'_> {
-        View::new(&self.inner, &self.principal, self.pinned)
+        View::new(&self.inner, &self.principal, self.pinned).at(&self.home)
+    }
+
+    pub(crate) fn store(&self) -> &mavis_catalog::Catalog {
+        self.inner.lake.catalog()
     }
 
     pub(crate) fn note(&self, view: &View<'_>) {

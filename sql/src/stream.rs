@@ -10,6 +10,7 @@ use std::{
 };
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::{Stream, StreamExt, stream::BoxStream};
 use tokio::{
     sync::{Notify, mpsc},
@@ -18,7 +19,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{Error, QueryStream, limits::Allowed};
+use crate::{Error, QueryStream, limits::Allowed, progress::Progress, stop::Ended};
 
 /// Batches that wait for a slow reader.
 const AHEAD: usize = 2;
@@ -36,6 +37,8 @@ struct Stop {
     /// Wakes the reader: an operator in the middle of a long computation is dropped only when it next gives way.
     told: Arc<Notify>,
     abort: AbortHandle,
+    progress: Progress,
+    ended: Ended,
 }
 
 impl Running {
@@ -46,11 +49,17 @@ impl Running {
             None => false,
             Some(stop) => {
                 stop.cancelled.store(true, Ordering::Release);
+                stop.ended.say();
                 stop.abort.abort();
                 stop.told.notify_one();
                 true
             }
         }
+    }
+
+    pub(crate) fn progress(&self, id: Uuid) -> Option<f64> {
+        let progress = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id)?.progress.clone();
+        progress.fraction()
     }
 
     fn enter(&self, id: Uuid, stop: Stop) {
@@ -71,6 +80,7 @@ struct Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
+        self.stop.ended.say();
         self.stop.abort.abort();
         self.running.leave(self.id);
     }
@@ -88,6 +98,8 @@ pub(crate) struct Sender {
     /// The reader is gone, or was told of a limit: what was sent is not all.
     cut: bool,
     keeper: Option<Keeper>,
+    progress: Progress,
+    ended: Ended,
 }
 
 /// Takes what was kept: the batches and the bytes that they hold on to.
@@ -118,6 +130,16 @@ impl Sender {
     /// Whether a batch has gone out: from then on the work cannot be begun again.
     pub(crate) fn has_sent(&self) -> bool {
         self.sent
+    }
+
+    /// What is said when nobody waits for the answer any more.
+    pub(crate) fn ended(&self) -> &Ended {
+        &self.ended
+    }
+
+    /// Tells whoever asks how far the query is: this plan runs.
+    pub(crate) fn begins(&self, plan: &Arc<dyn ExecutionPlan>) {
+        self.progress.begin(plan);
     }
 
     /// Has what is sent from here on kept.
@@ -203,10 +225,23 @@ where
 {
     let (channel, receiver) = mpsc::channel(AHEAD);
     let (rows_left, bytes_left) = (allowed.limits.rows, allowed.limits.result_bytes);
-    let sender = Sender { channel, deadline, rows_left, bytes_left, allowed, sent: false, cut: false, keeper: None };
+    let (progress, ended) = (Progress::default(), Ended::default());
+    let sender = Sender {
+        channel,
+        deadline,
+        rows_left,
+        bytes_left,
+        allowed,
+        sent: false,
+        cut: false,
+        keeper: None,
+        progress: progress.clone(),
+        ended: ended.clone(),
+    };
     let abort = start(work(sender)).ok_or(Error::Cancelled)?;
     let id = Uuid::now_v7();
-    let stop = Stop { cancelled: Arc::new(AtomicBool::new(false)), told: Arc::new(Notify::new()), abort };
+    let stop =
+        Stop { cancelled: Arc::new(AtomicBool::new(false)), told: Arc::new(Notify::new()), abort, progress, ended };
     running.enter(id, stop.clone());
     let reader = Reader { running: running.clone(), id, stop };
     Ok(QueryStream { id, schema, batches: batches(receiver, reader, deadline, allowed) })

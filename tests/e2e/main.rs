@@ -13,6 +13,7 @@ mod postgres;
 mod s3;
 mod search;
 mod search_codes;
+mod sql_clients;
 mod synthea;
 mod synthea_cross;
 mod synthea_search;

@@ -47,6 +47,12 @@ pub fn python() -> Option<PathBuf> {
     counterpart("MAVIS_TEST_PYTHON", "the Python with the Flight SQL driver and the FHIR models").map(PathBuf::from)
 }
 
+/// The Python that has Apache Superset and a SQLAlchemy dialect for Flight SQL.
+#[must_use]
+pub fn superset() -> Option<PathBuf> {
+    counterpart("MAVIS_TEST_SUPERSET", "the Python with Apache Superset").map(PathBuf::from)
+}
+
 /// The folder whose `node_modules` has the FHIR client; `node` is on the path then.
 #[must_use]
 pub fn node_packages() -> Option<PathBuf> {

@@ -22,6 +22,12 @@ pub struct QueryConfig {
     pub answers_bytes: usize,
     /// Parts that one plan is cut into. Default: the number of cores.
     pub partitions: usize,
+    /// Longest time of a query whose answer is fetched later (`/api/v1/queries`, PollFlightInfo), in seconds. Default: 3600.
+    pub long_seconds: u64,
+    /// How long the answer of such a query is kept after its end, in seconds. Default: 3600.
+    pub result_seconds: u64,
+    /// Room on the disk for the answers of all such queries, in bytes. Default: 10737418240 (10 GiB).
+    pub results_bytes: u64,
 }
 
 impl Default for QueryConfig {
@@ -35,6 +41,9 @@ impl Default for QueryConfig {
             total_memory_bytes: 2 << 30,
             answers_bytes: 256 << 20,
             partitions: cores,
+            long_seconds: 3600,
+            result_seconds: 3600,
+            results_bytes: 10 << 30,
         }
     }
 }

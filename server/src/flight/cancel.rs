@@ -3,9 +3,13 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use prost::Message;
-use tonic::{Request, Status};
+use tonic::Status;
 
-use super::service::{Commands, principal};
+use super::{
+    handle::Handle,
+    poll,
+    service::{Caller, Commands},
+};
 
 pub(super) const CANCEL: &str = "CancelFlightInfo";
 
@@ -15,34 +19,44 @@ const NOT_CANCELLABLE: i32 = 3;
 
 impl Commands {
     /// Stops the queries of a FlightInfo that the caller started; false where none of them runs.
-    fn cancel<T>(&self, request: &Request<T>, info: &FlightInfo) -> Result<bool, Status> {
-        let owner = principal(request)?.token;
+    fn cancel(&self, caller: &Caller, info: &FlightInfo) -> Result<bool, Status> {
+        let tickets = info.endpoint.iter().filter_map(|endpoint| endpoint.ticket.as_ref());
+        let mut handles =
+            tickets.map(|ticket| self.handles.of_ticket(&ticket.ticket)).collect::<Result<Vec<_>, _>>()?;
+        if handles.is_empty() {
+            // A query that is polled has no endpoint before its end; its descriptor names it.
+            handles.extend(self.polled(info));
+        }
         let mut cancelled = false;
-        for ticket in info.endpoint.iter().filter_map(|endpoint| endpoint.ticket.as_ref()) {
-            let id = self.handles.of_ticket(&ticket.ticket)?.id();
-            if let Some(query) = self.running.find(id, owner) {
-                cancelled |= self.app.engine.cancel(query);
-            }
+        for handle in handles {
+            cancelled |= match &handle.stored {
+                Some(stored) => poll::cancel(self, caller, stored).unwrap_or_default(),
+                None => {
+                    let query = self.running.find(handle.id(), caller.principal.token);
+                    query.is_some_and(|query| self.app.engine.cancel(query))
+                }
+            };
         }
         Ok(cancelled)
     }
 
+    fn polled(&self, info: &FlightInfo) -> Option<Handle> {
+        let of_descriptor = info.flight_descriptor.as_ref().map(|descriptor| &descriptor.cmd);
+        of_descriptor.into_iter().chain([&info.app_metadata]).find_map(|bytes| self.handles.of_ticket(bytes).ok())
+    }
+
     /// The action `CancelFlightInfo`.
-    pub(super) fn cancel_flight<T>(&self, request: &Request<T>, body: &Bytes) -> Result<Bytes, Status> {
+    pub(super) fn cancel_flight(&self, caller: &Caller, body: &Bytes) -> Result<Bytes, Status> {
         let asked = CancelFlightInfoRequest::decode(body.clone()).map_err(|_| unreadable())?;
-        let cancelled = self.cancel(request, &asked.info.ok_or_else(unreadable)?)?;
+        let cancelled = self.cancel(caller, &asked.info.ok_or_else(unreadable)?)?;
         let status = if cancelled { CancelStatus::Cancelled } else { CancelStatus::NotCancellable };
         Ok(CancelFlightInfoResult::new(status).encode_to_vec().into())
     }
 
     /// The action `CancelQuery`, which older clients send.
-    pub(super) fn cancel_query<T>(
-        &self,
-        request: &Request<T>,
-        info: &Bytes,
-    ) -> Result<ActionCancelQueryResult, Status> {
+    pub(super) fn cancel_query(&self, caller: &Caller, info: &Bytes) -> Result<ActionCancelQueryResult, Status> {
         let info = FlightInfo::decode(info.clone()).map_err(|_| unreadable())?;
-        let result = if self.cancel(request, &info)? { CANCELLED } else { NOT_CANCELLABLE };
+        let result = if self.cancel(caller, &info)? { CANCELLED } else { NOT_CANCELLABLE };
         Ok(ActionCancelQueryResult { result })
     }
 }

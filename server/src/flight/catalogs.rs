@@ -1,34 +1,17 @@
 //! `CommandGetCatalogs`: the zones, and `system`.
 
-use arrow_flight::{FlightDescriptor, FlightInfo, flight_service_server::FlightService, sql::CommandGetCatalogs};
-use mavis_types::Principal;
+use arrow_flight::{FlightDescriptor, FlightInfo, sql::CommandGetCatalogs};
 use tonic::{Response, Status};
 
-use super::{rows, service::Commands};
-use crate::grpc::status;
+use super::{rows, service::Commands, statement::Gets};
 
 pub(super) fn info(query: &CommandGetCatalogs, descriptor: FlightDescriptor) -> Result<Response<FlightInfo>, Status> {
     rows::info(query, &query.into_builder().schema(), descriptor)
 }
 
-pub(super) async fn get(
-    commands: &Commands,
-    principal: &Principal,
-    query: CommandGetCatalogs,
-) -> Result<Response<<Commands as FlightService>::DoGetStream>, Status> {
-    let mut catalogs: Vec<String> = commands
-        .app
-        .engine
-        .list_schemas(principal, None, None)
-        .await
-        .map_err(status)?
-        .into_iter()
-        .map(|(c, _)| c)
-        .collect();
-    catalogs.sort();
-    catalogs.dedup();
+pub(super) fn get(commands: &Commands, query: CommandGetCatalogs) -> Gets {
     let mut builder = query.into_builder();
-    for catalog in catalogs {
+    for catalog in commands.app.engine.catalogs() {
         builder.append(catalog);
     }
     rows::whole(rows::built(builder.build())?)

@@ -17,7 +17,9 @@ use arrow_flight::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    catalogs, keys, prepared, schemas,
+    catalogs, keys, prepared,
+    references::{self, Asked},
+    schemas,
     service::{Commands, principal},
     sql_info, statement, table_types, tables, types,
 };
@@ -43,11 +45,11 @@ impl FlightSqlService for Commands {
         if query.transaction_id.is_some_and(|id| !id.is_empty()) {
             return Err(Status::invalid_argument(NO_TRANSACTIONS));
         }
-        statement::info(self, &principal(&request)?, query.query, request.into_inner()).await
+        statement::info(self, &self.caller(&request)?, query.query, request.into_inner()).await
     }
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Gets {
-        statement::get(self, principal(&request)?, &ticket.statement_handle).await
+        statement::get(self, self.caller(&request)?, &ticket.statement_handle).await
     }
 
     async fn get_flight_info_prepared_statement(
@@ -55,11 +57,11 @@ impl FlightSqlService for Commands {
         query: CommandPreparedStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Infos {
-        prepared::info(self, &principal(&request)?, &query, request.into_inner()).await
+        prepared::info(self, &self.caller(&request)?, &query, request.into_inner()).await
     }
 
     async fn do_get_prepared_statement(&self, query: CommandPreparedStatementQuery, request: Request<Ticket>) -> Gets {
-        statement::get(self, principal(&request)?, &query.prepared_statement_handle).await
+        statement::get(self, self.caller(&request)?, &query.prepared_statement_handle).await
     }
 
     async fn do_action_create_prepared_statement(
@@ -70,7 +72,7 @@ impl FlightSqlService for Commands {
         if query.transaction_id.is_some_and(|id| !id.is_empty()) {
             return Err(Status::invalid_argument(NO_TRANSACTIONS));
         }
-        prepared::create(self, &principal(&request)?, query.query).await
+        prepared::create(self, &self.caller(&request)?, query.query).await
     }
 
     async fn do_put_prepared_statement_query(
@@ -84,10 +86,12 @@ impl FlightSqlService for Commands {
 
     async fn do_action_close_prepared_statement(
         &self,
-        _: ActionClosePreparedStatementRequest,
+        query: ActionClosePreparedStatementRequest,
         request: Request<Action>,
     ) -> Result<(), Status> {
-        principal(&request).map(drop)
+        principal(&request)?;
+        prepared::close(self, &query.prepared_statement_handle);
+        Ok(())
     }
 
     async fn get_flight_info_catalogs(&self, query: CommandGetCatalogs, request: Request<FlightDescriptor>) -> Infos {
@@ -95,7 +99,8 @@ impl FlightSqlService for Commands {
     }
 
     async fn do_get_catalogs(&self, query: CommandGetCatalogs, request: Request<Ticket>) -> Gets {
-        catalogs::get(self, &principal(&request)?, query).await
+        principal(&request)?;
+        catalogs::get(self, query)
     }
 
     async fn get_flight_info_schemas(&self, query: CommandGetDbSchemas, request: Request<FlightDescriptor>) -> Infos {
@@ -111,7 +116,7 @@ impl FlightSqlService for Commands {
     }
 
     async fn do_get_tables(&self, query: CommandGetTables, request: Request<Ticket>) -> Gets {
-        tables::get(self, &principal(&request)?, query).await
+        tables::get(self, &principal(&request)?, query)
     }
 
     async fn get_flight_info_table_types(
@@ -163,11 +168,12 @@ impl FlightSqlService for Commands {
         query: CommandGetExportedKeys,
         request: Request<FlightDescriptor>,
     ) -> Infos {
-        keys::references_info(&query, request.into_inner())
+        references::info(&query, request.into_inner())
     }
 
-    async fn do_get_exported_keys(&self, _: CommandGetExportedKeys, _: Request<Ticket>) -> Gets {
-        keys::references()
+    async fn do_get_exported_keys(&self, query: CommandGetExportedKeys, request: Request<Ticket>) -> Gets {
+        let CommandGetExportedKeys { catalog, db_schema, table } = query;
+        references::of(self, &principal(&request)?, Some(Asked { catalog, db_schema, table }), None).await
     }
 
     async fn get_flight_info_imported_keys(
@@ -175,11 +181,12 @@ impl FlightSqlService for Commands {
         query: CommandGetImportedKeys,
         request: Request<FlightDescriptor>,
     ) -> Infos {
-        keys::references_info(&query, request.into_inner())
+        references::info(&query, request.into_inner())
     }
 
-    async fn do_get_imported_keys(&self, _: CommandGetImportedKeys, _: Request<Ticket>) -> Gets {
-        keys::references()
+    async fn do_get_imported_keys(&self, query: CommandGetImportedKeys, request: Request<Ticket>) -> Gets {
+        let CommandGetImportedKeys { catalog, db_schema, table } = query;
+        references::of(self, &principal(&request)?, None, Some(Asked { catalog, db_schema, table })).await
     }
 
     async fn get_flight_info_cross_reference(
@@ -187,11 +194,13 @@ impl FlightSqlService for Commands {
         query: CommandGetCrossReference,
         request: Request<FlightDescriptor>,
     ) -> Infos {
-        keys::references_info(&query, request.into_inner())
+        references::info(&query, request.into_inner())
     }
 
-    async fn do_get_cross_reference(&self, _: CommandGetCrossReference, _: Request<Ticket>) -> Gets {
-        keys::references()
+    async fn do_get_cross_reference(&self, query: CommandGetCrossReference, request: Request<Ticket>) -> Gets {
+        let pk = Asked { catalog: query.pk_catalog, db_schema: query.pk_db_schema, table: query.pk_table };
+        let fk = Asked { catalog: query.fk_catalog, db_schema: query.fk_db_schema, table: query.fk_table };
+        references::of(self, &principal(&request)?, Some(pk), Some(fk)).await
     }
 
     async fn do_action_cancel_query(
@@ -199,7 +208,7 @@ impl FlightSqlService for Commands {
         query: ActionCancelQueryRequest,
         request: Request<Action>,
     ) -> Result<ActionCancelQueryResult, Status> {
-        self.cancel_query(&request, &query.info)
+        self.cancel_query(&self.caller(&request)?, &query.info)
     }
 
     async fn get_flight_info_substrait_plan(

@@ -6,7 +6,11 @@ use arrow_flight::{
 use futures::{StreamExt, stream, stream::BoxStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{cancel, handshake, service::Commands, session};
+use super::{
+    cancel, handshake, poll,
+    service::Commands,
+    session::{self, Sessions},
+};
 use crate::App;
 
 /// The Flight service.
@@ -22,14 +26,15 @@ impl FlightDoor {
 }
 
 /// Actions that the door knows, with what each does.
-const ACTIONS: [(&str, &str); 9] = [
+const ACTIONS: [(&str, &str); 10] = [
     ("CreatePreparedStatement", "Plans a statement and answers a handle for it"),
     ("ClosePreparedStatement", "Gives a handle up; the server keeps nothing for it"),
     ("CancelQuery", "Stops a query by its FlightInfo"),
     (cancel::CANCEL, "Stops a query by its FlightInfo"),
-    (session::SET, "Sets options of a session; catalog and schema are fixed"),
+    (poll::RENEW, "Tells the time of an endpoint of a polled query anew"),
+    (session::SET, "Sets catalog, schema, compression and endpoints of a session, which the client keeps as a cookie"),
     (session::GET, "Tells the options of a session"),
-    (session::CLOSE, "Ends a session; the server keeps nothing for it"),
+    (session::CLOSE, "Ends a session"),
     ("BeginTransaction", "Refused: every query reads one consistent state, and nothing is written here"),
     ("EndTransaction", "Refused, as BeginTransaction"),
 ];
@@ -60,15 +65,20 @@ impl FlightService for FlightDoor {
         self.commands.get_flight_info(request).await
     }
 
-    /// A query is complete as soon as it is planned: its rows are made while they are fetched.
     async fn poll_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
-        let info = self.get_flight_info(request).await?.into_inner();
-        Ok(Response::new(PollInfo {
-            info: Some(info),
-            flight_descriptor: None,
-            progress: Some(1.0),
-            expiration_time: None,
-        }))
+        command(request.get_ref())?;
+        let caller = self.commands.caller(&request)?;
+        match poll::read(&self.commands, &caller, request.get_ref())? {
+            Some(poll::Asked::Again(stored)) => return poll::again(&self.commands, &caller, &stored).await,
+            Some(poll::Asked::Begin(handle)) => {
+                if let Some(begun) = poll::begin(&self.commands, &caller, &handle).await? {
+                    return Ok(begun);
+                }
+            }
+            None => {}
+        }
+        let info = Some(self.get_flight_info(request).await?.into_inner());
+        Ok(Response::new(PollInfo { info, flight_descriptor: None, progress: Some(1.0), expiration_time: None }))
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
@@ -85,15 +95,31 @@ impl FlightService for FlightDoor {
     }
 
     async fn do_action(&self, request: Request<Action>) -> Result<Response<Self::DoActionStream>, Status> {
-        let body = &request.get_ref().body;
-        let answer = match request.get_ref().r#type.as_str() {
-            cancel::CANCEL => self.commands.cancel_flight(&request, body)?,
-            session::SET => session::set(body)?,
-            session::GET => session::get(),
-            session::CLOSE => session::close(),
-            _ => return self.commands.do_action(request).await,
+        let name = request.get_ref().r#type.as_str();
+        if ![cancel::CANCEL, poll::RENEW, session::SET, session::GET, session::CLOSE].contains(&name) {
+            return self.commands.do_action(request).await;
+        }
+        let (commands, caller, body) = (&self.commands, self.commands.caller(&request)?, &request.get_ref().body);
+        let mut cookie = None;
+        let answer = match name {
+            cancel::CANCEL => commands.cancel_flight(&caller, body)?,
+            poll::RENEW => poll::renew(commands, &caller, body)?,
+            session::SET => {
+                let (answer, kept) = session::set(commands, &caller, body).await?;
+                cookie = Some(commands.sessions.keep(kept, &caller.principal)?);
+                answer
+            }
+            session::CLOSE => {
+                cookie = Some(Sessions::forget());
+                session::close(commands, &caller)
+            }
+            _ => session::get(&caller),
         };
-        Ok(Response::new(stream::iter([Ok(Outcome::new(answer))]).boxed()))
+        let mut response = Response::new(stream::iter([Ok(Outcome::new(answer))]).boxed());
+        if let Some(cookie) = cookie {
+            response.metadata_mut().insert("set-cookie", cookie);
+        }
+        Ok(response)
     }
 
     async fn list_actions(&self, _: Request<Empty>) -> Result<Response<Self::ListActionsStream>, Status> {

@@ -1,4 +1,4 @@
-//! `CommandGetPrimaryKeys`, and the foreign keys, of which the lake records none.
+//! `CommandGetPrimaryKeys`.
 
 use std::sync::Arc;
 
@@ -6,11 +6,7 @@ use arrow::{
     array::{ArrayRef, Int32Array, RecordBatch, StringArray},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
-use arrow_flight::{
-    FlightDescriptor, FlightInfo,
-    flight_service_server::FlightService,
-    sql::{CommandGetPrimaryKeys, ProstMessageExt},
-};
+use arrow_flight::{FlightDescriptor, FlightInfo, flight_service_server::FlightService, sql::CommandGetPrimaryKeys};
 use mavis_sql::known_table;
 use mavis_types::{Principal, TableName, Zone};
 use tonic::{Response, Status};
@@ -66,18 +62,6 @@ pub(super) async fn primary(commands: &Commands, principal: &Principal, query: C
     rows::whole(RecordBatch::try_new(primary_schema(), columns).map_err(|error| rows::unwritable(&error))?)
 }
 
-/// Exported keys, imported keys and cross references have one schema.
-pub(super) fn references_info(
-    query: &impl ProstMessageExt,
-    descriptor: FlightDescriptor,
-) -> Result<Response<FlightInfo>, Status> {
-    rows::info(query, &references_schema(), descriptor)
-}
-
-pub(super) fn references() -> Gets {
-    rows::whole(RecordBatch::new_empty(references_schema()))
-}
-
 /// As the Flight SQL definition of `CommandGetPrimaryKeys` has it.
 fn primary_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -87,24 +71,5 @@ fn primary_schema() -> SchemaRef {
         Field::new("column_name", DataType::Utf8, false),
         Field::new("key_sequence", DataType::Int32, false),
         Field::new("key_name", DataType::Utf8, true),
-    ]))
-}
-
-/// As the Flight SQL definition of `CommandGetExportedKeys` has it.
-fn references_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("pk_catalog_name", DataType::Utf8, true),
-        Field::new("pk_db_schema_name", DataType::Utf8, true),
-        Field::new("pk_table_name", DataType::Utf8, false),
-        Field::new("pk_column_name", DataType::Utf8, false),
-        Field::new("fk_catalog_name", DataType::Utf8, true),
-        Field::new("fk_db_schema_name", DataType::Utf8, true),
-        Field::new("fk_table_name", DataType::Utf8, false),
-        Field::new("fk_column_name", DataType::Utf8, false),
-        Field::new("key_sequence", DataType::Int32, false),
-        Field::new("fk_key_name", DataType::Utf8, true),
-        Field::new("pk_key_name", DataType::Utf8, true),
-        Field::new("update_rule", DataType::UInt8, false),
-        Field::new("delete_rule", DataType::UInt8, false),
     ]))
 }

@@ -5,9 +5,12 @@
 //! its `info` (the answer's schema and a ticket) and its `get` (the rows); both use one schema, nullability included,
 //! because strict clients compare them.
 //!
-//! Nothing is kept between requests but the ids of running queries ([`running`]). A ticket or a prepared statement is a
-//! signed [`handle`] that carries the SQL and the bound parameters; it is planned again for whoever brings it, so it gives
-//! nobody more than the caller's own token does, and it survives a restart. The door only reads.
+//! A ticket or a prepared statement is a signed [`handle`] that carries the SQL and the bound parameters; it is planned again
+//! for whoever brings it, so it gives nobody more than the caller's own token does, and it survives a restart. A [`session`]
+//! is such a text, too, kept by the client as a cookie. What the process remembers are the ids of running queries
+//! ([`running`]), those that several endpoints hand out ([`spread`]), and the answers of polled queries ([`poll`]).
+//!
+//! Dictionaries are sent as their values: the schema is the same in both phases, and every client reads it.
 
 mod cancel;
 mod catalogs;
@@ -17,12 +20,15 @@ mod handle;
 mod handshake;
 mod keys;
 mod parameters;
+mod poll;
 mod prepared;
+mod references;
 mod rows;
 mod running;
 mod schemas;
 mod service;
 mod session;
+mod spread;
 mod sql_info;
 mod statement;
 mod table_types;

@@ -1,5 +1,11 @@
 //! Prepared statements: a handle holds the SQL, binding makes another handle that holds the values too.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use arrow::{datatypes::Schema, ipc::writer::IpcWriteOptions};
 use arrow_flight::{
     FlightDescriptor, FlightInfo, IpcMessage, SchemaAsIpc,
@@ -9,22 +15,25 @@ use arrow_flight::{
     },
 };
 use bytes::Bytes;
-use mavis_types::Principal;
 use tonic::{Response, Status};
 
-use super::{handle::Handle, parameters, rows, service::Commands, statement};
-use crate::grpc::status;
+use super::{
+    handle::Handle,
+    parameters, rows,
+    service::{Caller, Commands},
+    statement,
+};
 
 /// Plans a statement: a handle, the schema of its answer, and the types of its parameters.
 pub(super) async fn create(
     commands: &Commands,
-    principal: &Principal,
+    caller: &Caller,
     sql: String,
 ) -> Result<ActionCreatePreparedStatementResult, Status> {
-    let session = commands.app.engine.session(principal, None).await.map_err(status)?;
-    let prepared = session.prepare(&sql).await.map_err(status)?;
+    let handle = Handle::prepared(sql, &caller.session.home());
+    let prepared = statement::prepare(commands, caller, &handle, false).await?;
     Ok(ActionCreatePreparedStatementResult {
-        prepared_statement_handle: commands.handles.write(&Handle::statement(sql, Bytes::new()))?,
+        prepared_statement_handle: commands.handles.write(&handle)?,
         dataset_schema: ipc(&prepared.schema)?,
         parameter_schema: ipc(&prepared.parameters)?,
     })
@@ -38,18 +47,72 @@ pub(super) async fn bind(
 ) -> Result<DoPutPreparedStatementResult, Status> {
     let handle = commands.handles.read(&query.prepared_statement_handle)?;
     let parameters = parameters::collect(values).await?;
-    let bound = commands.handles.write(&Handle::statement(handle.sql, parameters))?;
+    commands.bound.keep(&handle.statement, &parameters);
+    let bound = commands.handles.write(&Handle { parameters, ..handle })?;
     Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(bound) })
 }
 
 pub(super) async fn info(
     commands: &Commands,
-    principal: &Principal,
+    caller: &Caller,
     query: &CommandPreparedStatementQuery,
     descriptor: FlightDescriptor,
 ) -> Result<Response<FlightInfo>, Status> {
+    statement::planned(commands, caller, begun(commands, query)?, descriptor).await
+}
+
+/// A prepared statement about to run, under an id of its own, at the home that it was prepared at.
+pub(super) fn begun(commands: &Commands, query: &CommandPreparedStatementQuery) -> Result<Handle, Status> {
     let handle = commands.handles.read(&query.prepared_statement_handle)?;
-    statement::planned(commands, principal, Handle::query(handle.sql, handle.parameters), descriptor).await
+    let home = handle.home();
+    let parameters = match commands.bound.of(&handle.statement) {
+        Some(bound) if handle.parameters.is_empty() => bound,
+        _ => handle.parameters,
+    };
+    Ok(Handle::query(handle.sql, parameters, &home))
+}
+
+/// Values that were bound last, by statement. The handle that binding answers carries them, and needs none of this; but older
+/// clients go on with the handle of before.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bound(Arc<Mutex<HashMap<Bytes, (Instant, Bytes)>>>);
+
+/// Statements whose values are remembered, and for how long.
+const REMEMBERED: usize = 1_000;
+const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
+
+impl Bound {
+    fn keep(&self, statement: &Bytes, parameters: &Bytes) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= REMEMBERED {
+            all.retain(|_, (at, _)| at.elapsed() < REMEMBERED_FOR);
+            let oldest = all.iter().min_by_key(|(_, (at, _))| *at).map(|(statement, _)| statement.clone());
+            if let Some(oldest) = oldest.filter(|_| all.len() >= REMEMBERED) {
+                all.remove(&oldest);
+            }
+        }
+        if !statement.is_empty() {
+            all.insert(statement.clone(), (Instant::now(), parameters.clone()));
+        }
+    }
+
+    fn of(&self, statement: &Bytes) -> Option<Bytes> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(statement).filter(|(at, _)| at.elapsed() < REMEMBERED_FOR).map(|(_, parameters)| parameters.clone())
+    }
+
+    /// The statement was closed.
+    fn forget(&self, statement: &Bytes) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(statement);
+    }
+}
+
+/// Gives a statement up.
+pub(super) fn close(commands: &Commands, handle: &[u8]) {
+    // What cannot be read was not made here, or by another key: there is nothing to give up.
+    if let Ok(handle) = commands.handles.read(handle) {
+        commands.bound.forget(&handle.statement);
+    }
 }
 
 fn ipc(schema: &Schema) -> Result<Bytes, Status> {

@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use prost::Message;
 use tonic::{Response, Status};
 
-use super::service::Commands;
+use super::{service::Commands, session::Compression};
 
 type DoGet = <Commands as arrow_flight::flight_service_server::FlightService>::DoGetStream;
 
@@ -19,25 +19,35 @@ pub(super) fn info(
     schema: &Schema,
     descriptor: FlightDescriptor,
 ) -> Result<Response<FlightInfo>, Status> {
-    let ticket = Ticket::new(command.as_any().encode_to_vec());
+    Ok(Response::new(info_of(vec![command.as_any().encode_to_vec()], schema, descriptor)?))
+}
+
+/// An info with an endpoint on this server for each ticket.
+pub(super) fn info_of(
+    tickets: Vec<Vec<u8>>,
+    schema: &Schema,
+    descriptor: FlightDescriptor,
+) -> Result<FlightInfo, Status> {
     let info = FlightInfo::new().try_with_schema(schema).map_err(|error| unwritable(&error))?;
-    Ok(Response::new(info.with_endpoint(FlightEndpoint::new().with_ticket(ticket)).with_descriptor(descriptor)))
+    let endpoints = tickets.into_iter().map(|ticket| FlightEndpoint::new().with_ticket(Ticket::new(ticket)));
+    Ok(info.with_endpoints(endpoints.collect()).with_descriptor(descriptor))
 }
 
 /// Rows that are all there.
 pub(super) fn whole(batch: RecordBatch) -> Result<Response<DoGet>, Status> {
     let schema = batch.schema();
-    Ok(stream(&schema, stream::iter([Ok(batch)])))
+    stream(&schema, stream::iter([Ok(batch)]), Compression::None)
 }
 
 /// Rows as they come. The schema goes out first, also when no row follows; messages are cut to about 2 MiB.
 pub(super) fn stream(
     schema: &std::sync::Arc<Schema>,
     batches: impl Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
-) -> Response<DoGet> {
+    compression: Compression,
+) -> Result<Response<DoGet>, Status> {
     let batches = batches.map_err(FlightError::from);
-    let encoded = FlightDataEncoderBuilder::new().with_schema(schema.clone()).build(batches);
-    Response::new(Box::pin(encoded.map(|data| data.map_err(status))))
+    let encoder = FlightDataEncoderBuilder::new().with_schema(schema.clone()).with_options(compression.options()?);
+    Ok(Response::new(Box::pin(encoder.build(batches).map(|data| data.map_err(status)))))
 }
 
 /// An error of a listing that was built here.

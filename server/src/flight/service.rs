@@ -1,7 +1,13 @@
 use mavis_types::Principal;
 use tonic::{Request, Status};
 
-use super::{handle::Handles, running::Running};
+use super::{
+    handle::Handles,
+    prepared::Bound,
+    running::Running,
+    session::{Kept, Sessions},
+    spread::Spreads,
+};
 use crate::{App, auth::Denied};
 
 /// Answers Flight SQL commands.
@@ -10,11 +16,37 @@ pub(super) struct Commands {
     pub(super) app: App,
     pub(super) handles: Handles,
     pub(super) running: Running,
+    pub(super) bound: Bound,
+    pub(super) spreads: Spreads,
+    pub(super) sessions: Sessions,
+}
+
+/// Who asks, in which session, with the wishes of this request.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) principal: Principal,
+    pub(super) session: Kept,
 }
 
 impl Commands {
     pub(super) fn new(app: &App) -> Self {
-        Self { app: app.clone(), handles: Handles::new(*app.signing_key), running: Running::default() }
+        let handles = Handles::new(*app.signing_key);
+        Self {
+            app: app.clone(),
+            sessions: Sessions::new(handles.clone()),
+            handles,
+            running: Running::default(),
+            bound: Bound::default(),
+            spreads: Spreads::default(),
+        }
+    }
+
+    /// # Errors
+    /// UNAUTHENTICATED for a session that is over or somebody else's; INVALID_ARGUMENT for a header that cannot be read.
+    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let principal = principal(request)?;
+        let session = self.sessions.of(request.metadata(), &principal)?;
+        Ok(Caller { principal, session })
     }
 }
 

@@ -2,53 +2,127 @@
 
 use std::sync::Arc;
 
-use arrow_flight::{FlightDescriptor, FlightInfo, flight_service_server::FlightService, sql::TicketStatementQuery};
+use arrow::{
+    array::{ArrayRef, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use arrow_flight::{
+    FlightDescriptor, FlightInfo,
+    flight_service_server::FlightService,
+    sql::{ProstMessageExt, TicketStatementQuery},
+};
 use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
-use mavis_sql::{QueryStream, Session};
+use mavis_sql::{Home, Prepared, QueryStream, Session};
 use mavis_types::Principal;
+use prost::Message;
 use tonic::{Response, Status};
 use uuid::Uuid;
 
-use super::{handle::Handle, parameters, rows, running::Entry, service::Commands};
+use super::{
+    handle::Handle,
+    parameters, poll, rows,
+    running::Entry,
+    service::{Caller, Commands},
+};
 use crate::{auth::Door, grpc::status, query_log::QueryLog};
+
+/// Endpoints of a large answer, at most, where the client says nothing.
+const MOST: u32 = 8;
+
+pub(super) type Gets = Result<Response<<Commands as FlightService>::DoGetStream>, Status>;
 
 pub(super) async fn info(
     commands: &Commands,
-    principal: &Principal,
+    caller: &Caller,
     sql: String,
     descriptor: FlightDescriptor,
 ) -> Result<Response<FlightInfo>, Status> {
-    planned(commands, principal, Handle::query(sql, Bytes::new()), descriptor).await
+    let handle = Handle::query(sql, Bytes::new(), &caller.session.home());
+    planned(commands, caller, handle, descriptor).await
 }
 
-/// Plans a query and answers its schema, with a ticket that carries the handle.
+/// Plans a query and answers its schema, with tickets that carry the handle: several where the answer may be large and has
+/// no order.
 pub(super) async fn planned(
     commands: &Commands,
-    principal: &Principal,
+    caller: &Caller,
     handle: Handle,
     descriptor: FlightDescriptor,
 ) -> Result<Response<FlightInfo>, Status> {
-    let session = commands.app.engine.session(principal, None).await.map_err(status)?;
-    let prepared = session.prepare(&handle.sql).await.map_err(status)?;
-    if handle.parameters.is_empty() && !prepared.parameters.fields().is_empty() {
+    let prepared = prepare(commands, caller, &handle, true).await?;
+    let one_by_one = parameters::read(&handle.parameters)?.len() != 1;
+    let endpoints = match caller.session.wanted_endpoints() {
+        _ if prepared.ordered || one_by_one => 1,
+        Some(endpoints) => endpoints,
+        None if prepared.large => u32::try_from(commands.app.config.query.partitions).unwrap_or(1).clamp(1, MOST),
+        None => 1,
+    };
+    let handles: Vec<Handle> = if endpoints == 1 {
+        vec![handle]
+    } else {
+        commands.spreads.shares(endpoints).map(|share| Handle { share: Some(share), ..handle.clone() }).collect()
+    };
+    let tickets = handles.iter().map(|handle| ticket(commands, handle)).collect::<Result<Vec<_>, _>>()?;
+    let info = rows::info_of(tickets, &prepared.schema, descriptor)?;
+    // Where an order was asked for, the endpoints (one) have it.
+    Ok(Response::new(info.with_ordered(prepared.ordered)))
+}
+
+/// The bytes of a ticket for a handle.
+pub(super) fn ticket(commands: &Commands, handle: &Handle) -> Result<Vec<u8>, Status> {
+    let ticket = TicketStatementQuery { statement_handle: commands.handles.write(handle)? };
+    Ok(ticket.as_any().encode_to_vec())
+}
+
+/// The columns and the parameters of a handle's statement, for this caller.
+///
+/// `bound`: the values of the parameters must be there.
+pub(super) async fn prepare(
+    commands: &Commands,
+    caller: &Caller,
+    handle: &Handle,
+    bound: bool,
+) -> Result<Prepared, Status> {
+    let session = at(commands, &caller.principal, handle).await?;
+    if session.used(&handle.sql).await.map_err(status)?.is_some() {
+        let parameters = Arc::new(Schema::empty());
+        return Ok(Prepared { schema: used_schema(), parameters, ordered: true, large: false, command: None });
+    }
+    let prepared = session.prepare(&handle.sql).await.map_err(|error| placed(error, &handle.sql))?;
+    if bound && handle.parameters.is_empty() && !prepared.parameters.fields().is_empty() {
         return Err(Status::invalid_argument(format!(
             "the statement has {} parameters and no values: prepare it and bind them",
             prepared.parameters.fields().len()
         )));
     }
-    let ticket = TicketStatementQuery { statement_handle: commands.handles.write(&handle)? };
-    rows::info(&ticket, &prepared.schema, descriptor)
+    Ok(prepared)
+}
+
+/// A session of the engine where the handle's statement was sent.
+pub(super) async fn at(commands: &Commands, principal: &Principal, handle: &Handle) -> Result<Session, Status> {
+    let session = commands.app.engine.session(principal, None).await.map_err(status)?;
+    Ok(session.at(handle.home()))
+}
+
+/// The status of an error in a statement, with the line that it is in and a mark below the place.
+pub(super) fn placed(error: mavis_sql::Error, sql: &str) -> Status {
+    let pointer = crate::http::pointer(&error, sql);
+    let told = status(error);
+    match pointer {
+        None => told,
+        Some(pointer) => Status::new(told.code(), format!("{}\n{pointer}", told.message())),
+    }
 }
 
 /// One execution of a handle's statement, for each row of its parameters in turn.
-struct Execution {
-    commands: Commands,
-    session: Session,
-    principal: Principal,
-    id: Uuid,
-    sql: String,
+pub(super) struct Execution {
+    pub(super) commands: Commands,
+    pub(super) session: Session,
+    pub(super) principal: Principal,
+    pub(super) id: Uuid,
+    pub(super) sql: String,
 }
 
 impl Execution {
@@ -61,28 +135,36 @@ impl Execution {
             }
             Err(error) => {
                 log.failed(&error);
-                Err(status(error))
+                Err(placed(error, &self.sql))
             }
         }
     }
 }
 
 /// The rows of a handle, planned again for this principal.
-pub(super) async fn get(
-    commands: &Commands,
-    principal: Principal,
-    handle: &[u8],
-) -> Result<Response<<Commands as FlightService>::DoGetStream>, Status> {
+pub(super) async fn get(commands: &Commands, caller: Caller, handle: &[u8]) -> Gets {
     let handle = commands.handles.read(handle)?;
+    let compression = caller.session.compressed();
+    if let Some(stored) = &handle.stored {
+        return poll::fetch(commands, &caller, stored);
+    }
     let values = parameters::read(&handle.parameters)?;
-    let session = commands.app.engine.session(&principal, None).await.map_err(status)?;
-    let (commands, id) = (commands.clone(), handle.id());
-    let execution = Execution { commands, session, principal, id, sql: handle.sql };
+    let session = at(commands, &caller.principal, &handle).await?;
+    if let Some(home) = session.used(&handle.sql).await.map_err(status)? {
+        return use_it(commands, caller, home);
+    }
+    let (commands, id, share) = (commands.clone(), handle.id(), handle.share);
+    let execution = Execution { commands: commands.clone(), session, principal: caller.principal, id, sql: handle.sql };
+    if let (Some(share), [values]) = (share, values.as_slice()) {
+        let (schema, batches) =
+            commands.spreads.fetch(id, &execution.principal, &share, || execution.run(values)).await?;
+        return rows::stream(&schema, batches, compression);
+    }
     let mut rest = values.into_iter();
     let Some(first) = rest.next() else {
         // Bound to no row at all: an answer without rows.
         let prepared = execution.session.prepare(&execution.sql).await.map_err(status)?;
-        return Ok(rows::stream(&prepared.schema, futures::stream::empty()));
+        return rows::stream(&prepared.schema, futures::stream::empty(), compression);
     };
     let (query, entry) = execution.run(&first).await?;
     let schema = Arc::clone(&query.schema);
@@ -99,5 +181,23 @@ pub(super) async fn get(
             }
         }
     };
-    Ok(rows::stream(&schema, batches))
+    rows::stream(&schema, batches, compression)
+}
+
+/// What a `USE` answers: where names are looked for from now on.
+fn used_schema() -> SchemaRef {
+    let field = |name: &str| Field::new(name, DataType::Utf8, true);
+    Arc::new(Schema::new(vec![field("catalog"), field("schema")]))
+}
+
+/// Carries out a `USE`: the client gets a cookie that says so.
+fn use_it(commands: &Commands, caller: Caller, home: Home) -> Gets {
+    let text = |text: &Option<String>| -> ArrayRef { Arc::new(StringArray::from(vec![text.clone()])) };
+    let columns = vec![text(&home.catalog), text(&home.schema)];
+    let batch = RecordBatch::try_new(used_schema(), columns).map_err(|error| rows::unwritable(&error))?;
+    let mut response = rows::whole(batch)?;
+    let kept = caller.session.at(home);
+    let cookie = commands.sessions.keep(kept, &caller.principal)?;
+    response.metadata_mut().insert("set-cookie", cookie);
+    Ok(response)
 }

@@ -60,6 +60,10 @@ struct ErrorDetail {
     /// That line of the SQL text.
     #[serde(skip_serializing_if = "Option::is_none")]
     line_text: Option<String>,
+    /// That line with a `^` below the column, to be shown in a fixed font; a long line is cut around it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "FROM patien\n     ^")]
+    pointer: Option<String>,
 }
 
 impl ApiError {
@@ -82,6 +86,15 @@ impl ApiError {
         self
     }
 
+    /// An error of a statement, with the place in its text where it is known.
+    #[must_use]
+    pub fn of_statement(error: mavis_sql::Error, sql: &str) -> Self {
+        let place = error.place(sql);
+        let mut told = Self::from(error);
+        told.position = told.position.or(place);
+        told.with_text(sql)
+    }
+
     /// The body that tells of this error.
     #[must_use]
     pub fn body(&self) -> ErrorBody {
@@ -92,6 +105,7 @@ impl ApiError {
                 line: self.position.map(|(line, _)| line),
                 column: self.position.map(|(_, column)| column),
                 line_text: self.line_text.clone(),
+                pointer: self.line_text.as_deref().zip(self.position).map(|(line, (_, column))| pointed(line, column)),
             },
         }
     }
@@ -217,6 +231,26 @@ impl From<mavis_sql::Error> for ApiError {
     }
 }
 
+/// The line of a statement that an error is in, with a mark below the place; `None` where the place is not known.
+pub(crate) fn pointer(error: &mavis_sql::Error, sql: &str) -> Option<String> {
+    let (line, column) = error.place(sql)?;
+    let text = sql.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+    Some(pointed(text.trim_end(), column))
+}
+
+/// Letters of a line that are shown before and after the place of an error.
+const AROUND: usize = 60;
+
+/// A line with a mark below one of its columns (from 1).
+fn pointed(line: &str, column: u64) -> String {
+    let at = usize::try_from(column).unwrap_or(1).saturating_sub(1);
+    let letters: Vec<char> = line.chars().map(|letter| if letter == '\t' { ' ' } else { letter }).collect();
+    let at = at.min(letters.len());
+    let (from, to) = (at.saturating_sub(AROUND), (at + AROUND).min(letters.len()));
+    let shown: String = letters.get(from..to).unwrap_or_default().iter().collect();
+    format!("{shown}\n{}^", " ".repeat(at - from))
+}
+
 pub(super) async fn not_found(uri: Uri) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {}", uri.path()))
 }
@@ -225,4 +259,27 @@ pub(super) async fn not_found(uri: Uri) -> ApiError {
 pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     error!("a request panicked");
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the server failed").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("  FRM patient", 3, "  FRM patient\n  ^")]
+    #[case("\ta", 2, " a\n ^")]
+    #[case("é b", 3, "é b\n  ^")]
+    #[case("short", 99, "short\n     ^")]
+    fn the_place_of_an_error_is_pointed_at(#[case] line: &str, #[case] column: u64, #[case] expected: &str) {
+        assert_eq!(pointed(line, column), expected);
+    }
+
+    #[test]
+    fn of_a_long_line_only_what_is_near_is_shown() {
+        let line = "x".repeat(10_000);
+        let text = pointed(&line, 5_000);
+        assert_eq!(text.lines().map(str::len).collect::<Vec<_>>(), [2 * AROUND, AROUND + 1]);
+    }
 }

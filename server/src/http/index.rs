@@ -3,6 +3,7 @@ const PAGE: &str = "\
 Mavis: a data-lakehouse server for health data.
 
   POST /api/v1/sql             a question in SQL; JSON, NDJSON, CSV, Arrow or Parquet by Accept
+  POST /api/v1/queries         a long one; its rows are fetched later
   GET  /api/v1/sources         where data comes from
   GET  /api/v1/tables          what tables there are
   GET  /api/v1/runs            what ran, and what became of the rows

@@ -1,6 +1,6 @@
 //! The HTTP door: health without a token, everything else with one.
 //!
-//! One file per resource: [`sql`] answers queries, [`rows`] rows by key, [`sources`], [`tables`], [`runs`] and [`events`] tell what there is and
+//! One file per resource: [`sql`] answers queries, [`queries`] long ones, [`rows`] rows by key, [`sources`], [`tables`], [`runs`] and [`events`] tell what there is and
 //! what ran, [`metrics`] and [`health`] are for operators. [`openapi`] describes them all from the handlers themselves.
 //! [`error`] is the one place that turns errors into statuses. A request gets a number, a span and a count in [`request`].
 
@@ -12,6 +12,7 @@ mod index;
 mod metrics;
 mod openapi;
 mod page;
+mod queries;
 mod request;
 mod rows;
 mod runs;
@@ -31,6 +32,7 @@ use tower_http::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub(crate) use error::pointer;
 pub use error::{ApiError, ErrorBody};
 pub(crate) use sql::{Written, send};
 
@@ -64,6 +66,9 @@ fn described() -> (Router<App>, Router<App>, utoipa::openapi::OpenApi) {
     let open = OpenApiRouter::new().routes(routes!(health::live)).routes(routes!(health::ready));
     let guarded = OpenApiRouter::new()
         .routes(routes!(sql::query))
+        .routes(routes!(queries::submit, queries::list))
+        .routes(routes!(queries::show, queries::remove))
+        .routes(routes!(queries::rows))
         .routes(routes!(sources::list))
         .routes(routes!(tables::list))
         .routes(routes!(rows::range::list, rows::read::batch))

@@ -9,7 +9,9 @@ const TOKEN: &str = "token";
 /// Says of every operation that it wants a token.
 pub(super) fn guarded(mut api: OpenApi) -> OpenApi {
     for item in api.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        for operation in
+            [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+        {
             operation.security = Some(vec![SecurityRequirement::new(TOKEN, Vec::<String>::new())]);
         }
     }

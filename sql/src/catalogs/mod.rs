@@ -25,7 +25,7 @@ use mavis_lake::{Lake, Providers};
 use mavis_types::{Principal, SnapshotId, TableName, Zone};
 
 use crate::{
-    Error,
+    Error, Home,
     engine::Inner,
     guard::{GuardedTable, Policy, Seen},
     names::{Bindings, BoundName, Stamp, TableKey},
@@ -51,6 +51,8 @@ pub(crate) struct View<'a> {
     pub(crate) principal: &'a Arc<Principal>,
     /// The snapshot that the session was opened at; `None`: the newest when the statement names a FHIR table.
     pub(crate) pinned: Option<SnapshotId>,
+    /// Where names without a schema, or without a catalog, are looked for first.
+    home: Home,
     /// Whether a view was opened whose definition the principal may not see.
     veiled: AtomicBool,
     snapshot: tokio::sync::OnceCell<Option<Arc<LakeSnapshot>>>,
@@ -88,7 +90,14 @@ impl Opened {
 impl<'a> View<'a> {
     pub(crate) fn new(inner: &'a Arc<Inner>, principal: &'a Arc<Principal>, pinned: Option<SnapshotId>) -> Self {
         let (lake, veiled, snapshot) = (&inner.lake, AtomicBool::new(false), tokio::sync::OnceCell::new());
-        Self { lake, principal, pinned, inner, veiled, snapshot }
+        let home = Home::default();
+        Self { lake, principal, pinned, home, inner, veiled, snapshot }
+    }
+
+    /// The same view with names looked for at home first.
+    pub(crate) fn at(mut self, home: &Home) -> Self {
+        self.home = home.clone();
+        self
     }
 
     /// Notes that a definition must not be shown.
@@ -141,21 +150,22 @@ impl<'a> View<'a> {
         key: &TableKey,
         planned: &PlannedViews,
     ) -> Result<(BoundName, Arc<dyn TableProvider>), Error> {
-        if let Some((name, provider)) = system::find(&key.parts, self.lake.catalog(), self.principal) {
+        let parts = self.home.whole(&key.parts);
+        if let Some((name, provider)) = system::find(&parts, self.lake.catalog(), self.principal) {
             if key.as_of.is_some() {
                 return Err(crate::fault::invalid(format!("`{key}` keeps no versions")));
             }
             let columns = provider.schema();
             return Ok((BoundName { relation: name.clone(), name, columns, stamp: None }, provider));
         }
-        match self.find(&key.parts).await? {
+        match self.find(&parts).await? {
             Some((table, _)) if table.view.is_some() => self.sql_view(&table, key, planned).await,
             Some((table, policy)) => {
                 let (name, provider) = self.guarded(&table, policy, key.as_of).await?;
                 Ok((name, provider as Arc<dyn TableProvider>))
             }
-            None if view_name(&key.parts).is_some() => self.stored_view(key).await,
-            None => Err(Error::NoSuchTable { table: key.to_string(), hint: self.hint(&key.parts).await }),
+            None if view_name(&parts).is_some() => self.stored_view(&TableKey { parts, as_of: key.as_of }).await,
+            None => Err(Error::NoSuchTable { table: key.to_string(), hint: self.hint(&parts).await }),
         }
     }
 
@@ -163,7 +173,7 @@ impl<'a> View<'a> {
     pub(crate) async fn views_among(&self, keys: &BTreeSet<TableKey>) -> Result<Vec<Table>, Error> {
         let mut views = Vec::new();
         for key in keys {
-            if let Some((table, _)) = self.find(&key.parts).await?
+            if let Some((table, _)) = self.find(&self.home.whole(&key.parts)).await?
                 && table.view.is_some()
             {
                 views.push(table);
@@ -192,12 +202,16 @@ impl<'a> View<'a> {
 
     /// What the principal sees of a table of the lake; what may not be read is as if it were not there.
     async fn find(&self, parts: &[String]) -> Result<Option<(Table, Policy)>, Error> {
-        let mut candidates = candidates(parts);
+        let mut candidates = candidates(parts, self.home.zone());
         if let [table] = parts {
             // What somebody made without saying where.
             candidates.push(TableName::new(Zone::Work, self.principal.own_schema(), table));
         }
-        for name in candidates {
+        for mut name in candidates {
+            if name.zone == Zone::Work {
+                // Names of the lake are lower-case, however a client writes them.
+                name = TableName::new(name.zone, name.schema.to_lowercase(), name.table.to_lowercase());
+            }
             if let Seen::Through(policy) = self.sees(&name).await?
                 && let Some(table) = self.lake.catalog().find_table(&name).await?
             {
@@ -324,7 +338,7 @@ impl<'a> View<'a> {
     async fn hint(&self, parts: &[String]) -> String {
         let wanted = parts.last().map(String::as_str).unwrap_or_default();
         let mut schemas: Vec<(Zone, String)> =
-            candidates(parts).into_iter().map(|name| (name.zone, name.schema)).collect();
+            candidates(parts, self.home.zone()).into_iter().map(|name| (name.zone, name.schema)).collect();
         schemas.retain(|(zone, schema)| self.principal.may_read_schema(*zone, schema));
         let mut near: Vec<(usize, String)> = Vec::new();
         for (zone, schema) in schemas {
@@ -388,11 +402,14 @@ pub(crate) async fn pin(catalog: &Catalog, id: Option<SnapshotId>) -> Result<Opt
     }
 }
 
-/// Where a table may be, in the order in which it is looked for.
-fn candidates(parts: &[String]) -> Vec<TableName> {
+/// Where a table may be, in the order in which it is looked for; `first`: the zone where a schema is looked for before all.
+fn candidates(parts: &[String], first: Option<Zone>) -> Vec<TableName> {
     match parts {
         [table] => vec![TableName::new(DEFAULT.0, DEFAULT.1, table)],
-        [schema, table] => SEARCHED.into_iter().map(|zone| TableName::new(zone, schema, table)).collect(),
+        [schema, table] => {
+            let others = SEARCHED.into_iter().filter(|zone| Some(*zone) != first);
+            first.into_iter().chain(others).map(|zone| TableName::new(zone, schema, table)).collect()
+        }
         [zone, schema, table] => {
             Zone::from_str(zone).map(|zone| TableName::new(zone, schema, table)).into_iter().collect()
         }
@@ -425,7 +442,14 @@ mod tests {
     #[case(&["silver", "hms", "patient"], "")]
     fn a_name_is_looked_for_in(#[case] parts: &[&str], #[case] places: &str) {
         let parts: Vec<String> = parts.iter().map(|part| (*part).to_owned()).collect();
-        let found: Vec<String> = candidates(&parts).iter().map(ToString::to_string).collect();
+        let found: Vec<String> = candidates(&parts, None).iter().map(ToString::to_string).collect();
         assert_eq!(found.join(" "), places);
+    }
+
+    #[test]
+    fn a_schema_is_looked_for_at_home_first() {
+        let parts = ["hms".to_owned(), "patient".to_owned()];
+        let found: Vec<String> = candidates(&parts, Some(Zone::Raw)).iter().map(ToString::to_string).collect();
+        assert_eq!(found.join(" "), "raw.hms.patient fhir.hms.patient processed.hms.patient work.hms.patient");
     }
 }

@@ -9,5 +9,6 @@ mod show;
 mod statement;
 mod syntax;
 
-pub(crate) use parse::{parse, parse_named, parser, syntax_error, with_user};
+pub(crate) use parse::{parse, parse_named, parser, place_of_name, syntax_error, with_user};
+pub(crate) use show::at_home;
 pub(crate) use statement::{Admitted, admit};

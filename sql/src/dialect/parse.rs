@@ -47,6 +47,21 @@ pub(crate) fn parser(sql: &str) -> Result<Parser<'static>, Error> {
     Ok(Parser::new(&Syntax).with_recursion_limit(RECURSION).with_tokens_with_locations(tokens(sql)?))
 }
 
+/// Where a statement first writes a name, its parts joined by dots, as line and column from 1.
+pub(crate) fn place_of_name(sql: &str, name: &str) -> Option<(u64, u64)> {
+    let tokens = tokens(sql).ok()?;
+    let is = |at: usize, part: &str| matches!(tokens.get(at).map(|token| &token.token), Some(Token::Word(word)) if word.value.eq_ignore_ascii_case(part));
+    let parts: Vec<&str> = name.split('.').collect();
+    (0..tokens.len()).find_map(|at| {
+        let found = parts.iter().enumerate().all(|(n, part)| {
+            is(at + 2 * n, part)
+                && (n == 0 || tokens.get(at + 2 * n - 1).is_some_and(|token| token.token == Token::Period))
+        });
+        let start = tokens.get(at)?.span.start;
+        found.then_some((start.line, start.column))
+    })
+}
+
 fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
     if sql.len() > LONGEST {
         return Err(fault::invalid(format!("the statement is longer than {LONGEST} bytes")));
@@ -61,6 +76,7 @@ fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
 fn parse_tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Statement, Error> {
     number_parameters(&mut tokens)?;
     move_time_travel(&mut tokens);
+    end_lateral_views(&mut tokens);
     let mut statements = Parser::new(&Syntax)
         .with_recursion_limit(RECURSION)
         .with_tokens_with_locations(tokens)
@@ -120,6 +136,56 @@ fn number_parameters(tokens: &mut [TokenWithSpan]) -> Result<(), Error> {
         return Err(fault::invalid("`?` and numbered parameters cannot stand in one statement"));
     }
     Ok(())
+}
+
+/// The parser takes what follows `LATERAL VIEW f(x) t` for the name of a column, unless it knows better. Before the words
+/// that it does not know, a condition that always holds ends the views.
+fn end_lateral_views(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        if let Some(end) = lateral_view_at(tokens, at) {
+            let condition = [Token::make_keyword("WHERE"), Token::make_keyword("TRUE")].map(TokenWithSpan::wrap);
+            tokens.splice(end..end, condition);
+            at = end;
+        }
+        at += 1;
+    }
+}
+
+/// Of a lateral view that begins at `at`, has no names of columns and is followed by such a word: the place of the word.
+fn lateral_view_at(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
+    let mut place = next(tokens, at)?;
+    if keyword(tokens, at) != Some(Keyword::LATERAL) || keyword(tokens, place) != Some(Keyword::VIEW) {
+        return None;
+    }
+    let mut depth = 0_usize;
+    loop {
+        place = next(tokens, place)?;
+        match tokens[place].token {
+            Token::LParen => depth += 1,
+            Token::RParen if depth == 1 => break,
+            Token::RParen => depth = depth.checked_sub(1)?,
+            _ => {}
+        }
+    }
+    let alias = next(tokens, place)?;
+    if !matches!(&tokens[alias].token, Token::Word(word) if word.keyword != Keyword::AS) {
+        return None;
+    }
+    let after = next(tokens, alias)?;
+    let ends = [
+        Keyword::ORDER,
+        Keyword::LIMIT,
+        Keyword::OFFSET,
+        Keyword::FETCH,
+        Keyword::UNION,
+        Keyword::INTERSECT,
+        Keyword::EXCEPT,
+        Keyword::QUALIFY,
+        Keyword::WINDOW,
+        Keyword::SORT,
+    ];
+    keyword(tokens, after).filter(|word| ends.contains(word)).map(|_| after)
 }
 
 /// The parser reads `t VERSION AS OF 3 AS p`. We also take `t AS p VERSION AS OF 3`, `t p VERSION AS OF 3` and each of
@@ -224,6 +290,14 @@ mod tests {
         "SELECT * FROM a, b q TIMESTAMP AS OF '2024-01-01' JOIN c VERSION AS OF 1 ON true",
         "SELECT * FROM a, b q TIMESTAMP AS OF '2024-01-01' JOIN c VERSION AS OF 1 ON true"
     )]
+    #[case(
+        "SELECT c FROM t LATERAL VIEW explode(f(a)) v ORDER BY c",
+        "SELECT c FROM t LATERAL VIEW explode(f(a)) v WHERE true ORDER BY c"
+    )]
+    #[case(
+        "SELECT c FROM t LATERAL VIEW explode(a) v AS c LIMIT 3",
+        "SELECT c FROM t LATERAL VIEW explode(a) v AS c LIMIT 3"
+    )]
     #[case("SELECT a, ? FROM t WHERE b = ? LIMIT ?", "SELECT a, $1 FROM t WHERE b = $2 LIMIT $3")]
     #[case("SELECT `a b`, \"C\", d::int FROM t", "SELECT `a b`, \"C\", d::INT FROM t")]
     /// The parser writes the clause after the alias, whichever way it read it.
@@ -256,6 +330,14 @@ mod tests {
     #[case("\"current_user\" = 'current_user'", "\"current_user\" = 'current_user'")]
     fn the_user_of_a_condition_is_who_asks(#[case] condition: &str, #[case] read: &str) {
         assert_eq!(with_user(condition, "o'neil"), read);
+    }
+
+    #[rstest]
+    #[case("SELECT * FROM\n  raw.x.gone g, b", "raw.x.gone", Some((2, 3)))]
+    #[case("SELECT gone.a FROM Gone", "gone", Some((1, 8)))]
+    #[case("SELECT 'gone' FROM b", "gone", None)]
+    fn a_name_is_found_in_its_statement(#[case] sql: &str, #[case] name: &str, #[case] place: Option<(u64, u64)>) {
+        assert_eq!(place_of_name(sql, name), place);
     }
 
     #[test]

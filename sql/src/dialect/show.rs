@@ -1,9 +1,10 @@
 use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, Set, ShowStatementFilter, ShowStatementFilterPosition, ShowStatementOptions, Statement, Value,
+    Expr, Ident, ObjectName, ObjectNamePart, Set, ShowStatementFilter, ShowStatementFilterPosition, ShowStatementIn,
+    ShowStatementInClause, ShowStatementOptions, Statement, Value,
 };
 
 use super::parse;
-use crate::{Error, fault};
+use crate::{Error, Home, fault};
 
 /// A `SHOW` statement as a query on `information_schema`; `None` for a statement that is none.
 ///
@@ -30,6 +31,26 @@ pub(super) fn as_query(statement: &Statement) -> Result<Option<Statement>, Error
         _ => return Ok(None),
     };
     parse(&sql).map(Some)
+}
+
+/// `SHOW TABLES` and `SHOW SCHEMAS` that name no place are about the session's own.
+pub(crate) fn at_home(mut statement: Statement, home: &Home) -> Statement {
+    let (options, place) = match &mut statement {
+        Statement::ShowTables { show_options, .. } | Statement::ShowViews { show_options, .. } => {
+            (show_options, home.catalog.iter().chain(&home.schema).collect::<Vec<_>>())
+        }
+        Statement::ShowSchemas { show_options, .. } => (show_options, home.catalog.iter().collect()),
+        _ => return statement,
+    };
+    if options.show_in.is_none() && !place.is_empty() {
+        let parts = place.into_iter().map(|part| ObjectNamePart::Identifier(Ident::with_quote('"', part)));
+        options.show_in = Some(ShowStatementIn {
+            clause: ShowStatementInClause::IN,
+            parent_type: None,
+            parent_name: Some(ObjectName(parts.collect())),
+        });
+    }
+    statement
 }
 
 /// Whether a `SET` asks for the time zone that everything is in anyway.

@@ -1,17 +1,20 @@
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{ObjectName, Query, Select, SetExpr, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Query, Select, SetExpr, Statement, Visit, Visitor};
 
 use super::{hive, show};
-use crate::Error;
+use crate::{
+    Error,
+    told::{Form, Told},
+};
 
 /// What a statement that was let through is.
 #[derive(Debug)]
 pub(crate) enum Admitted {
     /// A query, or an `EXPLAIN` of one.
     Query(Box<Statement>),
-    /// `DESCRIBE t`, `SHOW COLUMNS FROM t`.
-    Describe(ObjectName),
+    /// `DESCRIBE t`, `SHOW COLUMNS FROM t` and their like.
+    Told(Told),
     /// `SET TIME ZONE 'UTC'`: understood, changes nothing.
     Nothing,
 }
@@ -30,9 +33,19 @@ pub(crate) fn admit(statement: Statement) -> Result<Admitted, Error> {
         Statement::Set(_) => {
             return Err(refused("settings cannot be changed here, only `SET TIME ZONE 'UTC'` is taken"));
         }
-        Statement::Use(_) => return Err(refused("there is no `USE`: write the schema before the table")),
-        Statement::ExplainTable { table_name, .. } => return Ok(Admitted::Describe(table_name)),
-        Statement::ShowColumns { show_options, .. } => return show::described(show_options).map(Admitted::Describe),
+        Statement::Use(_) => {
+            return Err(refused(
+                "there is no session here that `USE` could change: write the schema before the table (zone.schema.table), or set catalog and schema as options of a Flight SQL or PostgreSQL session",
+            ));
+        }
+        // With a comment before it, which `told` does not read over.
+        Statement::ExplainTable { table_name, .. } => {
+            return Ok(Admitted::Told(Told::Describe { table: table_name, form: Form::Plain }));
+        }
+        Statement::ShowColumns { show_options, .. } => {
+            let table = show::described(show_options)?;
+            return Ok(Admitted::Told(Told::Columns { table, like: None }));
+        }
         other => match show::as_query(&other)? {
             Some(query) => query,
             None => {
@@ -69,7 +82,7 @@ fn explain(analyze: bool, verbose: bool, inner: Statement, shaped: bool) -> Resu
             format: None,
             options: None,
         }))),
-        Admitted::Describe(_) | Admitted::Nothing => Err(refused("there is nothing to explain")),
+        Admitted::Told(_) | Admitted::Nothing => Err(refused("there is nothing to explain")),
     }
 }
 

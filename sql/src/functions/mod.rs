@@ -59,3 +59,22 @@ fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
 pub(crate) fn table_function(state: &SessionState, name: &str) -> Option<Arc<TableFunction>> {
     state.table_functions().get(name).cloned()
 }
+
+/// What the dialect puts in other words, beside what is registered.
+const SPELLINGS: [(&str, &str); 4] =
+    [("collect_list", "aggregate"), ("collect_set", "aggregate"), ("explode", "table"), ("if", "scalar")];
+
+/// Every function that a statement may call, with its kind, by name.
+pub(crate) fn names(state: &SessionState) -> Vec<(String, &'static str)> {
+    let of = |names: Vec<String>, kind: &'static str| names.into_iter().map(move |name| (name, kind));
+    let mut names: Vec<(String, &'static str)> = of(state.scalar_functions().keys().cloned().collect(), "scalar")
+        .chain(of(state.higher_order_functions().keys().cloned().collect(), "scalar"))
+        .chain(of(state.aggregate_functions().keys().cloned().collect(), "aggregate"))
+        .chain(of(state.window_functions().keys().cloned().collect(), "window"))
+        .chain(of(state.table_functions().keys().cloned().collect(), "table"))
+        .chain(SPELLINGS.map(|(name, kind)| (name.to_owned(), kind)))
+        .collect();
+    names.sort_unstable();
+    names.dedup_by(|one, other| one.0 == other.0);
+    names
+}

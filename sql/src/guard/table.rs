@@ -26,6 +26,8 @@ pub(crate) struct GuardedTable {
     name: Arc<str>,
     /// Columns that rows are looked up by.
     keys: Vec<String>,
+    /// Rows as the catalog was told last, for guesses that nobody is told of.
+    rows: Option<u64>,
     lens: Arc<Lens>,
     /// The columns that are there.
     schema: SchemaRef,
@@ -36,19 +38,29 @@ pub(crate) struct GuardedTable {
 impl GuardedTable {
     pub(crate) fn new(providers: Providers, table: &Table, lens: Lens, principal: TokenId) -> Self {
         let keys = table.key.iter().cloned().chain(FHIR_KEYS.map(str::to_owned)).collect();
-        Self::of(providers, &table.name, keys, lens, principal)
+        Self { rows: table.rows, ..Self::of(providers, &table.name, keys, lens, principal) }
     }
 
     fn of(providers: Providers, name: &TableName, keys: Vec<String>, lens: Lens, principal: TokenId) -> Self {
         let schema = lens.schema(&providers.whole.schema());
-        Self { providers, name: name.to_string().into(), keys, lens: Arc::new(lens), schema, principal }
+        Self { providers, name: name.to_string().into(), keys, rows: None, lens: Arc::new(lens), schema, principal }
     }
 
     /// A table that was never made: it has these columns and no rows.
     pub(crate) fn of_nothing(columns: SchemaRef, name: &TableName, lens: Lens, principal: TokenId) -> Self {
         let empty: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
         let providers = Providers { version: 0, whole: Arc::clone(&empty), look_up: empty };
-        Self::of(providers, name, Vec::new(), lens, principal)
+        Self { rows: Some(0), ..Self::of(providers, name, Vec::new(), lens, principal) }
+    }
+
+    /// Columns that rows are looked up by.
+    pub(crate) fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// About how many rows there are, hidden ones too; only to choose how an answer is sent.
+    pub(crate) fn about(&self) -> Option<u64> {
+        self.rows
     }
 
     pub(crate) fn is_of(&self, principal: TokenId) -> bool {

@@ -14,7 +14,7 @@ mod scope;
 mod tables;
 
 pub(crate) use query::resolve;
-pub(crate) use tables::{TableKey, tables};
+pub(crate) use tables::{TableKey, compared, tables};
 
 use std::{collections::HashMap, sync::Arc};
 

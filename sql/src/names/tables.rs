@@ -32,7 +32,7 @@ impl std::fmt::Display for TableKey {
 }
 
 /// An identifier as names are compared.
-pub(super) fn compared(ident: &Ident) -> String {
+pub(crate) fn compared(ident: &Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Request {
     pub(super) principal: Arc<Principal>,
     /// Columns that must equal a text. Rows that differ may be left out; the query filters again.
     pub(super) equals: BTreeMap<String, String>,
+    /// Columns that must be like a pattern, in lower case; as above.
+    pub(super) likes: BTreeMap<String, String>,
     /// For `<catalog>.information_schema`: only this catalog.
     pub(super) only_catalog: Option<String>,
 }
@@ -80,7 +82,13 @@ impl Request {
             let found = if after.is_none() { self.catalog.find_table(&name).await? } else { None };
             return Ok(found.map(|table| vec![table]));
         }
-        let page = self.catalog.tables(Some(place.0), Some(&place.1), after, Some(PAGE)).await?;
+        let page = match self.likes.get(table_column) {
+            Some(pattern) => {
+                let schema = place.1.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+                self.catalog.tables_like(Some(place.0), Some(&schema), Some(pattern), after, Some(PAGE)).await?
+            }
+            None => self.catalog.tables(Some(place.0), Some(&place.1), after, Some(PAGE)).await?,
+        };
         Ok((!page.is_empty()).then_some(page))
     }
 

@@ -66,6 +66,7 @@ impl TableProvider for SystemTable {
             catalog: self.catalog.clone(),
             principal: Arc::clone(&self.principal),
             equals,
+            likes: filters.iter().filter_map(likeness).collect(),
             only_catalog: self.only_catalog.clone(),
         };
         let part = Part { definition: self.definition, request, columns: Arc::clone(&self.columns) };
@@ -75,9 +76,12 @@ impl TableProvider for SystemTable {
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let supported = filters.iter().map(|filter| match equality(filter) {
-            Some(_) => TableProviderFilterPushDown::Inexact,
-            None => TableProviderFilterPushDown::Unsupported,
+        let supported = filters.iter().map(|filter| {
+            if equality(filter).is_some() || likeness(filter).is_some() {
+                TableProviderFilterPushDown::Inexact
+            } else {
+                TableProviderFilterPushDown::Unsupported
+            }
         });
         Ok(supported.collect())
     }
@@ -95,9 +99,28 @@ fn equality(filter: &Expr) -> Option<(String, String)> {
         }
         _ => return None,
     };
+    text(literal).map(|text| (column.name.clone(), text.clone()))
+}
+
+/// `column LIKE 'text'`, whatever the case: names of the lake are lower-case.
+fn likeness(filter: &Expr) -> Option<(String, String)> {
+    match filter {
+        Expr::Like(like) if !like.negated && like.escape_char.is_none_or(|escape| escape == '\\') => {
+            match (like.expr.as_ref(), like.pattern.as_ref()) {
+                (Expr::Column(column), Expr::Literal(literal, _)) => {
+                    text(literal).map(|text| (column.name.clone(), text.to_lowercase()))
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+fn text(literal: &ScalarValue) -> Option<&String> {
     match literal {
         ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
-            Some((column.name.clone(), text.clone()))
+            Some(text)
         }
         ScalarValue::UInt32(Some(number)) => Some((column.name.clone(), number.to_string())),
         ScalarValue::Int32(Some(number)) => Some((column.name.clone(), number.to_string())),

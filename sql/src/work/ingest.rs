@@ -104,8 +104,8 @@ impl Session {
         if let Some(catalog) = ingest.catalog.as_deref().filter(|catalog| *catalog != Zone::Work.as_str()) {
             return Err(refused(format!("`{catalog}` is read-only: batches go into `work`")));
         }
-        let schema = ingest.schema.clone().unwrap_or_else(|| self.principal().own_schema());
-        let name = TableName::new(Zone::Work, schema, &ingest.table);
+        let schema = ingest.schema.as_ref().map_or_else(|| self.own_place(), |schema| schema.to_lowercase());
+        let name = TableName::new(Zone::Work, schema, ingest.table.to_lowercase());
         may_write(self.principal(), &name)?;
         Ok(name)
     }

@@ -169,7 +169,8 @@ impl Session {
         };
         let fields = (1..).zip(&parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
         let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(Prepared { schema: Arc::new(Schema::empty()), parameters, command: Some(command) })
+        let schema = Arc::new(Schema::empty());
+        Ok(Prepared { schema, parameters, ordered: true, large: false, command: Some(command) })
     }
 
     async fn write(&self, write: Write, call: &Call<'_>) -> Result<Executed, Error> {
@@ -432,7 +433,7 @@ impl Session {
         let to = match to.0.as_slice() {
             [part] => {
                 let key = crate::names::TableKey::read(&ObjectName(vec![part.clone()]), None)?;
-                let to = TableName::new(name.zone, &name.schema, key.to_string());
+                let to = TableName::new(name.zone, &name.schema, key.to_string().to_lowercase());
                 may_write(self.principal(), &to)?;
                 to
             }

@@ -27,8 +27,9 @@ impl Session {
     pub(super) fn written(&self, name: &ObjectName) -> Result<TableName, Error> {
         let key = TableKey::read(name, None)?;
         let principal = self.principal();
-        let name = match key.parts.as_slice() {
-            [table] => TableName::new(Zone::Work, principal.own_schema(), table),
+        let parts: Vec<String> = key.parts.iter().map(|part| part.to_lowercase()).collect();
+        let name = match parts.as_slice() {
+            [table] => TableName::new(Zone::Work, self.own_place(), table),
             [zone, _] if is_elsewhere(zone) => return Err(not_there(zone)),
             [schema, table] => TableName::new(Zone::Work, schema, table),
             [zone, schema, table] if zone == Zone::Work.as_str() => TableName::new(Zone::Work, schema, table),
@@ -37,6 +38,13 @@ impl Session {
         };
         may_write(principal, &name)?;
         Ok(name)
+    }
+
+    /// The schema of a table that is named alone: that of `USE work.s`, else the caller's own.
+    pub(super) fn own_place(&self) -> String {
+        let home = &self.home;
+        let used = home.schema.clone().filter(|_| home.catalog.as_deref() == Some(Zone::Work.as_str()));
+        used.unwrap_or_else(|| self.principal().own_schema())
     }
 
     /// The table of that name, which must be there.

@@ -4,6 +4,7 @@
 mod answers;
 mod fixture;
 mod guard;
+mod home;
 mod limits;
 mod listing;
 mod names;

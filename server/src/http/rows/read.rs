@@ -172,6 +172,7 @@ pub(super) fn as_of(when: When) -> String {
         (status = 401, body = ErrorBody),
         (status = 404, body = ErrorBody, description = "There is no such table, or it may not be read"),
         (status = 409, body = ErrorBody, description = "The table has no key"),
+        (status = 415, body = ErrorBody, description = "The body is not JSON"),
     )
 )]
 pub(in crate::http) async fn batch(

@@ -9,13 +9,25 @@ use arrow::{
 };
 use axum::{
     body::{Body, Bytes},
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, TRAILER},
+    },
     response::{IntoResponse, Response},
 };
 use futures::{FutureExt, StreamExt};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use mavis_sql::QueryStream;
 
-use super::{arrow::Arrow, csv::Csv, format::Format, parquet::Parquet, rows};
+use super::{
+    arrow::Arrow,
+    csv::Csv,
+    cut::{self, Cut},
+    format::Format,
+    parquet::Parquet,
+    rows,
+};
 use crate::http::ApiError;
 
 /// Rows that are written at once; a larger batch is cut.
@@ -50,15 +62,37 @@ pub(super) async fn answer(query: QueryStream, format: Format) -> Result<Respons
     send(query, encoder, format.content_type()).await
 }
 
+/// As [`answer`], for rows that may have been cut: whether they were is told before them, at the end of the document, or
+/// after it in a trailer.
+pub(super) async fn answer_cut(query: QueryStream, format: Format, cut: Cut) -> Result<Response, ApiError> {
+    let encoder = match format {
+        Format::Json => Box::new(rows::Json::new(query.schema.clone()).telling(cut.clone())),
+        _ => encoder(format, &query.schema)?,
+    };
+    send_all(query, encoder, format.content_type(), Some(cut)).await
+}
+
 /// As [`answer`], with a writer of the caller's choice.
 pub(super) async fn send(
+    query: QueryStream,
+    encoder: Box<dyn Encode>,
+    content_type: &'static str,
+) -> Result<Response, ApiError> {
+    send_all(query, encoder, content_type, None).await
+}
+
+async fn send_all(
     mut query: QueryStream,
     mut encoder: Box<dyn Encode>,
     content_type: &'static str,
+    cut: Option<Cut>,
 ) -> Result<Response, ApiError> {
     let mut out = Vec::new();
     encoder.head(&mut out).map_err(|error| failed(&error))?;
     let mut next = query.batches.next().await.transpose()?;
+    let known = cut.as_ref().filter(|cut| cut.is_cut().is_some()).map(Cut::word);
+    let late = cut.filter(|_| known.is_none());
+    let has_trailer = late.is_some();
     let body = async_stream::stream! {
         let broken = loop {
             let Some(batch) = next.take() else { break None };
@@ -73,12 +107,12 @@ pub(super) async fn send(
             let following = match query.batches.next().now_or_never() {
                 Some(following) if out.len() < CHUNK => following,
                 Some(following) => {
-                    yield Ok(Bytes::from(std::mem::take(&mut out)));
+                    yield Ok(Frame::data(Bytes::from(std::mem::take(&mut out))));
                     following
                 }
                 None => {
                     if !out.is_empty() {
-                        yield Ok(Bytes::from(std::mem::take(&mut out)));
+                        yield Ok(Frame::data(Bytes::from(std::mem::take(&mut out))));
                     }
                     query.batches.next().await
                 }
@@ -94,13 +128,22 @@ pub(super) async fn send(
             Some(error) => Err(error.clone()),
         };
         if !out.is_empty() {
-            yield Ok(Bytes::from(out));
+            yield Ok(Frame::data(Bytes::from(out)));
         }
-        if let Err(error) = told {
-            yield Err(broken_off(&error));
+        match (told, late) {
+            (Err(error), _) => yield Err(broken_off(&error)),
+            (Ok(()), Some(cut)) => yield Ok(Frame::trailers(HeaderMap::from_iter([(cut::HEADER, cut.word())]))),
+            (Ok(()), None) => {}
         }
     };
-    Ok(([(CONTENT_TYPE, content_type)], Body::from_stream(body)).into_response())
+    let mut response = ([(CONTENT_TYPE, content_type)], Body::new(StreamBody::new(body))).into_response();
+    if let Some(word) = known {
+        response.headers_mut().insert(cut::HEADER, word);
+    }
+    if has_trailer {
+        response.headers_mut().insert(TRAILER, HeaderValue::from_static("x-mavis-cut"));
+    }
+    Ok(response)
 }
 
 pub(super) fn encoder(format: Format, schema: &SchemaRef) -> Result<Box<dyn Encode>, ApiError> {

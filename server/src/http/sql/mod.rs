@@ -8,11 +8,13 @@
 mod answer;
 mod arrow;
 mod csv;
+mod cut;
 mod fhir;
 mod format;
 mod parquet;
 mod request;
 mod rows;
+mod value;
 
 use ::arrow::array::RecordBatch;
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
@@ -21,13 +23,15 @@ use mavis_sql::QueryStream;
 use mavis_types::Principal;
 
 pub(super) use format::{Asked, Format, PARQUET};
-use request::Statement;
+pub(super) use request::Statement;
+pub(super) use rows::{Column, Rows};
 
 use super::{
     ApiError, ErrorBody,
     extract::{Arguments, Body},
 };
-use crate::{App, auth::Door, query_log::QueryLog};
+use crate::App;
+use cut::Cut;
 
 /// How other doors have rows written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,14 @@ pub(super) async fn send_batch(rows: RecordBatch, format: Format) -> Result<Resp
     answer::answer(QueryStream { id: uuid::Uuid::now_v7(), schema, batches }, format).await
 }
 
+/// Sends rows that were computed before, in one of the formats.
+///
+/// # Errors
+/// 400 for columns that the format cannot hold.
+pub(super) async fn send_rows(rows: QueryStream, format: Format) -> Result<Response, ApiError> {
+    answer::answer(rows, format).await
+}
+
 /// Writes rows as a JSON list of objects.
 ///
 /// # Errors
@@ -90,6 +102,7 @@ pub(super) fn write_objects(rows: &RecordBatch, out: &mut Vec<u8>) -> Result<(),
 
 /// Ask a question in SQL
 ///
+/// Parameters are `$1`, `$2`, ... (or `?`) with a list of values, or `:name` with an object.
 /// `Accept` chooses the format, `?format=` overrides it. Numbers are written exactly (64-bit integers and decimals may be
 /// longer than a JavaScript number), binary values as hexadecimal text, times in ISO 8601, lists and structs as JSON. In CSV
 /// a null is empty and an empty text is `""`. An error after the first rows breaks the transfer off; NDJSON then ends with
@@ -101,7 +114,10 @@ pub(super) fn write_objects(rows: &RecordBatch, out: &mut Vec<u8>) -> Result<(),
     params(Asked),
     request_body = Statement,
     responses(
-        (status = 200, description = "The rows, as they come", content(
+        (status = 200, description = "The rows, as they come", headers(
+            ("x-mavis-cut" = String, description = "With `max_rows`: whether rows were left out (`true`, `false`), where that \
+                                                    is known before the answer begins"),
+        ), content(
             (rows::Rows = "application/json"),
             (String = "application/x-ndjson"),
             (String = "text/csv"),
@@ -127,17 +143,14 @@ pub(super) async fn query(
     Body(statement): Body<Statement>,
 ) -> Result<Response, ApiError> {
     let format = Format::choose(&asked, &headers)?;
-    let values = statement.values()?;
-    let log = QueryLog::begin(&app, &principal, Door::Http, &statement.sql);
-    let queried = async {
-        let session = app.engine.session(&principal, None).await?;
-        session.query(&statement.sql, &values, None).await
-    };
-    match queried.await {
-        Ok(stream) => answer::answer(log.follow(stream), format).await.map_err(|error| error.with_text(&statement.sql)),
-        Err(error) => {
-            log.failed(&error);
-            Err(ApiError::from(error).with_text(&statement.sql))
+    let query = statement.ready(&app, false)?.run(&app, &principal).await?;
+    let answered = match statement.max_rows {
+        None => answer::answer(query, format).await,
+        Some(most) => {
+            let (query, cut) = Cut::limit(query, most);
+            let query = cut.look_ahead(query).await;
+            answer::answer_cut(query, format, cut).await
         }
-    }
+    };
+    answered.map_err(|error| error.with_text(&statement.sql))
 }

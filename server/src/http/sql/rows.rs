@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::answer::Encode;
+use super::{answer::Encode, cut::Cut};
 
 /// The answer as `application/json`; here for its description only, it is never held as a whole.
 #[derive(Debug, Serialize, ToSchema)]
@@ -21,6 +21,9 @@ pub(in crate::http) struct Rows {
     /// A list per row, values in the order of the columns.
     #[schema(value_type = Vec<Vec<Object>>)]
     rows: Vec<Vec<Value>>,
+    /// Whether there were more rows than `max_rows`; only where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut: Option<bool>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,24 +35,35 @@ pub(in crate::http) struct Column {
     kind: String,
 }
 
+impl Column {
+    pub(in crate::http) fn of(schema: &SchemaRef) -> Vec<Self> {
+        let fields = schema.fields().iter();
+        fields.map(|field| Self { name: field.name().clone(), kind: field.data_type().to_string() }).collect()
+    }
+}
+
 /// `{"columns": [...], "rows": [[...], ...]}`.
 #[derive(Debug)]
 pub(super) struct Json {
     schema: SchemaRef,
     begun: bool,
+    cut: Option<Cut>,
 }
 
 impl Json {
     pub(super) fn new(schema: SchemaRef) -> Self {
-        Self { schema, begun: false }
+        Self { schema, begun: false, cut: None }
+    }
+
+    /// Says at the end whether rows were left out.
+    pub(super) fn telling(self, cut: Cut) -> Self {
+        Self { cut: Some(cut), ..self }
     }
 }
 
 impl Encode for Json {
     fn head(&mut self, out: &mut Vec<u8>) -> Result<(), ArrowError> {
-        let columns = self.schema.fields().iter();
-        let columns: Vec<Column> =
-            columns.map(|field| Column { name: field.name().clone(), kind: field.data_type().to_string() }).collect();
+        let columns = Column::of(&self.schema);
         out.extend_from_slice(b"{\"columns\":");
         serde_json::to_writer(&mut *out, &columns).map_err(|error| ArrowError::JsonError(error.to_string()))?;
         out.extend_from_slice(b",\"rows\":[");
@@ -75,7 +89,10 @@ impl Encode for Json {
     }
 
     fn tail(&mut self, out: &mut Vec<u8>) -> Result<(), ArrowError> {
-        out.extend_from_slice(b"]}\n");
+        match self.cut.as_ref().and_then(Cut::is_cut) {
+            Some(cut) => out.extend_from_slice(format!("],\"cut\":{cut}}}\n").as_bytes()),
+            None => out.extend_from_slice(b"]}\n"),
+        }
         Ok(())
     }
 }
