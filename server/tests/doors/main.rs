@@ -23,3 +23,4 @@ mod runs;
 mod security;
 mod sql_export;
 mod sql_on_fhir;
+mod work;
