@@ -17,3 +17,4 @@ mod sql_clients;
 mod synthea;
 mod synthea_cross;
 mod synthea_search;
+mod work;

@@ -14,19 +14,21 @@ use arrow_flight::{
         server::{DoPutError, FlightSqlService, PeekableFlightDataStream},
     },
 };
+use bytes::Bytes;
 use tonic::{Request, Response, Status};
 
 use super::{
-    catalogs, keys, prepared,
+    catalogs,
+    handle::Handle,
+    ingest, keys, prepared,
     references::{self, Asked},
     schemas,
     service::{Commands, principal},
-    sql_info, statement, table_types, tables, types,
+    sql_info, statement, table_types, tables, types, update,
 };
 
-const READ_ONLY: &str = "Flight SQL only reads here: tables are written by ingests (`mavis ingest SOURCE`)";
-const NO_TRANSACTIONS: &str = "there are no transactions: every query reads one consistent state of the lake, and nothing is \
-                               written here (SqlInfo says so)";
+const NO_TRANSACTIONS: &str = "there are no transactions: every query reads one consistent state of the lake, and every \
+                               statement that writes is one commit (SqlInfo says so)";
 const NO_SUBSTRAIT: &str = "Substrait plans are not taken: send SQL";
 
 type Rows = <Commands as FlightService>::DoGetStream;
@@ -237,26 +239,31 @@ impl FlightSqlService for Commands {
 
     async fn do_put_statement_update(
         &self,
-        _: CommandStatementUpdate,
-        _: Request<PeekableFlightDataStream>,
+        query: CommandStatementUpdate,
+        request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        Err(Status::permission_denied(READ_ONLY))
+        if query.transaction_id.is_some_and(|id| !id.is_empty()) {
+            return Err(Status::invalid_argument(NO_TRANSACTIONS));
+        }
+        let caller = self.caller(&request)?;
+        let handle = Handle::query(query.query, Bytes::new(), &caller.session.home());
+        update::execute(self, &caller, &handle).await
     }
 
     async fn do_put_prepared_statement_update(
         &self,
-        _: CommandPreparedStatementUpdate,
-        _: Request<PeekableFlightDataStream>,
+        query: CommandPreparedStatementUpdate,
+        request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        Err(Status::permission_denied(READ_ONLY))
+        update::prepared(self, &self.caller(&request)?, &query, request.into_inner()).await
     }
 
     async fn do_put_statement_ingest(
         &self,
-        _: CommandStatementIngest,
-        _: Request<PeekableFlightDataStream>,
+        command: CommandStatementIngest,
+        request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        Err(Status::permission_denied(READ_ONLY))
+        ingest::ingest(self, &self.caller(&request)?, command, request.into_inner()).await
     }
 
     async fn do_put_error_callback(

@@ -10,6 +10,7 @@ use super::{
     cancel, handshake, poll,
     service::Commands,
     session::{self, Sessions},
+    update,
 };
 use crate::App;
 
@@ -35,7 +36,7 @@ const ACTIONS: [(&str, &str); 10] = [
     (session::SET, "Sets catalog, schema, compression and endpoints of a session, which the client keeps as a cookie"),
     (session::GET, "Tells the options of a session"),
     (session::CLOSE, "Ends a session"),
-    ("BeginTransaction", "Refused: every query reads one consistent state, and nothing is written here"),
+    ("BeginTransaction", "Refused: every query reads one consistent state, every write is one commit"),
     ("EndTransaction", "Refused, as BeginTransaction"),
 ];
 
@@ -82,6 +83,15 @@ impl FlightService for FlightDoor {
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Result<Response<SchemaResult>, Status> {
+        command(request.get_ref())?;
+        // To ask for the info of a statement that writes is to run it; to ask for its columns is not.
+        let caller = self.commands.caller(&request)?;
+        if let Some(poll::Asked::Begin(handle)) = poll::read(&self.commands, &caller, request.get_ref())?
+            && mavis_sql::writes(&handle.sql)
+        {
+            let none = update::no_columns(request.into_inner())?;
+            return Ok(Response::new(SchemaResult { schema: none.schema }));
+        }
         let info = self.get_flight_info(request).await?.into_inner();
         Ok(Response::new(SchemaResult { schema: info.schema }))
     }

@@ -18,6 +18,7 @@ mod commands;
 mod door;
 mod handle;
 mod handshake;
+mod ingest;
 mod keys;
 mod parameters;
 mod poll;
@@ -34,6 +35,7 @@ mod statement;
 mod table_types;
 mod tables;
 mod types;
+mod update;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
 

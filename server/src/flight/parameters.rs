@@ -1,6 +1,9 @@
 //! Values of parameters, between the client's batches and the handle that carries them.
 
-use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
+use arrow::{
+    array::RecordBatch,
+    ipc::{reader::StreamReader, writer::StreamWriter},
+};
 use arrow_flight::{decode::FlightRecordBatchStream, error::FlightError, sql::server::PeekableFlightDataStream};
 use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
@@ -11,6 +14,8 @@ use tonic::Status;
 const MAX_BYTES: usize = 1 << 20;
 /// Each row runs the statement once.
 const MAX_ROWS: usize = 10_000;
+/// Rows of one call that writes.
+const MAX_UPDATES: usize = 100_000;
 
 /// The batches of a client as an IPC stream.
 pub(super) async fn collect(values: PeekableFlightDataStream) -> Result<Bytes, Status> {
@@ -45,6 +50,29 @@ pub(super) async fn collect(values: PeekableFlightDataStream) -> Result<Bytes, S
     }
 }
 
+/// The values of each row that a client sends for statements that write.
+pub(super) async fn rows(values: PeekableFlightDataStream) -> Result<Vec<Vec<ScalarValue>>, Status> {
+    let mut batches = FlightRecordBatchStream::new_from_flight_data(values.map_err(FlightError::from));
+    let mut rows = Vec::new();
+    while let Some(batch) = batches.try_next().await.map_err(|_| unreadable())? {
+        if rows.len() + batch.num_rows() > MAX_UPDATES {
+            return Err(Status::invalid_argument(format!(
+                "more than {MAX_UPDATES} rows of parameters: bind fewer at once, or ingest them"
+            )));
+        }
+        append(&mut rows, &batch)?;
+    }
+    Ok(rows)
+}
+
+fn append(rows: &mut Vec<Vec<ScalarValue>>, batch: &RecordBatch) -> Result<(), Status> {
+    for row in 0..batch.num_rows() {
+        let values = batch.columns().iter().map(|column| ScalarValue::try_from_array(column, row));
+        rows.push(values.collect::<Result<_, _>>().map_err(|_| unreadable())?);
+    }
+    Ok(())
+}
+
 /// The values of each row. Without a binding the statement runs once, without values.
 pub(super) fn read(parameters: &Bytes) -> Result<Vec<Vec<ScalarValue>>, Status> {
     if parameters.is_empty() {
@@ -52,11 +80,7 @@ pub(super) fn read(parameters: &Bytes) -> Result<Vec<Vec<ScalarValue>>, Status> 
     }
     let mut rows = Vec::new();
     for batch in StreamReader::try_new(parameters.as_ref(), None).map_err(|_| unreadable())? {
-        let batch = batch.map_err(|_| unreadable())?;
-        for row in 0..batch.num_rows() {
-            let values = batch.columns().iter().map(|column| ScalarValue::try_from_array(column, row));
-            rows.push(values.collect::<Result<_, _>>().map_err(|_| unreadable())?);
-        }
+        append(&mut rows, &batch.map_err(|_| unreadable())?)?;
     }
     Ok(rows)
 }

@@ -72,6 +72,9 @@ pub(super) async fn begin(
     caller: &Caller,
     handle: &Handle,
 ) -> Result<Option<Response<PollInfo>>, Status> {
+    if mavis_sql::writes(&handle.sql) {
+        return Ok(None);
+    }
     let session = statement::at(commands, &caller.principal, handle).await?;
     let values = parameters::read(&handle.parameters)?;
     let [values] = values.as_slice() else { return Ok(None) };

@@ -138,14 +138,15 @@ fn data(timeout_ms: i32) -> Result<SqlInfoData, Status> {
     b.append(I::FlightSqlServerName, "Mavis");
     b.append(I::FlightSqlServerVersion, env!("CARGO_PKG_VERSION"));
     b.append(I::FlightSqlServerArrowVersion, arrow::ARROW_VERSION);
-    b.append(I::FlightSqlServerReadOnly, true);
+    // Tables and views of `work` can be written.
+    b.append(I::FlightSqlServerReadOnly, false);
     b.append(I::FlightSqlServerSql, true);
     b.append(I::FlightSqlServerSubstrait, false);
     b.append(I::FlightSqlServerSubstraitMinVersion, "");
     b.append(I::FlightSqlServerSubstraitMaxVersion, "");
     b.append(I::FlightSqlServerTransaction, SqlSupportedTransaction::None as i32);
     b.append(I::FlightSqlServerCancel, true);
-    b.append(I::FlightSqlServerBulkIngestion, false);
+    b.append(I::FlightSqlServerBulkIngestion, true);
     b.append(I::FlightSqlServerIngestTransactionsSupported, false);
     b.append(I::FlightSqlServerStatementTimeout, timeout_ms);
     b.append(I::FlightSqlServerTransactionTimeout, 0_i32);
@@ -220,7 +221,7 @@ fn data(timeout_ms: i32) -> Result<SqlInfoData, Status> {
 const FLAGS: &[(SqlInfo, bool)] = &[
     (SqlInfo::SqlDdlCatalog, false),
     (SqlInfo::SqlDdlSchema, false),
-    (SqlInfo::SqlDdlTable, false),
+    (SqlInfo::SqlDdlTable, true),
     // What may not be read is not listed.
     (SqlInfo::SqlAllTablesAreSelectable, true),
     (SqlInfo::SqlSupportsColumnAliasing, true),
@@ -239,7 +240,7 @@ const FLAGS: &[(SqlInfo, bool)] = &[
     (SqlInfo::SqlTransactionsSupported, false),
     (SqlInfo::SqlDataDefinitionCausesTransactionCommit, false),
     (SqlInfo::SqlDataDefinitionsInTransactionsIgnored, false),
-    (SqlInfo::SqlBatchUpdatesSupported, false),
+    (SqlInfo::SqlBatchUpdatesSupported, true),
     (SqlInfo::SqlSavepointsSupported, false),
     (SqlInfo::SqlNamedParametersSupported, false),
     (SqlInfo::SqlLocatorsUpdateCopy, false),

@@ -25,6 +25,7 @@ use super::{
     parameters, poll, rows,
     running::Entry,
     service::{Caller, Commands},
+    update,
 };
 use crate::{auth::Door, grpc::status, query_log::QueryLog};
 
@@ -51,6 +52,9 @@ pub(super) async fn planned(
     handle: Handle,
     descriptor: FlightDescriptor,
 ) -> Result<Response<FlightInfo>, Status> {
+    if mavis_sql::writes(&handle.sql) {
+        return update::info(commands, caller, &handle, descriptor).await;
+    }
     let prepared = prepare(commands, caller, &handle, true).await?;
     let one_by_one = parameters::read(&handle.parameters)?.len() != 1;
     let endpoints = match caller.session.wanted_endpoints() {

@@ -30,3 +30,4 @@ mod smart;
 mod sql_export;
 mod sql_on_fhir;
 mod tls;
+mod work;

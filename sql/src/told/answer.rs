@@ -18,6 +18,7 @@ use crate::{
     names::TableKey,
     planner::plain,
     sight::{known_columns, known_table},
+    work,
 };
 
 const COLUMNS: &[&str] = &["column_name", "data_type", "is_nullable"];
@@ -75,6 +76,8 @@ struct Bound {
     /// `None` for views and tables about the lake.
     table: Option<Table>,
     notes: HashMap<String, Column>,
+    /// The query of a view of SQL, where the principal may see it.
+    query: Option<String>,
 }
 
 async fn bound(view: &View<'_>, name: &ObjectName) -> Result<Bound, Error> {
@@ -91,7 +94,9 @@ async fn bound(view: &View<'_>, name: &ObjectName) -> Result<Bound, Error> {
         None => Vec::new(),
     };
     let notes = notes.into_iter().map(|column| (column.name.clone(), column)).collect();
-    Ok(Bound { name: bound.name, columns: plain(&bound.columns), table: found, notes })
+    let query = found.as_ref().and_then(|table| work::definition(view.principal, table)).map(|view| view.text.clone());
+    let table = found.filter(|table| table.view.is_none());
+    Ok(Bound { name: bound.name, columns: plain(&bound.columns), table, notes, query })
 }
 
 fn columns(columns: &SchemaRef, pattern: Option<&str>) -> Result<LogicalPlan, Error> {
@@ -160,6 +165,9 @@ fn statement(table: &Bound) -> String {
         format!("  {} {}{null}{comment}", quoted(field.name()), sql_type(field.data_type()))
     });
     let name = table.name.iter().map(|part| quoted(part)).collect::<Vec<_>>().join(".");
+    if let Some(query) = &table.query {
+        return format!("CREATE VIEW {name} AS\n{query}");
+    }
     let mut statement = format!("CREATE TABLE {name} (\n{}\n)", lines.collect::<Vec<_>>().join(",\n"));
     if let Some(comment) = table.table.as_ref().and_then(|table| table.comment.as_deref()) {
         statement.push_str(&format!("\nCOMMENT {}", text(comment)));

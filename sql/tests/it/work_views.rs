@@ -63,6 +63,8 @@ async fn names_in_a_view_mean_what_they_meant_when_it_was_made() {
     let text = "SELECT view_definition FROM information_schema.views WHERE table_name = 'w'";
     let text = lake.rows(text).await.remove(0);
     assert!(text.contains("\"fhir\".\"r4\".\"patient\"") && text.contains("\"processed\".\"hms\""), "{text}");
+    let made = lake.rows("SHOW CREATE TABLE work.a.w").await.remove(0);
+    assert!(made.starts_with("CREATE VIEW work.a.w AS\n") && made.ends_with(&text), "{made}");
     assert_eq!(lake.rows("SELECT id FROM work.a.v").await, ["1"]);
     assert_eq!(lake.rows("SELECT id FROM work.a.w ORDER BY 1").await, ["a", "b"]);
 }

@@ -17,9 +17,14 @@ mod rows;
 mod value;
 
 use ::arrow::array::RecordBatch;
-use axum::{Extension, extract::State, http::HeaderMap, response::Response};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
 use futures::{StreamExt, stream};
-use mavis_sql::QueryStream;
+use mavis_sql::{Executed, QueryStream};
 use mavis_types::Principal;
 
 pub(super) use format::{Asked, Format, PARQUET};
@@ -100,6 +105,19 @@ pub(super) fn write_objects(rows: &RecordBatch, out: &mut Vec<u8>) -> Result<(),
         .map_err(|error| ApiError::internal(&error))
 }
 
+/// What a statement that writes answers.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+struct Changed {
+    /// The words that it begins with.
+    #[schema(example = "INSERT")]
+    command: &'static str,
+    /// The whole name of the table or view that was written.
+    #[schema(example = "work.ana.results")]
+    target: String,
+    /// Rows that were inserted, changed or deleted.
+    rows_affected: u64,
+}
+
 /// Ask a question in SQL
 ///
 /// Parameters are `$1`, `$2`, ... (or `?`) with a list of values, or `:name` with an object.
@@ -107,6 +125,9 @@ pub(super) fn write_objects(rows: &RecordBatch, out: &mut Vec<u8>) -> Result<(),
 /// longer than a JavaScript number), binary values as hexadecimal text, times in ISO 8601, lists and structs as JSON. In CSV
 /// a null is empty and an empty text is `""`. An error after the first rows breaks the transfer off; NDJSON then ends with
 /// a line `{"error": ...}`.
+///
+/// A statement that makes, changes or drops a table or view of `work` answers `{"command": ..., "target": ...,
+/// "rows_affected": ...}`, whatever is accepted.
 #[utoipa::path(
     post,
     path = "/api/v1/sql",
@@ -126,7 +147,7 @@ pub(super) fn write_objects(rows: &RecordBatch, out: &mut Vec<u8>) -> Result<(),
         )),
         (status = 400, body = ErrorBody, description = "The SQL is wrong; line and column where they are known"),
         (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody, description = "The statement writes"),
+        (status = 403, body = ErrorBody, description = "The statement writes where the token may not"),
         (status = 404, body = ErrorBody, description = "There is no such table, or it may not be read"),
         (status = 406, body = ErrorBody, description = "None of the formats is accepted"),
         (status = 413, body = ErrorBody),
@@ -143,7 +164,12 @@ pub(super) async fn query(
     Body(statement): Body<Statement>,
 ) -> Result<Response, ApiError> {
     let format = Format::choose(&asked, &headers)?;
-    let query = statement.ready(&app, false)?.run(&app, &principal).await?;
+    let ready = statement.ready(&app, false)?;
+    if ready.writes() {
+        let Executed { command, target, rows } = ready.execute(&app, &principal).await?;
+        return Ok(Json(Changed { command, target, rows_affected: rows }).into_response());
+    }
+    let query = ready.run(&app, &principal).await?;
     let answered = match statement.max_rows {
         None => answer::answer(query, format).await,
         Some(most) => {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::http::StatusCode;
 use datafusion::scalar::ScalarValue;
-use mavis_sql::{Limits, QueryStream};
+use mavis_sql::{Executed, Limits, QueryStream};
 use mavis_types::Principal;
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,7 +17,7 @@ use crate::{App, auth::Door, http::ApiError, query_log::QueryLog};
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct Statement {
-    /// One statement that reads.
+    /// One statement.
     #[schema(example = "SELECT gender, count(*) AS patients FROM patient WHERE birthdate < :born GROUP BY gender")]
     pub(in crate::http) sql: String,
     /// Values of the parameters: a list for `$1`, `$2`, ... (or `?`) in order, or an object for `:name`. A value is null,
@@ -120,6 +120,29 @@ impl Ready {
             ));
         }
         Ok(prepared.ordered)
+    }
+
+    /// Whether it makes, changes or drops tables or views: then it is executed and answers no rows.
+    pub(in crate::http) fn writes(&self) -> bool {
+        mavis_sql::writes(&self.sql)
+    }
+
+    /// Executes it for a principal; counted and audited.
+    ///
+    /// # Errors
+    /// Those of the statement, with their places in the text.
+    pub(in crate::http) async fn execute(self, app: &App, principal: &Principal) -> Result<Executed, ApiError> {
+        let log = QueryLog::write(app, principal, Door::Http, &self.sql, String::new());
+        let outcome = async {
+            let session = app.engine.session(principal, None).await?;
+            match &self.values {
+                Values::Listed(values) => session.execute(&self.sql, values, self.limits).await,
+                Values::Named(values) => session.execute_named(&self.sql, values, self.limits).await,
+            }
+        };
+        let outcome = outcome.await;
+        log.wrote(&outcome);
+        outcome.map_err(|error| ApiError::of_statement(error, &self.sql))
     }
 
     /// Runs it for a principal; counted and audited.
