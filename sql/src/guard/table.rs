@@ -4,7 +4,7 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
-    common::{Result, Statistics, ToDFSchema},
+    common::{ColumnStatistics, Result, Statistics, ToDFSchema},
     datasource::empty::EmptyTable,
     logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType, utils::split_conjunction},
     physical_plan::{ExecutionPlan, filter::FilterExec, projection::ProjectionExec},
@@ -47,12 +47,22 @@ impl GuardedTable {
     /// A table that was never made: it has these columns and no rows.
     pub(crate) fn of_nothing(columns: SchemaRef, name: &TableName, lens: Lens, principal: TokenId) -> Self {
         let empty: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
-        let providers = Providers { version: 0, whole: Arc::clone(&empty), look_up: empty };
+        let providers = Providers { version: 0, whole: Arc::clone(&empty), look_up: empty, columns: Arc::default() };
         Self::of(providers, name, Vec::new(), lens, principal)
     }
 
     pub(crate) fn is_of(&self, principal: TokenId) -> bool {
         self.principal == principal
+    }
+
+    /// What is known of the columns that a scan gives; nothing where not everything is shown.
+    fn known(&self, projection: Option<&Vec<usize>>) -> Vec<ColumnStatistics> {
+        let columns = &self.providers.columns;
+        match projection {
+            _ if !self.lens.is_open() => Vec::new(),
+            None => columns.to_vec(),
+            Some(places) => places.iter().filter_map(|place| columns.get(*place)).cloned().collect(),
+        }
     }
 
     /// A scan through the lens: rows that are not there are left out, and what stands in the place of values is put in, below
@@ -121,7 +131,8 @@ impl TableProvider for GuardedTable {
         } else {
             self.scan_through(inner, state, projection, filters).await?
         };
-        Ok(Arc::new(Barrier::new(scan, Arc::clone(&self.name), Arc::clone(&self.lens))))
+        let known = self.known(projection);
+        Ok(Arc::new(Barrier::new(scan, Arc::clone(&self.name), Arc::clone(&self.lens), known)))
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
