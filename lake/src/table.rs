@@ -58,6 +58,8 @@ pub struct Providers {
     pub look_up: Arc<dyn TableProvider>,
     /// Estimates of each column, in the order of the schema, from the log alone: bounds of numbers and dates, nulls.
     pub columns: Arc<[ColumnStatistics]>,
+    /// Rows, where the log tells.
+    pub rows: Option<u64>,
 }
 
 /// Times and sizes that a server leaves as they are; tests make them small.
@@ -119,6 +121,7 @@ pub(crate) struct Open {
 struct Scanned {
     provider: Arc<dyn TableProvider>,
     columns: Arc<[ColumnStatistics]>,
+    rows: Option<u64>,
 }
 
 /// How a provider scans.
@@ -272,7 +275,13 @@ impl Lake {
         let (version, whole) = self.scan(table, version, Scan::Whole).await?;
         // of the same version, also where a commit came in between
         let (_, look_up) = self.scan(table, Some(version), Scan::LookUp).await?;
-        Ok(Providers { version, whole: whole.provider, look_up: look_up.provider, columns: whole.columns })
+        Ok(Providers {
+            version,
+            whole: whole.provider,
+            look_up: look_up.provider,
+            columns: whole.columns,
+            rows: whole.rows,
+        })
     }
 
     async fn scan(&self, table: TableId, version: Option<i64>, scan: Scan) -> Result<(i64, Scanned), Error> {
@@ -292,11 +301,11 @@ impl Lake {
             Scan::LookUp => self.sessions().lookup_state(),
         };
         let provider = delta.table_provider().with_session(state).await?;
-        let columns = match scan {
-            Scan::Whole => known::columns(&delta, &provider.schema())?,
-            Scan::LookUp => Arc::default(),
+        let (columns, rows) = match scan {
+            Scan::Whole => (known::columns(&delta, &provider.schema())?, crate::scan::row_count(&delta)?),
+            Scan::LookUp => (Arc::default(), None),
         };
-        let scanned = Scanned { provider, columns };
+        let scanned = Scanned { provider, columns, rows };
         open.providers.insert((version, scan), scanned.clone());
         Ok((version, scanned))
     }
