@@ -89,16 +89,16 @@ class Mavis(Served):
 
 
 class Roapi(Served):
-    """ROAPI over the files where they lie."""
+    """ROAPI over the files where they lie, or, as it does unless it is told otherwise, over all rows in its memory."""
 
-    name = "roapi"
-
-    def __init__(self, lake, work):
+    def __init__(self, lake, work, in_memory):
+        self.name = "roapi in memory" if in_memory else "roapi"
         flight_sql = free_port()
-        tables = [f"{table}={lake}/{table},format=delta,use_memory_table=false" for table in TABLES]
+        kind = "format=delta" if in_memory else "format=delta,use_memory_table=false"
+        tables = [f"{table}={lake}/{table},{kind}" for table in TABLES]
         command = [shutil.which("roapi", path=f"{work}/venv/bin"), "--addr-http", f"127.0.0.1:{free_port()}"]
         command += ["--addr-postgres", f"127.0.0.1:{free_port()}", "--addr-flight-sql", f"127.0.0.1:{flight_sql}"]
-        self.start(command + [part for table in tables for part in ("-t", table)], f"127.0.0.1:{flight_sql}", f"{work}/roapi.log")
+        self.start(command + [part for table in tables for part in ("-t", table)], f"127.0.0.1:{flight_sql}", f"{work}/{self.name}.log")
         self.connect()
 
 

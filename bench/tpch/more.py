@@ -12,8 +12,8 @@ STREAM = f"SELECT l_orderkey, l_partkey, l_quantity, l_shipdate, l_shipmode FROM
 CONNECTIONS = 100
 
 
-def run(mavis, roapi):
-    engines = [engine for engine in (mavis, roapi) if engine]
+def run(mavis, peers):
+    engines = [mavis, *peers]
     print("\n|", " | ".join(["what", *(engine.name for engine in engines)]), "|\n|" + "---|" * (len(engines) + 1))
     for what, measure in (
         ("point query by key, middle of 200, ms", point),
