@@ -34,6 +34,7 @@ mod names;
 mod planner;
 mod postgres;
 mod progress;
+mod reduce;
 mod rights;
 mod run;
 mod session;
