@@ -115,8 +115,9 @@ impl Server {
 
         let (closing, closed) = watch::channel(false);
         let http_door = tokio::spawn(serve_http(app.clone(), http_listener, tls.clone(), until_closed(closed.clone())));
-        let postgres_door = postgres_listener
-            .map(|listener| tokio::spawn(pgwire::serve(app.clone(), listener, tls.clone(), until_closed(closed.clone()))));
+        let postgres_door = postgres_listener.map(|listener| {
+            tokio::spawn(pgwire::serve(app.clone(), listener, tls.clone(), until_closed(closed.clone())))
+        });
         let grpc_door = grpc::door(&app).await?;
         let grpc_door = tokio::spawn(async move {
             if let Err(error) = serve_grpc(grpc_door, grpc_listener, tls, until_closed(closed)).await {

@@ -31,7 +31,6 @@ const LOOK: Duration = Duration::from_secs(2);
 pub(crate) enum Inside {
     Http,
     Grpc,
-    #[allow(dead_code, reason = "for the PostgreSQL door")]
     Postgres,
 }
 

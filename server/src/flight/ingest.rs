@@ -5,8 +5,7 @@ use arrow_flight::{
     decode::FlightRecordBatchStream,
     error::FlightError,
     sql::{
-        CommandStatementIngest,
-        command_statement_ingest::table_definition_options::{TableExistsOption, TableNotExistOption},
+        CommandStatementIngest, TableExistsOption, TableNotExistOption,
         server::PeekableFlightDataStream,
     },
 };
@@ -89,7 +88,7 @@ fn broken(error: FlightError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use arrow_flight::sql::command_statement_ingest::TableDefinitionOptions;
+    use arrow_flight::sql::TableDefinitionOptions;
     use rstest::rstest;
 
     use super::*;

@@ -1,30 +1,21 @@
-use std::{future::Future, sync::Arc};
+use std::future::Future;
 
 use tokio::{net::TcpListener, task::JoinSet};
-use tokio_rustls::rustls::ServerConfig;
 use tracing::warn;
 
 use super::{
     cancel::Connections,
     startup::{Shared, accept},
 };
-use crate::App;
-
-/// Protocol of TLS that clients from version 17 on ask for.
-const ALPN: &[u8] = b"postgresql";
+use crate::{App, tls::Tls};
 
 /// Serves clients until `until`, then those that are connected to the end of what they run.
 pub(crate) async fn serve(
     app: App,
     listener: TcpListener,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Tls>,
     until: impl Future<Output = ()> + Send,
 ) {
-    let tls = tls.map(|tls| {
-        let mut own = ServerConfig::clone(&tls);
-        own.alpn_protocols = vec![ALPN.to_vec()];
-        Arc::new(own)
-    });
     let shared = Shared { app, connections: Connections::default(), tls };
     let mut clients = JoinSet::new();
     tokio::pin!(until);

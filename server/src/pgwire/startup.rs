@@ -1,6 +1,6 @@
 //! From a fresh socket to a client that was let in (manual, section "Message Flow", "Start-up").
 
-use std::{collections::BTreeMap, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::IpAddr, time::Duration};
 
 use bytes::{Buf, Bytes};
 use mavis_types::{Principal, Zone};
@@ -12,7 +12,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::{
@@ -24,7 +24,11 @@ use super::{
     session::{Client, Entry},
     settings::{REPORTED, SERVER_VERSION},
 };
-use crate::{App, auth::Door};
+use crate::{
+    App,
+    auth::Door,
+    tls::{Inside, Tls},
+};
 
 /// How long somebody who is not let in yet may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,7 +46,7 @@ const GSS: u32 = 80_877_104;
 pub(super) struct Shared {
     pub(super) app: App,
     pub(super) connections: Connections,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Tls>,
 }
 
 /// What a client says first.
@@ -71,7 +75,7 @@ async fn greet(shared: &Shared, mut socket: TcpStream, peer: IpAddr) -> io::Resu
     if first == [0x16] {
         // TLS without asking.
         let Some(tls) = &shared.tls else { return Ok(None) };
-        let stream = TlsAcceptor::from(Arc::clone(tls)).accept(socket).await?;
+        let stream = TlsAcceptor::from(tls.current(Inside::Postgres)).accept(socket).await?;
         return enter(shared, Box::new(stream), peer, true).await;
     }
     loop {
@@ -83,7 +87,7 @@ async fn greet(shared: &Shared, mut socket: TcpStream, peer: IpAddr) -> io::Resu
             SSL if length == 8 => match &shared.tls {
                 Some(tls) => {
                     socket.write_all(b"S").await?;
-                    let stream = TlsAcceptor::from(Arc::clone(tls)).accept(socket).await?;
+                    let stream = TlsAcceptor::from(tls.current(Inside::Postgres)).accept(socket).await?;
                     return enter(shared, Box::new(stream), peer, true).await;
                 }
                 None => socket.write_all(b"N").await?,

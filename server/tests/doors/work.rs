@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_flight::sql::{
-    CommandStatementIngest, client::FlightSqlServiceClient, command_statement_ingest::TableDefinitionOptions,
+    CommandStatementIngest, TableDefinitionOptions, client::FlightSqlServiceClient,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use mavis_proto::v1::Role;

@@ -99,7 +99,12 @@ fn equality(filter: &Expr) -> Option<(String, String)> {
         }
         _ => return None,
     };
-    text(literal).map(|text| (column.name.clone(), text.clone()))
+    let value = match literal {
+        ScalarValue::UInt32(Some(number)) => number.to_string(),
+        ScalarValue::Int32(Some(number)) => number.to_string(),
+        other => text(other)?.clone(),
+    };
+    Some((column.name.clone(), value))
 }
 
 /// `column LIKE 'text'`, whatever the case: names of the lake are lower-case.
@@ -122,8 +127,6 @@ fn text(literal: &ScalarValue) -> Option<&String> {
         ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)) => {
             Some(text)
         }
-        ScalarValue::UInt32(Some(number)) => Some((column.name.clone(), number.to_string())),
-        ScalarValue::Int32(Some(number)) => Some((column.name.clone(), number.to_string())),
         _ => None,
     }
 }

@@ -97,7 +97,7 @@ impl Statement {
             return Ok(None);
         }
         let time = asked.map_or(longest, |asked| asked.min(longest));
-        Ok(Some(Limits { time, memory_bytes: query.memory_bytes, rows: None }))
+        Ok(Some(Limits { time, memory_bytes: query.memory_bytes, rows: None, result_bytes: None }))
     }
 }
 
