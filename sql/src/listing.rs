@@ -150,25 +150,44 @@ async fn by_name(store: &Catalog, filter: &TableFilter) -> Result<Option<Vec<Tab
 }
 
 /// Tables of a zone, a page at a time.
+///
+/// A pattern for the schema is looked up among the schemas first, which are few: names have `_` in them, which is any letter
+/// in a pattern, and most clients send names as they are.
 fn pages(store: Catalog, zone: Zone, filter: TableFilter) -> BoxStream<'static, Result<Vec<Table>, Error>> {
     let pages = async_stream::try_stream! {
+        let wanted = like(filter.schema.as_deref())?;
         // Names of the lake are lower-case.
-        let lower = |pattern: &Option<String>| pattern.as_deref().map(str::to_lowercase);
-        let (schema, table) = (lower(&filter.schema), lower(&filter.table));
-        let mut after: Option<TableName> = None;
-        loop {
-            let page =
-                store.tables_like(Some(zone), schema.as_deref(), table.as_deref(), after.as_ref(), Some(PAGE)).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.name.clone());
-            let whole = page.len() == PAGE as usize;
-            yield page;
-            if !whole {
-                break;
+        let table = filter.table.as_deref().map(str::to_lowercase);
+        let schemas: Vec<Option<String>> = match &filter.schema {
+            None => vec![None],
+            Some(pattern) if fixed(pattern).1 => vec![Some(pattern.to_lowercase())],
+            Some(_) => {
+                let all = store.schemas(Some(zone)).await?;
+                all.into_iter().filter(|(_, name)| wanted.is_match(name)).map(|(_, name)| Some(exactly(&name))).collect()
+            }
+        };
+        for schema in schemas {
+            let mut after: Option<TableName> = None;
+            loop {
+                let page = store
+                    .tables_like(Some(zone), schema.as_deref(), table.as_deref(), after.as_ref(), Some(PAGE))
+                    .await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.name.clone());
+                let whole = page.len() == PAGE as usize;
+                yield page;
+                if !whole {
+                    break;
+                }
             }
         }
     };
     pages.boxed()
+}
+
+/// A pattern that only this name matches.
+fn exactly(name: &str) -> String {
+    name.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
 /// What a catalog has beside the tables of the lake, by schema.

@@ -16,10 +16,7 @@ use std::{
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use datafusion::{
-    common::{
-        DataFusionError, Result, internal_err,
-        tree_node::{Transformed, TreeNode, TreeNodeRecursion},
-    },
+    common::{DataFusionError, Result, internal_err, tree_node::TreeNodeRecursion},
     execution::{RecordBatchStream, TaskContext},
     physical_expr::PhysicalExpr,
     physical_plan::{
@@ -45,20 +42,18 @@ impl Ended {
     }
 }
 
-/// The plan with a watch above whatever may compute for long between two batches.
+/// The plan with a watch above whatever may compute for long between two batches: leaves, joins, and what multiplies rows.
+/// A watch changes nothing of what the plan's nodes know of their inputs, so that they keep it.
 pub(crate) fn watched(plan: Arc<dyn ExecutionPlan>, ended: &Ended) -> Result<Arc<dyn ExecutionPlan>> {
-    let watch = |node: Arc<dyn ExecutionPlan>| {
-        let children = node.children().len();
-        // Leaves, joins, and what multiplies rows.
-        let busy = children != 1 || node.name() == "UnnestExec";
-        Ok(if busy {
-            let watch: Arc<dyn ExecutionPlan> = Arc::new(Watch { input: node, ended: ended.clone() });
-            Transformed::yes(watch)
-        } else {
-            Transformed::no(node)
-        })
+    let children = plan.children().into_iter().map(|child| watched(Arc::clone(child), ended));
+    let children = children.collect::<Result<Vec<_>>>()?;
+    let busy = children.len() != 1 || plan.name() == "UnnestExec";
+    let plan = if children.is_empty() {
+        plan
+    } else {
+        plan.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))?
     };
-    plan.transform_up(watch).map(|watched| watched.data)
+    Ok(if busy { Arc::new(Watch { input: plan, ended: ended.clone() }) } else { plan })
 }
 
 /// Passes batches through for as long as the query goes on.

@@ -21,9 +21,9 @@ async fn wrong_sql_names_line_and_column_and_writing_sql_is_refused() {
         ("SELECT nothing_like_it FROM system.catalog.tables", 400),
         ("SELECT * FROM raw.nowhere.nothing", 404),
         ("DROP TABLE raw.a.b", 403),
-        ("DELETE FROM patient", 403),
+        ("DELETE FROM fhir.r4.patient", 403),
         ("COPY patient TO 'x.csv'", 403),
-        ("CREATE TABLE work.me.t AS SELECT 1", 403),
+        ("CREATE TABLE raw.me.t AS SELECT 1", 403),
         ("SELECT 1; SELECT 2", 403),
     ];
     for (sql, status) in cases {

@@ -145,6 +145,9 @@ impl Session {
         }
         let write = Write::read(statement)?;
         let command = write.command();
+        if let Some(name) = write.name() {
+            self.written(name)?;
+        }
         let parameters = match write {
             Write::CreateTable { query: Some(query), .. } => {
                 self.reading(Statement::Query(query), None).await?.planned.parameters
