@@ -4,10 +4,7 @@ use arrow::array::RecordBatch;
 use arrow_flight::{
     decode::FlightRecordBatchStream,
     error::FlightError,
-    sql::{
-        CommandStatementIngest, TableExistsOption, TableNotExistOption,
-        server::PeekableFlightDataStream,
-    },
+    sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption, server::PeekableFlightDataStream},
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use mavis_sql::{Error, Existing, Ingest, Missing};

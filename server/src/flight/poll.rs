@@ -88,8 +88,12 @@ pub(super) async fn begin(
     let query = async move {
         let app = &commands_of.app;
         let query = &app.config.query;
-        let limits =
-            Limits { time: Duration::from_secs(query.long_seconds), memory_bytes: query.memory_bytes, rows: None, result_bytes: None };
+        let limits = Limits {
+            time: Duration::from_secs(query.long_seconds),
+            memory_bytes: query.memory_bytes,
+            rows: None,
+            result_bytes: None,
+        };
         let log = QueryLog::begin(app, &principal, Door::Flight, &sql);
         match session.query(&sql, &values, Some(limits)).await {
             Ok(stream) => Ok(log.follow(stream)),

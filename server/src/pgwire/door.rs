@@ -10,12 +10,7 @@ use super::{
 use crate::{App, tls::Tls};
 
 /// Serves clients until `until`, then those that are connected to the end of what they run.
-pub(crate) async fn serve(
-    app: App,
-    listener: TcpListener,
-    tls: Option<Tls>,
-    until: impl Future<Output = ()> + Send,
-) {
+pub(crate) async fn serve(app: App, listener: TcpListener, tls: Option<Tls>, until: impl Future<Output = ()> + Send) {
     let shared = Shared { app, connections: Connections::default(), tls };
     let mut clients = JoinSet::new();
     tokio::pin!(until);

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow_flight::sql::{
-    CommandStatementIngest, TableDefinitionOptions, client::FlightSqlServiceClient,
-};
+use arrow_flight::sql::{CommandStatementIngest, TableDefinitionOptions, client::FlightSqlServiceClient};
 use futures::{StreamExt, TryStreamExt, stream};
 use mavis_proto::v1::Role;
 use serde_json::{Value, json};
