@@ -28,6 +28,7 @@ pub mod hash;
 mod history;
 pub mod hop;
 mod keyed;
+mod known;
 mod lease;
 mod ledger;
 mod local;

@@ -23,6 +23,10 @@ const FOOTER_CACHE_BYTES: usize = 256 << 20;
 /// What a spilling sort keeps aside for its merge, in bytes: the default of 10 MB times partitions times queries would
 /// exhaust a small pool before a row is sorted.
 const SORT_RESERVATION_BYTES: usize = 2 << 20;
+/// Up to this size one side of a join is put into one hash table that all threads look into; a larger one is split by hash, and
+/// the other side with it, which copies every row of both.
+const ONE_HASH_TABLE_BYTES: usize = 16 << 20;
+const ONE_HASH_TABLE_ROWS: usize = 1 << 20;
 /// Consumers named in an "out of memory" error.
 const NAMED_CONSUMERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 
@@ -130,6 +134,8 @@ fn config(partitions: usize) -> SessionConfig {
         .with_sort_spill_reservation_bytes(SORT_RESERVATION_BYTES)
         .set_str("datafusion.execution.time_zone", "+00:00")
         .set_bool("datafusion.execution.parquet.schema_force_view_types", false)
+        .set_usize("datafusion.optimizer.hash_join_single_partition_threshold", ONE_HASH_TABLE_BYTES)
+        .set_usize("datafusion.optimizer.hash_join_single_partition_threshold_rows", ONE_HASH_TABLE_ROWS)
         .set_usize("datafusion.optimizer.hash_join_inlist_pushdown_max_size", 0)
         .set_usize("datafusion.optimizer.hash_join_inlist_pushdown_max_distinct_values", 0)
 }

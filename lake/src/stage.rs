@@ -40,8 +40,10 @@ pub(crate) const REPLACED_FILE_BYTES: u64 = 24 << 20;
 const ROW_GROUP_ROWS: usize = 131_072;
 /// Encoded size at which a row group is closed early: rows with large documents.
 const ROW_GROUP_BYTES: usize = 48 << 20;
-/// Rows of a page, small so that a look-up by key decodes little.
-const PAGE_ROWS: usize = 2_048;
+/// Rows of a page. Each page is compressed by itself, and readers pay for each: below this, scans cost half as much again.
+const PAGE_ROWS: usize = 8_192;
+/// The same of tables with documents, small so that a read of one by its key decodes little.
+const DOCUMENT_PAGE_ROWS: usize = 2_048;
 /// The column of whole documents (the JSON of resources), that of their ids, and bytes of a page of documents: what a read of
 /// one of them decompresses.
 const DOCUMENT: &str = "resource";
@@ -120,6 +122,7 @@ impl FileKind {
                     .set_dictionary_page_size_limit(DICTIONARY_BYTES)
                     .set_data_page_row_count_limit(PAGE_ROWS);
                 if schema.field_with_name(DOCUMENT).is_ok() {
+                    builder = builder.set_data_page_row_count_limit(DOCUMENT_PAGE_ROWS);
                     // Each is another: a dictionary would only be read before every page.
                     for column in [DOCUMENT, DOCUMENT_ID] {
                         builder = builder.set_column_dictionary_enabled(ColumnPath::from(column), false);

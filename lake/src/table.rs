@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
-use datafusion::catalog::TableProvider;
+use datafusion::{catalog::TableProvider, common::ColumnStatistics};
 use deltalake_core::{DeltaTable, kernel::Version};
 use mavis_catalog::{Catalog, NewColumn, NewTable, Table};
 use mavis_types::{RunId, TableId, TableName};
@@ -17,6 +17,7 @@ use crate::{
     AppId, Error, Hop, LakeOptions, Sessions, Unit, create, history,
     hop::{self, Ahead},
     keyed::Keyed,
+    known,
     lease::Hold,
     scan,
     store::Store,
@@ -55,6 +56,10 @@ pub struct Providers {
     /// Applies filters while it decodes, and decodes other columns only where they hold: several times faster for queries
     /// that want few rows of many.
     pub look_up: Arc<dyn TableProvider>,
+    /// Estimates of each column, in the order of the schema, from the log alone: bounds of numbers and dates, nulls.
+    pub columns: Arc<[ColumnStatistics]>,
+    /// Rows, where the log tells.
+    pub rows: Option<u64>,
 }
 
 /// Times and sizes that a server leaves as they are; tests make them small.
@@ -108,7 +113,15 @@ pub(crate) struct Open {
     pub(crate) name: TableName,
     pub(crate) location: String,
     delta: Mutex<DeltaTable>,
-    providers: Cache<(i64, Scan), Arc<dyn TableProvider>>,
+    providers: Cache<(i64, Scan), Scanned>,
+}
+
+/// A provider, and what the log tells of its columns.
+#[derive(Debug, Clone)]
+struct Scanned {
+    provider: Arc<dyn TableProvider>,
+    columns: Arc<[ColumnStatistics]>,
+    rows: Option<u64>,
 }
 
 /// How a provider scans.
@@ -251,7 +264,7 @@ impl Lake {
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::NoSuchVersion`], [`Error::Store`].
     pub async fn provider(&self, table: TableId, version: Option<i64>) -> Result<Arc<dyn TableProvider>, Error> {
-        Ok(self.scan(table, version, Scan::Whole).await?.1)
+        Ok(self.scan(table, version, Scan::Whole).await?.1.provider)
     }
 
     /// Both ways to scan one version: [`Lake::provider`]'s, and one that applies filters while it decodes.
@@ -262,15 +275,16 @@ impl Lake {
         let (version, whole) = self.scan(table, version, Scan::Whole).await?;
         // of the same version, also where a commit came in between
         let (_, look_up) = self.scan(table, Some(version), Scan::LookUp).await?;
-        Ok(Providers { version, whole, look_up })
+        Ok(Providers {
+            version,
+            whole: whole.provider,
+            look_up: look_up.provider,
+            columns: whole.columns,
+            rows: whole.rows,
+        })
     }
 
-    async fn scan(
-        &self,
-        table: TableId,
-        version: Option<i64>,
-        scan: Scan,
-    ) -> Result<(i64, Arc<dyn TableProvider>), Error> {
+    async fn scan(&self, table: TableId, version: Option<i64>, scan: Scan) -> Result<(i64, Scanned), Error> {
         let open = self.opened(table).await?;
         if let Some(version) = version
             && let Some(known) = open.providers.get(&(version, scan))
@@ -287,8 +301,13 @@ impl Lake {
             Scan::LookUp => self.sessions().lookup_state(),
         };
         let provider = delta.table_provider().with_session(state).await?;
-        open.providers.insert((version, scan), Arc::clone(&provider));
-        Ok((version, provider))
+        let (columns, rows) = match scan {
+            Scan::Whole => (known::columns(&delta, &provider.schema())?, crate::scan::row_count(&delta)?),
+            Scan::LookUp => (Arc::default(), None),
+        };
+        let scanned = Scanned { provider, columns, rows };
+        open.providers.insert((version, scan), scanned.clone());
+        Ok((version, scanned))
     }
 
     /// The version that was newest at a time.

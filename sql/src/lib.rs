@@ -28,6 +28,7 @@ mod limits;
 mod listing;
 mod names;
 mod planner;
+mod reduce;
 mod rights;
 mod run;
 mod session;

@@ -223,7 +223,13 @@ impl<'a> View<'a> {
             State::Unpublished => {
                 let columns = schema_of(&self.lake.catalog().columns(table.id).await?)?;
                 let empty: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
-                Providers { version: 0, whole: Arc::clone(&empty), look_up: empty }
+                Providers {
+                    version: 0,
+                    whole: Arc::clone(&empty),
+                    look_up: empty,
+                    columns: Arc::default(),
+                    rows: Some(0),
+                }
             }
         };
         let (lens, told) = self.lens(&policy, &providers.whole.schema()).await?;

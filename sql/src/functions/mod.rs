@@ -11,7 +11,7 @@ use datafusion::{
 };
 use mavis_lake::Sessions;
 
-use crate::Error;
+use crate::{Error, reduce::ReduceEarly};
 
 /// Functions that tell where a row is stored.
 const LEAKING: [&str; 2] = ["input_file_name", "file_row_index"];
@@ -36,6 +36,7 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
         .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
+        .with_optimizer_rule(Arc::new(ReduceEarly))
         .build();
     for function in hive::functions() {
         state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;

@@ -4,8 +4,9 @@
 //! [`barrier::Barrier`]: rows pass through, predicates pass down only where evaluating them on rows that the caller may
 //! not see tells nothing (a comparison of an unmasked column with a literal cannot fail and returns nothing but a
 //! boolean). [`policy`] says what a principal sees of a table, [`lens`] what that means for the columns that it has: which are
-//! there, what [`mask`] shows in their place, which rows. A [`resource`]'s own text is cut to what its columns show. [`walk`] looks over every finished plan and denies what it
-//! does not know; [`explain`] cuts out of EXPLAIN what lies below the barrier.
+//! there, what [`mask`] shows in their place, which rows. A [`resource`]'s own text is cut to what its columns show. What joins
+//! learn while they run drops rows as they come out of the barrier ([`sift`]). [`walk`] looks over every finished plan and
+//! denies what it does not know; [`explain`] cuts out of EXPLAIN what lies below the barrier.
 
 mod barrier;
 mod explain;
@@ -14,6 +15,7 @@ mod mask;
 mod policy;
 mod predicate;
 mod resource;
+mod sift;
 mod table;
 mod walk;
 

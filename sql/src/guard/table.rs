@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
-    common::{Result, Statistics, ToDFSchema},
+    common::{ColumnStatistics, Result, ScalarValue, Statistics, ToDFSchema, stats::Precision},
     datasource::empty::EmptyTable,
     logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType, utils::split_conjunction},
     physical_plan::{ExecutionPlan, filter::FilterExec, projection::ProjectionExec},
@@ -18,6 +18,9 @@ use super::{barrier::Barrier, lens::Lens, predicate::passes};
 
 /// What resources are looked up by beside the key: their own id in history, their patient in any table.
 const FHIR_KEYS: [&str; 2] = ["id", "__patient"];
+
+/// Rows of one value that are read by filtering while decoding.
+const FEW_ROWS: u64 = 1_000;
 
 /// A table as one principal sees it.
 #[derive(Debug)]
@@ -35,7 +38,8 @@ pub(crate) struct GuardedTable {
 
 impl GuardedTable {
     pub(crate) fn new(providers: Providers, table: &Table, lens: Lens, principal: TokenId) -> Self {
-        let keys = table.key.iter().cloned().chain(FHIR_KEYS.map(str::to_owned)).collect();
+        let keys = table.key.iter().cloned().chain(FHIR_KEYS.map(str::to_owned));
+        let keys = if lens.is_open() { keys.chain(nearly_keys(&providers)).collect() } else { keys.collect() };
         Self::of(providers, &table.name, keys, lens, principal)
     }
 
@@ -47,12 +51,23 @@ impl GuardedTable {
     /// A table that was never made: it has these columns and no rows.
     pub(crate) fn of_nothing(columns: SchemaRef, name: &TableName, lens: Lens, principal: TokenId) -> Self {
         let empty: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
-        let providers = Providers { version: 0, whole: Arc::clone(&empty), look_up: empty };
+        let providers =
+            Providers { version: 0, whole: Arc::clone(&empty), look_up: empty, columns: Arc::default(), rows: Some(0) };
         Self::of(providers, name, Vec::new(), lens, principal)
     }
 
     pub(crate) fn is_of(&self, principal: TokenId) -> bool {
         self.principal == principal
+    }
+
+    /// What is known of the columns that a scan gives; nothing where not everything is shown.
+    fn known(&self, projection: Option<&Vec<usize>>) -> Vec<ColumnStatistics> {
+        let columns = &self.providers.columns;
+        match projection {
+            _ if !self.lens.is_open() => Vec::new(),
+            None => columns.to_vec(),
+            Some(places) => places.iter().filter_map(|place| columns.get(*place)).cloned().collect(),
+        }
     }
 
     /// A scan through the lens: rows that are not there are left out, and what stands in the place of values is put in, below
@@ -121,7 +136,8 @@ impl TableProvider for GuardedTable {
         } else {
             self.scan_through(inner, state, projection, filters).await?
         };
-        Ok(Arc::new(Barrier::new(scan, Arc::clone(&self.name), Arc::clone(&self.lens))))
+        let known = self.known(projection);
+        Ok(Arc::new(Barrier::new(scan, Arc::clone(&self.name), Arc::clone(&self.lens), known)))
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
@@ -135,6 +151,23 @@ impl TableProvider for GuardedTable {
     fn statistics(&self) -> Option<Statistics> {
         if self.lens.is_open() { self.providers.whole.statistics() } else { None }
     }
+}
+
+/// Columns of which a value has few rows, by what the log knows of them: so many rows, over so many numbers.
+fn nearly_keys(providers: &Providers) -> Vec<String> {
+    let schema = providers.whole.schema();
+    let columns = schema.fields().iter().zip(providers.columns.iter());
+    let number = |value: &Precision<ScalarValue>| -> Option<i64> {
+        i64::try_from(value.get_value()?.cast_to(&DataType::Int64).ok()?).ok()
+    };
+    let few = columns.filter(|(_, known)| {
+        let (Some(rows), Some(low), Some(high)) = (providers.rows, number(&known.min_value), number(&known.max_value))
+        else {
+            return false;
+        };
+        rows / high.abs_diff(low).saturating_add(1) <= FEW_ROWS
+    });
+    few.map(|(field, _)| field.name().clone()).collect()
 }
 
 /// Whether a filter leaves only the rows of some keys: `key = literal`, `key IN (...)`, also beside other conditions.
