@@ -134,7 +134,7 @@ async fn compact(lake: &Lake, table: TableId, enough: usize, run: RunId) -> Resu
             bytes_before: bytes(&mut old.iter().map(|file| file.bytes)),
             bytes_after: bytes(&mut new.iter().map(|file| file.bytes)),
         };
-        let version = publish(lake, &open, &hold, run, &base, Rearranged { old: &old, new }, &store).await?;
+        let version = Box::pin(publish(lake, &open, &hold, run, &base, Rearranged { old: &old, new }, &store)).await?;
         Ok(Compacted::Done { files, base: version_of(&base)?, version })
     };
     let outcome: Result<Compacted, Error> = Box::pin(published).await;

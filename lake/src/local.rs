@@ -279,9 +279,10 @@ mod tests {
         store.put(&path, "0123456789".into()).await.unwrap();
         let read = store.get_ranges(&path, &[2..5, 0..1, 9..10, 4..4]).await.unwrap();
         assert_eq!(read, ["234", "0", "9", ""].map(Bytes::from));
-        let (ours, theirs) = (store.get_ranges(&path, &[8..12]).await, store.inner.get_ranges(&path, &[8..12]).await);
+        let (ours, theirs) =
+            (store.get_ranges(&path, &[8..12, 0..4]).await, store.inner.get_ranges(&path, &[8..12, 0..4]).await);
         assert_eq!(ours.map_err(|error| error.to_string()), theirs.map_err(|error| error.to_string()));
-        let missing = store.get_ranges(&at(&folder, "missing"), &[0..1]).await.unwrap_err();
+        let missing = store.get_ranges(&at(&folder, "missing"), &[0..1, 1..2]).await.unwrap_err();
         assert!(matches!(missing, Error::NotFound { .. }), "{missing}");
     }
 

@@ -128,7 +128,7 @@ async fn rewrite(lake: &Lake, open: &Open, hold: &Hold, run: RunId) -> Result<Op
     let made_bytes: u64 = made.iter().map(|file| file.bytes).sum();
     done.files_after = done.files_before - chosen.len() as u64 + made.len() as u64;
     done.bytes_after = done.bytes_before - size(&chosen) + made_bytes;
-    publish(lake, open, hold, run, &base, Rearranged { old: &chosen, new: made }, &store).await?;
+    Box::pin(publish(lake, open, hold, run, &base, Rearranged { old: &chosen, new: made }, &store)).await?;
     info!(table = %open.name, before = done.files_before, after = done.files_after, "optimised `{}`", open.name);
     Ok(done)
 }

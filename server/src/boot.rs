@@ -183,9 +183,9 @@ impl Server {
                 door.abort();
             }
         }
-        self.app.auth.tell_untold(true).await;
+        Box::pin(self.app.auth.tell_untold(true)).await;
         self.app.results.close().await;
-        self.app.reads.flush().await;
+        Box::pin(self.app.reads.flush()).await;
         info!("stopped");
     }
 }

@@ -15,7 +15,7 @@ impl Lake {
     /// # Errors
     /// [`Error::Busy`] where somebody writes it; [`Error::NoSuchTable`].
     pub async fn drop_table(&self, table: TableId, run: RunId) -> Result<(), Error> {
-        self.in_turn(table, run, self.catalog().remove_table(table)).await
+        Box::pin(self.in_turn(table, run, self.catalog().remove_table(table))).await
     }
 
     /// Gives a table another name.
@@ -23,7 +23,7 @@ impl Lake {
     /// # Errors
     /// As [`Lake::drop_table`], and [`mavis_catalog::Error::Exists`].
     pub async fn rename_table(&self, table: TableId, name: &TableName, run: RunId) -> Result<(), Error> {
-        self.in_turn(table, run, self.catalog().rename_table(table, name)).await
+        Box::pin(self.in_turn(table, run, self.catalog().rename_table(table, name))).await
     }
 
     async fn in_turn(

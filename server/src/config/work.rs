@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct QueryConfig {
     /// Queries that run at once; the others wait their turn. Default: twice the number of cores.
     pub concurrent: usize,
-    /// Queries that may wait; one more is refused. Default: 100.
+    /// Queries that may wait; one more is refused. Default: 1000.
     pub queued: usize,
     /// Longest time of one query, planning included, in seconds. Default: 300.
     pub time_seconds: u64,
@@ -35,7 +35,7 @@ impl Default for QueryConfig {
         let cores = cores();
         Self {
             concurrent: 2 * cores,
-            queued: 100,
+            queued: 1_000,
             time_seconds: 300,
             memory_bytes: 1 << 30,
             total_memory_bytes: 2 << 30,

@@ -42,7 +42,7 @@ pub(super) const RENEW: &str = "RenewFlightEndpoint";
 
 /// What a descriptor asks to be polled; `None` where that is done at once.
 pub(super) enum Asked {
-    Begin(Handle),
+    Begin(Box<Handle>),
     Again(Stored),
 }
 
@@ -56,9 +56,11 @@ pub(super) fn read(
     let Ok(any) = Any::decode(descriptor.cmd.clone()) else { return Ok(None) };
     Ok(match Command::try_from(any) {
         Ok(Command::CommandStatementQuery(query)) => {
-            Some(Asked::Begin(Handle::query(query.query, Bytes::new(), &caller.session.home())))
+            Some(Asked::Begin(Box::new(Handle::query(query.query, Bytes::new(), &caller.session.home()))))
         }
-        Ok(Command::CommandPreparedStatementQuery(query)) => Some(Asked::Begin(prepared::begun(commands, &query)?)),
+        Ok(Command::CommandPreparedStatementQuery(query)) => {
+            Some(Asked::Begin(Box::new(prepared::begun(commands, &query)?)))
+        }
         Ok(Command::TicketStatementQuery(ticket)) => {
             commands.handles.read(&ticket.statement_handle)?.stored.map(Asked::Again)
         }

@@ -1,5 +1,5 @@
 //! The server as its clients meet it: real sockets, real binary, one data folder per test.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::large_futures, reason = "tests")]
 
 mod access;
 mod audit;

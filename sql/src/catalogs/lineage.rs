@@ -73,7 +73,7 @@ fn columns(mapping: &Mapping, made_of: &str, table: &TableName) -> BTreeSet<Stri
                     [column] if !ours.is_empty() => {
                         found.insert(column.clone());
                     }
-                    [first, column, ..] if ours.iter().any(|alias| *alias == first) => {
+                    [first, column, ..] if ours.contains(&first) => {
                         found.insert(column.clone());
                     }
                     // a field of a column that is named without its table

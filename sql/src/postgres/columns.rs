@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::ast::{
     DataType, Expr, Ident, Query, SelectItem, SetExpr, Statement, TimezoneInfo, Value,
 };
 
-use super::{Postgres, path::is_regclass, rewrite};
+use super::{Postgres, ast, path::is_regclass};
 
 /// What stands after this in a name only tells columns apart that PostgreSQL would call alike; doors leave it out.
 const APART: char = '\0';
@@ -128,11 +128,11 @@ fn type_name(data_type: &DataType) -> Option<String> {
 
 /// `SELECT $1` is what was declared for `$1`.
 fn declare(expr: &mut Expr, own: &Postgres) {
-    let Some(declared) = rewrite::placeholder(expr).and_then(|number| own.parameters.get(number)?.clone()) else {
+    let Some(declared) = ast::placeholder(expr).and_then(|number| own.parameters.get(number)?.clone()) else {
         return;
     };
     if let Some(data_type) = written(&declared) {
-        *expr = rewrite::cast(expr.clone(), data_type);
+        *expr = ast::cast(expr.clone(), data_type);
     }
 }
 
@@ -141,7 +141,7 @@ fn show(expr: &mut Expr) {
     if let Expr::Cast { data_type, .. } = expr
         && is_regclass(data_type)
     {
-        *expr = rewrite::cast(expr.clone(), DataType::Text);
+        *expr = ast::cast(expr.clone(), DataType::Text);
     }
 }
 
@@ -179,10 +179,10 @@ mod tests {
         "SELECT count(*), 1, a.b, 'x'::text, x::int FROM a",
         "SELECT count(*) AS \"count\", 1 AS \"?column?\", a.b, 'x'::TEXT AS \"text\", x::INT AS \"x\" FROM a"
     )]
-    #[case("SELECT NULL, NULL", "SELECT NULL AS \"?column?\", NULL AS \"?column?\02\"")]
-    #[case("SELECT c.oid, c.* FROM c", "SELECT c.oid AS \"oid\02\", c.* FROM c")]
-    #[case("SELECT a.id, b.id FROM a, b", "SELECT a.id, b.id AS \"id\02\" FROM a, b")]
-    #[case("SELECT max(a) AS max, max(b) FROM t", "SELECT max(a) AS max, max(b) AS \"max\02\" FROM t")]
+    #[case("SELECT NULL, NULL", "SELECT NULL AS \"?column?\", NULL AS \"?column?\x002\"")]
+    #[case("SELECT c.oid, c.* FROM c", "SELECT c.oid AS \"oid\x002\", c.* FROM c")]
+    #[case("SELECT a.id, b.id FROM a, b", "SELECT a.id, b.id AS \"id\x002\" FROM a, b")]
+    #[case("SELECT max(a) AS max, max(b) FROM t", "SELECT max(a) AS max, max(b) AS \"max\x002\" FROM t")]
     fn columns_are_called_as_postgresql_calls_them(#[case] sql: &str, #[case] expected: &str) {
         let mut statement = parse(sql).unwrap();
         name(&mut statement, &Postgres::default());

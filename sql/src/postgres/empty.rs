@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::{
     path::text_of,
-    rewrite::{cast, last, null, value_of},
+    ast::{cast, last, null, value_of},
 };
 use crate::{names::TableKey, system};
 
@@ -50,7 +50,7 @@ fn of_select(select: &Select) -> bool {
     let groups = matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
     let mut finder = Finder { depth: 0, found: false };
     // Nothing stops the walk.
-    let _: ControlFlow<()> = Visit::visit(&select.projection, &mut finder);
+    let _walked: ControlFlow<()> = Visit::visit(&select.projection, &mut finder);
     let aggregates = groups && finder.found;
     !aggregates && (select.from.iter().any(of_from) || of_conditions(select))
 }

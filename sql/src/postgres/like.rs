@@ -1,6 +1,6 @@
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value, ValueWithSpan};
 
-use super::{path::text_of, rewrite::text};
+use super::{ast::text, path::text_of};
 
 /// Puts a pattern with an escape sign of its own as one with a backslash, which is the only one that the engine has.
 pub(super) fn escaped(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>) {

@@ -6,6 +6,7 @@
 //! that PostgreSQL gives them; [`functions`] has the functions that its clients call. Everything works on the parsed
 //! statement. The catalogs themselves are tables of [`crate::system`].
 
+mod ast;
 mod columns;
 mod empty;
 mod functions;

@@ -21,7 +21,7 @@ use crate::{Error, Session, names::TableKey, system, views};
 pub(super) async fn complete(session: &Session, own: &Postgres, statement: &mut Statement) -> Result<(), Error> {
     let mut named = Named::default();
     // Nothing stops the walk.
-    let _: ControlFlow<()> = Visit::visit(&*statement, &mut named);
+    let _walked: ControlFlow<()> = Visit::visit(&*statement, &mut named);
     let mut whole: HashMap<Vec<String>, Vec<String>> = HashMap::new();
     for parts in named.tables.difference(&named.ctes) {
         if let Some(found) = look_up(session, own, parts).await? {
@@ -33,7 +33,7 @@ pub(super) async fn complete(session: &Session, own: &Postgres, statement: &mut 
             number(session, own, &parts).await?;
         }
     }
-    let _: ControlFlow<()> = VisitMut::visit(statement, &mut Completer { whole: &whole });
+    let _walked: ControlFlow<()> = VisitMut::visit(statement, &mut Completer { whole: &whole });
     Ok(())
 }
 
@@ -88,7 +88,7 @@ async fn number(session: &Session, own: &Postgres, parts: &[String]) -> Result<(
         && !is_catalog(schema)
     {
         // The cast asks for it.
-        let _: u32 = session.catalog().number(zone, schema, Some(table));
+        let _number = session.catalog().number(zone, schema, Some(table));
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ impl Visitor for Named {
                 text_of(expr)
             }
             Expr::Function(call) if call.name.to_string().to_lowercase().ends_with("to_regclass") => {
-                let first = super::rewrite::arguments(call).and_then(|arguments| arguments.into_iter().next());
+                let first = super::ast::arguments(call).and_then(|arguments| arguments.into_iter().next());
                 first.and_then(|first| text_of(&first))
             }
             _ => None,

@@ -1,5 +1,6 @@
 //! PostgreSQL's own forms as the planner has them, wherever they stand in a statement.
 
+use super::ast::{parsed, placeholder, last, value_of, arguments, text, number, truth, null, cast, texts, array, call};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
@@ -59,7 +60,7 @@ pub(super) fn rewrite(statement: &mut Statement, own: &Postgres) -> bool {
     order(statement);
     let mut rewriter = Rewriter { own, is_lasting: true, collecting: 0 };
     // Nothing stops the walk.
-    let _: ControlFlow<()> = statement.visit(&mut rewriter);
+    let _walked: ControlFlow<()> = statement.visit(&mut rewriter);
     rewriter.is_lasting
 }
 
@@ -329,7 +330,7 @@ impl Rewriter<'_> {
             "current_user" | "session_user" | "user" | "current_role" | "system_user" => text(&own.user),
             "pg_backend_pid" => number(i64::from(own.process)),
             "current_setting" => {
-                let Some(wanted) = arguments.first().and_then(text_of) else { return None };
+                let wanted = arguments.first().and_then(text_of)?;
                 let found = own.settings.iter().find(|(name, _)| name.eq_ignore_ascii_case(&wanted));
                 found.map_or_else(|| cast(null(), DataType::Text), |(_, value)| text(value))
             }
@@ -499,10 +500,6 @@ fn cast_of(inner: &Expr, data_type: &DataType) -> Option<Expr> {
     }
 }
 
-fn parsed(data_type: &str) -> Option<DataType> {
-    Parser::new(&PostgreSqlDialect {}).try_with_sql(data_type).ok()?.parse_data_type().ok()
-}
-
 /// Functions in a FROM: `pg_catalog.unnest(x)`, `generate_series(1, 3) AS i` whose column is `i`, a function of one value.
 fn table_function(factor: &mut TableFactor) {
     let TableFactor::Table { name, args: Some(args), alias, .. } = factor else { return };
@@ -553,81 +550,6 @@ fn replace(factor: &mut TableFactor, sql: &str) {
     if let Ok(TableFactor::Derived { subquery, lateral, sample, .. }) = parsed {
         *factor = TableFactor::Derived { lateral, subquery, alias, sample };
     }
-}
-
-/// The place of a parameter, from 0.
-pub(super) fn placeholder(expr: &Expr) -> Option<usize> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::Placeholder(name) => name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1),
-            _ => None,
-        },
-        Expr::Nested(inner) => placeholder(inner),
-        _ => None,
-    }
-}
-
-/// The last part of a name, in lower case.
-pub(super) fn last(name: &ObjectName) -> String {
-    name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.to_lowercase()).unwrap_or_default()
-}
-
-pub(super) fn value_of(argument: &FunctionArg) -> Option<Expr> {
-    match argument {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
-        _ => None,
-    }
-}
-
-/// The values that a function is called with.
-pub(super) fn arguments(of: &Function) -> Option<Vec<Expr>> {
-    match &of.args {
-        FunctionArguments::List(list) => list.args.iter().map(value_of).collect(),
-        FunctionArguments::None => Some(Vec::new()),
-        FunctionArguments::Subquery(_) => None,
-    }
-}
-
-pub(super) fn text(text: &str) -> Expr {
-    Expr::value(Value::SingleQuotedString(text.to_owned()))
-}
-
-fn number(number: i64) -> Expr {
-    Expr::value(Value::Number(number.to_string(), false))
-}
-
-fn truth(truth: bool) -> Expr {
-    Expr::value(Value::Boolean(truth))
-}
-
-pub(super) fn null() -> Expr {
-    Expr::value(Value::Null)
-}
-
-pub(super) fn cast(inner: Expr, data_type: DataType) -> Expr {
-    Expr::Cast { kind: CastKind::Cast, expr: Box::new(inner), data_type, array: false, format: None }
-}
-
-fn texts() -> DataType {
-    parsed("text[]").unwrap_or(DataType::Text)
-}
-
-fn array(items: Vec<Expr>) -> Expr {
-    call("make_array", items)
-}
-
-fn call(name: &str, values: Vec<Expr>) -> Expr {
-    let args = values.into_iter().map(|value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value))).collect();
-    Expr::Function(Function {
-        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! [`statement`] reads them, [`act`] checks them against what there is, writes them to the catalog and audits them.
 
 mod act;
+mod reader;
 mod statement;
 
 pub(crate) use act::act;

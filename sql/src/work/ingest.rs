@@ -8,7 +8,8 @@ use mavis_types::{RunId, TableName, Zone};
 use super::{
     Executed,
     define::{derived, storable_name},
-    run::{exists, fill, finished},
+    rows::{fill, finished},
+    run::exists,
     statement::refused,
     target::{may_write, sees_all},
 };

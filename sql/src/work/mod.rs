@@ -8,10 +8,12 @@
 //! other ([`run`]). [`target`] says who may write where; [`fit`] brings values into columns; [`views`] keeps queries under
 //! names; [`ingest`] takes batches.
 
+mod alter;
 mod define;
 mod fit;
 mod ingest;
 mod rewrite;
+mod rows;
 mod run;
 mod statement;
 mod target;

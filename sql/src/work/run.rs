@@ -15,6 +15,7 @@ use mavis_types::{RunId, TableName};
 use tokio::time::Instant;
 
 use super::{
+    rows::{typed_values, with_types, places_of, fill, only_parameters, push_values, finished, carry_out, numbers, broken},
     Executed,
     define::derived,
     fit::fit,
@@ -35,10 +36,10 @@ use crate::{
 };
 
 /// Columns before the table's own in the query of an act.
-const PLACES: usize = 1;
-const PLACES_AND_CLAUSES: usize = 2;
+pub(super) const PLACES: usize = 1;
+pub(super) const PLACES_AND_CLAUSES: usize = 2;
 /// Rows of values that become one batch.
-const VALUES_AT_ONCE: usize = 8_192;
+pub(super) const VALUES_AT_ONCE: usize = 8_192;
 
 /// A planned reading half.
 pub(super) struct Reading {
@@ -207,12 +208,12 @@ impl Session {
             }
             Write::CreateView { columns, query, or_replace, if_not_exists, comment, .. } => {
                 call.takes_none()?;
-                self.make_view(&target, columns, *query, or_replace, if_not_exists, comment).await?;
+                Box::pin(self.make_view(&target, columns, *query, or_replace, if_not_exists, comment)).await?;
                 0
             }
             Write::Drop { view, if_exists, .. } => {
                 call.takes_none()?;
-                self.drop(&target, view, if_exists).await?;
+                Box::pin(self.drop(&target, view, if_exists)).await?;
                 0
             }
             Write::Insert { columns, query, overwrite, .. } => {
@@ -233,7 +234,7 @@ impl Session {
             write @ (Write::Update(_) | Write::Delete(_) | Write::Merge(_)) => self.act(&target, write, call).await?,
             Write::Rename { to, if_exists, .. } => {
                 call.takes_none()?;
-                self.rename(&target, &to, if_exists).await?;
+                Box::pin(self.rename(&target, &to, if_exists)).await?;
                 0
             }
             Write::AddColumns { columns, if_exists, .. } => {
@@ -417,120 +418,6 @@ impl Session {
         finished(change, doing, done).await
     }
 
-    async fn drop(&self, name: &TableName, view: bool, if_exists: bool) -> Result<(), Error> {
-        match self.find_target(name).await? {
-            None if if_exists => Ok(()),
-            None => Err(Error::NoSuchTable { table: name.to_string(), hint: String::new() }),
-            Some(table) if table.view.is_some() != view => Err(refused(if view {
-                format!("`{name}` is a table: DROP TABLE")
-            } else {
-                format!("`{name}` is a view: DROP VIEW")
-            })),
-            Some(table) if view => Ok(self.lake().catalog().remove_table(table.id).await?),
-            Some(table) => Ok(self.lake().drop_table(table.id, RunId::new()).await?),
-        }
-    }
-
-    async fn rename(&self, name: &TableName, to: &ObjectName, if_exists: bool) -> Result<(), Error> {
-        // A name alone stays in the schema of the table.
-        let to = match to.0.as_slice() {
-            [part] => {
-                let key = crate::names::TableKey::read(&ObjectName(vec![part.clone()]), None)?;
-                let to = TableName::new(name.zone, &name.schema, key.to_string().to_lowercase());
-                may_write(self.principal(), &to)?;
-                to
-            }
-            _ => self.written(to)?,
-        };
-        match self.find_target(name).await? {
-            None if if_exists => Ok(()),
-            None => Err(Error::NoSuchTable { table: name.to_string(), hint: String::new() }),
-            Some(table) if table.view.is_some() => Ok(self.lake().catalog().rename_table(table.id, &to).await?),
-            Some(table) => Ok(self.lake().rename_table(table.id, &to, RunId::new()).await?),
-        }
-    }
-
-    async fn add_columns(
-        &self,
-        name: &TableName,
-        columns: Vec<(datafusion::sql::sqlparser::ast::ColumnDef, bool)>,
-        if_exists: bool,
-    ) -> Result<(), Error> {
-        if if_exists && self.find_target(name).await?.is_none() {
-            return Ok(());
-        }
-        let table = self.target(name).await?;
-        let mut change = self.lake().change(table.id, RunId::new()).await?;
-        let widened = async {
-            let mut fields: Vec<_> = change.schema().fields().iter().cloned().collect();
-            let mut comments = Vec::new();
-            for (column, if_not_exists) in columns {
-                let text = column.name.value.clone();
-                let is_there = fields.iter().any(|field| field.name().to_lowercase() == text.to_lowercase());
-                if is_there && if_not_exists {
-                    continue;
-                }
-                if is_there {
-                    return Err(fault::invalid(format!("table `{name}` has a column `{text}` already")));
-                }
-                comments.push((text.clone(), column_comment(&column)?));
-                let added = self.listed(vec![column])?;
-                if !added.field(0).is_nullable() {
-                    return Err(fault::invalid(format!(
-                        "column `{text}` is new: the rows that there are have nulls in it"
-                    )));
-                }
-                fields.extend(added.fields().iter().cloned());
-            }
-            Ok((Arc::new(Schema::new(fields)), comments))
-        };
-        let (widened, comments) = match widened.await {
-            Ok((schema, comments)) => {
-                change.widen(&schema);
-                (Ok(0), comments)
-            }
-            Err(error) => (Err(error), Vec::new()),
-        };
-        finished(change, Doing::Alter, widened).await?;
-        self.say(name, comments).await
-    }
-
-    async fn comment(
-        &self,
-        name: &TableName,
-        column: Option<Ident>,
-        comment: Option<String>,
-        if_exists: bool,
-    ) -> Result<(), Error> {
-        let Some(table) = self.find_target(name).await? else {
-            return if if_exists {
-                Ok(())
-            } else {
-                Err(Error::NoSuchTable { table: name.to_string(), hint: String::new() })
-            };
-        };
-        let column = match column {
-            None => None,
-            Some(ident) => {
-                let columns = crate::catalogs::schema_of(&self.lake().catalog().columns(table.id).await?)?;
-                let at = position(&columns, &ident);
-                let at = at.ok_or_else(|| fault::invalid(format!("table `{name}` has no column `{}`", ident.value)))?;
-                Some(columns.field(at).name().clone())
-            }
-        };
-        Ok(self.lake().catalog().comment(table.id, column.as_deref(), comment.as_deref()).await?)
-    }
-
-    /// Notes comments of columns.
-    async fn say(&self, name: &TableName, comments: Vec<(String, Option<String>)>) -> Result<(), Error> {
-        let Some(table) = self.find_target(name).await? else { return Ok(()) };
-        for (column, comment) in comments {
-            if comment.is_some() {
-                self.lake().catalog().comment(table.id, Some(&column), comment.as_deref()).await?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What a statement is run with.
@@ -568,191 +455,6 @@ fn act(
         _ => return Err(fault::invalid("the statement changes no rows")),
     };
     Ok((statement, act, over.typed.into_iter().collect()))
-}
-
-/// Parameters that stand alone in VALUES have the types of the columns that they go into.
-fn typed_values(
-    mut query: Query,
-    schema: &SchemaRef,
-    columns: &[Ident],
-) -> Result<(Query, HashMap<String, DataType>), Error> {
-    let name = TableName::new(mavis_types::Zone::Work, "", "");
-    let mut over = Over { name: &name, columns: schema, typed: Vec::new() };
-    if let SetExpr::Values(values) = query.body.as_mut() {
-        let places: Vec<usize> = if columns.is_empty() {
-            (0..schema.fields().len()).collect()
-        } else {
-            columns.iter().filter_map(|column| position(schema, column)).collect()
-        };
-        for row in &mut values.rows {
-            for (value, place) in row.content.iter_mut().zip(&places) {
-                let taken = std::mem::replace(
-                    value,
-                    Expr::Wildcard(datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty()),
-                );
-                *value = over.value(taken, *place);
-            }
-        }
-    }
-    Ok((query, over.typed.into_iter().collect()))
-}
-
-fn with_types(mut parameters: Vec<DataType>, typed: &HashMap<String, DataType>) -> Vec<DataType> {
-    for (number, parameter) in (1..).zip(&mut parameters) {
-        // One that stands elsewhere too has the type that it needs there.
-        if *parameter == DataType::Utf8
-            && let Some(data_type) = typed.get(&format!("${number}"))
-        {
-            parameter.clone_from(data_type);
-        }
-    }
-    parameters
-}
-
-/// For each column of the table, which column of the query it takes.
-fn places_of(schema: &SchemaRef, columns: &[Ident], given: usize) -> Result<Vec<Option<usize>>, Error> {
-    let wanted = if columns.is_empty() { schema.fields().len() } else { columns.len() };
-    if wanted != given {
-        return Err(fault::invalid(format!(
-            "{given} columns are inserted into {wanted}: list the columns that are meant"
-        )));
-    }
-    if columns.is_empty() {
-        return Ok((0..given).map(Some).collect());
-    }
-    let mut from = vec![None; schema.fields().len()];
-    for (index, column) in columns.iter().enumerate() {
-        let at = position(schema, column);
-        let at = at.ok_or_else(|| fault::invalid(format!("the table has no column `{}`", column.value)))?;
-        if from[at].replace(index).is_some() {
-            return Err(fault::invalid(format!("column `{}` is listed twice", column.value)));
-        }
-    }
-    Ok(from)
-}
-
-/// Pushes a query's rows. `from`: see [`fit`]; `None`: column by column.
-pub(super) async fn fill(
-    change: &mut Change,
-    mut rows: QueryStream,
-    from: Option<&[Option<usize>]>,
-) -> Result<u64, Error> {
-    let schema = Arc::clone(change.schema());
-    let all: Vec<Option<usize>> = (0..schema.fields().len()).map(Some).collect();
-    let mut count = 0;
-    while let Some(batch) = rows.batches.next().await {
-        let batch = fit(&batch?, &schema, from.unwrap_or(&all))?;
-        change.push(&batch).await.map_err(told)?;
-        count += batch.num_rows() as u64;
-    }
-    Ok(count)
-}
-
-/// The parameters of `VALUES ($2, $1)`, as places in a row of values; `None` for another query.
-fn only_parameters(query: &Query) -> Option<Vec<usize>> {
-    let is_plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none();
-    let SetExpr::Values(values) = query.body.as_ref() else { return None };
-    let [row] = values.rows.as_slice() else { return None };
-    let place = |value: &Expr| match value {
-        Expr::Value(value) => match &value.value {
-            Value::Placeholder(name) => name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1),
-            _ => None,
-        },
-        _ => None,
-    };
-    row.content.iter().map(place).collect::<Option<Vec<_>>>().filter(|_| is_plain)
-}
-
-/// Pushes rows of values without planning each of them.
-async fn push_values(
-    change: &mut Change,
-    order: &[usize],
-    rows: &[&[ScalarValue]],
-    from: &[Option<usize>],
-) -> Result<u64, Error> {
-    let schema = Arc::clone(change.schema());
-    let wanted = order.iter().max().map_or(0, |last| last + 1);
-    if let Some(row) = rows.iter().find(|row| row.len() != wanted) {
-        return Err(fault::invalid(format!("the statement has {wanted} parameters, {} values were given", row.len())));
-    }
-    let mut count = 0;
-    for some in rows.chunks(VALUES_AT_ONCE) {
-        let columns = order.iter().enumerate().map(|(number, place)| {
-            let values = ScalarValue::iter_to_array(some.iter().filter_map(|row| row.get(*place)).cloned());
-            let values = values.map_err(|_| fault::invalid("values of one parameter have different types"))?;
-            Ok((format!("column{number}"), values))
-        });
-        let batch = RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>, Error>>()?).map_err(|_| broken())?;
-        change.push(&fit(&batch, &schema, from)?).await.map_err(told)?;
-        count += batch.num_rows() as u64;
-    }
-    Ok(count)
-}
-
-/// Commits where all went well, and throws everything away where not.
-pub(super) async fn finished(change: Change, doing: Doing, done: Result<u64, Error>) -> Result<u64, Error> {
-    match done {
-        Ok(rows) => {
-            // From here on it goes to its end, whether anybody waits for the answer or not.
-            let committing = tokio::spawn(async move { change.commit(doing).await });
-            committing.await.map_err(|_| broken())??;
-            Ok(rows)
-        }
-        Err(error) => {
-            change.abandon().await;
-            Err(error)
-        }
-    }
-}
-
-/// Marks and pushes what a rewritten statement answers; tells how many rows it concerned.
-async fn carry_out(change: &mut Change, mut rows: QueryStream, act: &Act) -> Result<u64, Error> {
-    let schema = Arc::clone(change.schema());
-    let before = if matches!(act, Act::Merge { .. }) { PLACES_AND_CLAUSES } else { PLACES };
-    let from: Vec<Option<usize>> = (0..schema.fields().len()).map(|column| Some(column + before)).collect();
-    let mut count = 0;
-    while let Some(batch) = rows.batches.next().await {
-        let batch = batch?;
-        let places = numbers(&batch, 0)?;
-        let clauses = if before == PLACES_AND_CLAUSES { Some(numbers(&batch, 1)?) } else { None };
-        let mut written = vec![false; batch.num_rows()];
-        for (row, written) in written.iter_mut().enumerate() {
-            let deletes = match act {
-                Act::Delete => true,
-                Act::Update => false,
-                Act::Merge { deletes, .. } => {
-                    clauses.as_ref().is_some_and(|clauses| deletes.contains(&clauses.value(row)))
-                }
-            };
-            let is_there = places.is_valid(row);
-            if is_there && !change.mark(places.value(row)) {
-                if matches!(act, Act::Delete | Act::Merge { twice: true, .. }) {
-                    continue;
-                }
-                return Err(Error::Value {
-                    message: "several rows of the source meet one row of the table: say which of them counts"
-                        .to_owned(),
-                });
-            }
-            count += 1;
-            *written = !deletes;
-        }
-        if written.iter().any(|written| *written) {
-            let mask = arrow::array::BooleanArray::from(written);
-            let new = arrow::compute::filter_record_batch(&batch, &mask).map_err(|_| broken())?;
-            change.push(&fit(&new, &schema, &from)?).await.map_err(told)?;
-        }
-    }
-    Ok(count)
-}
-
-fn numbers(batch: &RecordBatch, column: usize) -> Result<arrow::array::Int64Array, Error> {
-    let numbers = batch.columns().get(column).and_then(|column| column.as_primitive_opt::<Int64Type>());
-    numbers.cloned().ok_or_else(broken)
-}
-
-fn broken() -> Error {
-    Error::Execution { message: "the statement ended in the middle of its work".to_owned() }
 }
 
 /// What the lake says of values that do not fit is about the statement.

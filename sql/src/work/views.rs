@@ -66,8 +66,7 @@ pub(crate) fn plan_view<'a>(
 async fn plan_all(view: &View<'_>, root: &Table, outer: Option<TableId>) -> Result<Arc<dyn TableProvider>, Error> {
     let mut planned = PlannedViews::new();
     let mut path = vec![(root.clone(), views_in(view, root).await?)];
-    loop {
-        let Some((table, within)) = path.last_mut() else { break };
+    while let Some((table, within)) = path.last_mut() {
         if let Some(next) = within.pop() {
             if planned.contains_key(&next.id) {
                 continue;
@@ -141,8 +140,8 @@ async fn plan_text(view: &View<'_>, text: &str, planned: &PlannedViews) -> Resul
 /// Writes tables with the whole names that they have now. A name that is a CTE's anywhere in the query stays.
 fn rename_tables(statement: &mut Statement, bindings: &Bindings) {
     let mut ctes = Ctes::default();
-    let _: ControlFlow<()> = Visit::visit(statement, &mut ctes);
-    let _: ControlFlow<()> = VisitMut::visit(statement, &mut Renamer { bindings, ctes: ctes.0 });
+    let _walked: ControlFlow<()> = Visit::visit(statement, &mut ctes);
+    let _walked: ControlFlow<()> = VisitMut::visit(statement, &mut Renamer { bindings, ctes: ctes.0 });
 }
 
 #[derive(Default)]

@@ -45,7 +45,7 @@ async fn commands_that_describe_show_what_there_is() {
         ("raw", "\\d hms.visits", &["price|numeric(10,2)"]),
         ("system", "\\dv catalog.*", &["catalog|tables|view"]),
     ] {
-        let Some(out) = printed(&test, database, &[command]).await else { return };
+        let Some(out) = printed(&test, database, &["\\t off", command]).await else { return };
         for line in shown {
             assert!(out.contains(line), "{database} {command}: no `{line}` in\n{out}");
         }

@@ -34,6 +34,8 @@ async fn what_is_no_start_is_turned_away_without_harm() {
     ] {
         let mut socket = socket(&test).await;
         socket.write_all(bytes).await.unwrap();
+        // What is too short to be a start is waited for only as long as more may come.
+        socket.shutdown().await.unwrap();
         until_closed(socket).await;
     }
     // Somebody who is let in may still speak nonsense.

@@ -1,0 +1,101 @@
+//! Small parts of statements: made, and read.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::{
+    ast::{
+        AccessExpr, Array, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+        FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByKind,
+        Query, SelectItem, SetExpr, Statement, Subscript, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
+        Value, VisitMut, VisitorMut,
+    },
+    dialect::PostgreSqlDialect,
+    parser::Parser,
+};
+
+use super::{
+    Postgres,
+    empty::{is_rowless, leave_out},
+    like::escaped,
+    path::{parts_of, text_of},
+};
+use crate::system;
+
+/// The place of a parameter, from 0.
+pub(super) fn placeholder(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1),
+            _ => None,
+        },
+        Expr::Nested(inner) => placeholder(inner),
+        _ => None,
+    }
+}
+
+/// The last part of a name, in lower case.
+pub(super) fn last(name: &ObjectName) -> String {
+    name.0.last().and_then(ObjectNamePart::as_ident).map(|ident| ident.value.to_lowercase()).unwrap_or_default()
+}
+
+pub(super) fn value_of(argument: &FunctionArg) -> Option<Expr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
+        _ => None,
+    }
+}
+
+/// The values that a function is called with.
+pub(super) fn arguments(of: &Function) -> Option<Vec<Expr>> {
+    match &of.args {
+        FunctionArguments::List(list) => list.args.iter().map(value_of).collect(),
+        FunctionArguments::None => Some(Vec::new()),
+        FunctionArguments::Subquery(_) => None,
+    }
+}
+
+pub(super) fn text(text: &str) -> Expr {
+    Expr::value(Value::SingleQuotedString(text.to_owned()))
+}
+
+pub(super) fn number(number: i64) -> Expr {
+    Expr::value(Value::Number(number.to_string(), false))
+}
+
+pub(super) fn truth(truth: bool) -> Expr {
+    Expr::value(Value::Boolean(truth))
+}
+
+pub(super) fn null() -> Expr {
+    Expr::value(Value::Null)
+}
+
+pub(super) fn cast(inner: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(inner), data_type, array: false, format: None }
+}
+
+pub(super) fn texts() -> DataType {
+    parsed("text[]").unwrap_or(DataType::Text)
+}
+
+pub(super) fn array(items: Vec<Expr>) -> Expr {
+    call("make_array", items)
+}
+
+pub(super) fn call(name: &str, values: Vec<Expr>) -> Expr {
+    let args = values.into_iter().map(|value| FunctionArg::Unnamed(FunctionArgExpr::Expr(value))).collect();
+    Expr::Function(Function {
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+pub(super) fn parsed(data_type: &str) -> Option<DataType> {
+    Parser::new(&PostgreSqlDialect {}).try_with_sql(data_type).ok()?.parse_data_type().ok()
+}

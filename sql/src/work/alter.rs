@@ -1,0 +1,156 @@
+//! Statements that change what there is of a table beside its rows.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
+};
+use datafusion::{
+    datasource::provider_as_source,
+    scalar::ScalarValue,
+    sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, SetExpr, Statement, Value},
+};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use mavis_lake::work::{Change, Doing};
+use mavis_types::{RunId, TableName};
+use tokio::time::Instant;
+
+use super::{
+    Executed,
+    define::derived,
+    fit::fit,
+    rewrite::{self, Act, Over, position},
+    statement::{Write, column_comment, refused},
+    target::{Bound, bound, hollow, may_write, sees_all},
+};
+use crate::{
+    Error, Limits, QueryStream, Session,
+    catalogs::{Given, Opened},
+    dialect::{Admitted, admit, parse, parse_named},
+    fault,
+    limits::Allowed,
+    names::{resolve, tables},
+    only_reads, planner, run,
+    session::{Planned, Prepared},
+    views::Only,
+};
+
+use super::{rows::finished, run::{exists, told}};
+
+impl Session {
+    pub(super) async fn drop(&self, name: &TableName, view: bool, if_exists: bool) -> Result<(), Error> {
+        match self.find_target(name).await? {
+            None if if_exists => Ok(()),
+            None => Err(Error::NoSuchTable { table: name.to_string(), hint: String::new() }),
+            Some(table) if table.view.is_some() != view => Err(refused(if view {
+                format!("`{name}` is a table: DROP TABLE")
+            } else {
+                format!("`{name}` is a view: DROP VIEW")
+            })),
+            Some(table) if view => Ok(self.lake().catalog().remove_table(table.id).await?),
+            Some(table) => Ok(Box::pin(self.lake().drop_table(table.id, RunId::new())).await?),
+        }
+    }
+
+    pub(super) async fn rename(&self, name: &TableName, to: &ObjectName, if_exists: bool) -> Result<(), Error> {
+        // A name alone stays in the schema of the table.
+        let to = match to.0.as_slice() {
+            [part] => {
+                let key = crate::names::TableKey::read(&ObjectName(vec![part.clone()]), None)?;
+                let to = TableName::new(name.zone, &name.schema, key.to_string().to_lowercase());
+                may_write(self.principal(), &to)?;
+                to
+            }
+            _ => self.written(to)?,
+        };
+        match self.find_target(name).await? {
+            None if if_exists => Ok(()),
+            None => Err(Error::NoSuchTable { table: name.to_string(), hint: String::new() }),
+            Some(table) if table.view.is_some() => Ok(self.lake().catalog().rename_table(table.id, &to).await?),
+            Some(table) => Ok(Box::pin(self.lake().rename_table(table.id, &to, RunId::new())).await?),
+        }
+    }
+
+    pub(super) async fn add_columns(
+        &self,
+        name: &TableName,
+        columns: Vec<(datafusion::sql::sqlparser::ast::ColumnDef, bool)>,
+        if_exists: bool,
+    ) -> Result<(), Error> {
+        if if_exists && self.find_target(name).await?.is_none() {
+            return Ok(());
+        }
+        let table = self.target(name).await?;
+        let mut change = self.lake().change(table.id, RunId::new()).await?;
+        let widened = async {
+            let mut fields: Vec<_> = change.schema().fields().iter().cloned().collect();
+            let mut comments = Vec::new();
+            for (column, if_not_exists) in columns {
+                let text = column.name.value.clone();
+                let is_there = fields.iter().any(|field| field.name().to_lowercase() == text.to_lowercase());
+                if is_there && if_not_exists {
+                    continue;
+                }
+                if is_there {
+                    return Err(fault::invalid(format!("table `{name}` has a column `{text}` already")));
+                }
+                comments.push((text.clone(), column_comment(&column)?));
+                let added = self.listed(vec![column])?;
+                if !added.field(0).is_nullable() {
+                    return Err(fault::invalid(format!(
+                        "column `{text}` is new: the rows that there are have nulls in it"
+                    )));
+                }
+                fields.extend(added.fields().iter().cloned());
+            }
+            Ok((Arc::new(Schema::new(fields)), comments))
+        };
+        let (widened, comments) = match widened.await {
+            Ok((schema, comments)) => {
+                change.widen(&schema);
+                (Ok(0), comments)
+            }
+            Err(error) => (Err(error), Vec::new()),
+        };
+        finished(change, Doing::Alter, widened).await?;
+        self.say(name, comments).await
+    }
+
+    pub(super) async fn comment(
+        &self,
+        name: &TableName,
+        column: Option<Ident>,
+        comment: Option<String>,
+        if_exists: bool,
+    ) -> Result<(), Error> {
+        let Some(table) = self.find_target(name).await? else {
+            return if if_exists {
+                Ok(())
+            } else {
+                Err(Error::NoSuchTable { table: name.to_string(), hint: String::new() })
+            };
+        };
+        let column = match column {
+            None => None,
+            Some(ident) => {
+                let columns = crate::catalogs::schema_of(&self.lake().catalog().columns(table.id).await?)?;
+                let at = position(&columns, &ident);
+                let at = at.ok_or_else(|| fault::invalid(format!("table `{name}` has no column `{}`", ident.value)))?;
+                Some(columns.field(at).name().clone())
+            }
+        };
+        Ok(self.lake().catalog().comment(table.id, column.as_deref(), comment.as_deref()).await?)
+    }
+
+    /// Notes comments of columns.
+    pub(super) async fn say(&self, name: &TableName, comments: Vec<(String, Option<String>)>) -> Result<(), Error> {
+        let Some(table) = self.find_target(name).await? else { return Ok(()) };
+        for (column, comment) in comments {
+            if comment.is_some() {
+                self.lake().catalog().comment(table.id, Some(&column), comment.as_deref()).await?;
+            }
+        }
+        Ok(())
+    }
+}
