@@ -1,25 +1,13 @@
 //! Small parts of statements: made, and read.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::{
     ast::{
-        AccessExpr, Array, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-        FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByKind,
-        Query, SelectItem, SetExpr, Statement, Subscript, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
-        Value, VisitMut, VisitorMut,
+        CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
+        Ident, ObjectName, ObjectNamePart, Value,
     },
     dialect::PostgreSqlDialect,
     parser::Parser,
 };
-
-use super::{
-    Postgres,
-    empty::{is_rowless, leave_out},
-    like::escaped,
-    path::{parts_of, text_of},
-};
-use crate::system;
 
 /// The place of a parameter, from 0.
 pub(super) fn placeholder(expr: &Expr) -> Option<usize> {

@@ -9,8 +9,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{
-    path::text_of,
     ast::{cast, last, null, value_of},
+    path::text_of,
 };
 use crate::{names::TableKey, system};
 

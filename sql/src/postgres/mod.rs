@@ -8,6 +8,7 @@
 
 mod ast;
 mod columns;
+mod compare;
 mod empty;
 mod functions;
 mod like;

@@ -1,14 +1,14 @@
 //! PostgreSQL's own forms as the planner has them, wherever they stand in a statement.
 
-use super::ast::{parsed, placeholder, last, value_of, arguments, text, number, truth, null, cast, texts, array, call};
+use super::ast::{arguments, array, call, cast, last, null, number, parsed, placeholder, text, texts, truth, value_of};
+use super::compare::{cast_of, items, numbered, operator};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
     ast::{
-        AccessExpr, Array, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-        FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByKind,
-        Query, SelectItem, SetExpr, Statement, Subscript, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
-        Value, VisitMut, VisitorMut,
+        AccessExpr, Array, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, GroupByExpr, Ident,
+        ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, SelectItem, SetExpr, Statement, Subscript, TableAlias,
+        TableAliasColumnDef, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
     },
     dialect::PostgreSqlDialect,
     parser::Parser,
@@ -21,38 +21,6 @@ use super::{
     path::{parts_of, text_of},
 };
 use crate::system;
-
-/// What `version()` says: the first word and the number are what clients read.
-const VERSION: &str = "PostgreSQL 15.8 (Mavis)";
-/// Aggregates in which nothing that asks another table can stand.
-const COLLECTING: [&str; 3] = ["array_agg", "string_agg", "json_agg"];
-/// Columns whose values are numbers of objects; clients write those in quotes.
-const NUMBERS: [&str; 24] = [
-    "oid",
-    "attrelid",
-    "indrelid",
-    "indexrelid",
-    "conrelid",
-    "confrelid",
-    "conindid",
-    "stxrelid",
-    "polrelid",
-    "tgrelid",
-    "inhrelid",
-    "inhparent",
-    "prrelid",
-    "objoid",
-    "classoid",
-    "adrelid",
-    "seqrelid",
-    "relnamespace",
-    "pronamespace",
-    "typnamespace",
-    "connamespace",
-    "datdba",
-    "reltype",
-    "typrelid",
-];
 
 /// Rewrites a statement; `false` where its answer tells of the connection that asks.
 pub(super) fn rewrite(statement: &mut Statement, own: &Postgres) -> bool {
@@ -384,119 +352,6 @@ fn by_name(step: &mut AccessExpr) {
     if let AccessExpr::Dot(Expr::Identifier(ident)) = step {
         let name = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
         *step = AccessExpr::Subscript(Subscript::Index { index: text(&name) });
-    }
-}
-
-/// A plain operator by its sign.
-fn operator(sign: &str) -> Option<BinaryOperator> {
-    Some(match sign {
-        "=" => BinaryOperator::Eq,
-        "<>" | "!=" => BinaryOperator::NotEq,
-        "<" => BinaryOperator::Lt,
-        ">" => BinaryOperator::Gt,
-        "<=" => BinaryOperator::LtEq,
-        ">=" => BinaryOperator::GtEq,
-        "+" => BinaryOperator::Plus,
-        "-" => BinaryOperator::Minus,
-        "||" => BinaryOperator::StringConcat,
-        "~" => BinaryOperator::PGRegexMatch,
-        "~*" => BinaryOperator::PGRegexIMatch,
-        "!~" => BinaryOperator::PGRegexNotMatch,
-        "!~*" => BinaryOperator::PGRegexNotIMatch,
-        "~~" => BinaryOperator::PGLikeMatch,
-        "~~*" => BinaryOperator::PGILikeMatch,
-        "!~~" => BinaryOperator::PGNotLikeMatch,
-        "!~~*" => BinaryOperator::PGNotILikeMatch,
-        _ => return None,
-    })
-}
-
-/// `'16384'` beside a column of numbers is a number.
-fn numbered(column: &Expr, value: &mut Expr) {
-    let ident = match column {
-        Expr::Identifier(ident) => Some(ident),
-        Expr::CompoundIdentifier(idents) => idents.last(),
-        _ => None,
-    };
-    let is_number = ident.is_some_and(|ident| NUMBERS.contains(&ident.value.to_lowercase().as_str()));
-    if is_number && let Some(parsed) = text_of(value).and_then(|text| text.parse::<u32>().ok()) {
-        *value = number(i64::from(parsed));
-    }
-}
-
-/// The items of a list that is written out: `ARRAY['r', 'v']`, `'{r,v}'`, with a cast or without.
-fn items(list: &Expr) -> Option<Vec<Expr>> {
-    let items = match list {
-        Expr::Nested(inner) => return items(inner),
-        Expr::Cast { expr: inner, data_type, .. } if data_type.to_string().ends_with("[]") => return items(inner),
-        Expr::Array(Array { elem, .. }) => elem.clone(),
-        other => {
-            let written = text_of(other)?;
-            let inner = written.trim().strip_prefix('{')?.strip_suffix('}')?.to_owned();
-            let parts = inner.split(',').map(|part| text(part.trim().trim_matches('"')));
-            if inner.is_empty() { Vec::new() } else { parts.collect() }
-        }
-    };
-    // The planner knows no empty list.
-    (!items.is_empty()).then_some(items)
-}
-
-/// What a cast to a type of PostgreSQL's own means; `None` for one that the planner has.
-fn cast_of(inner: &Expr, data_type: &DataType) -> Option<Expr> {
-    let written = data_type.to_string().to_lowercase().replace('"', "");
-    let short = written.trim_start_matches("pg_catalog.").trim_start_matches("information_schema.");
-    let called = |name: &str| match inner {
-        Expr::Function(call) if last(&call.name) == name => arguments(call)?.into_iter().next(),
-        _ => None,
-    };
-    let is_text = text_of(inner).is_some();
-    match short {
-        "regclass" => {
-            let meant = match inner {
-                Expr::BinaryOp { .. } | Expr::Function(_) => true,
-                other => is_text || placeholder(other).is_some(),
-            };
-            if let Some(digits) = text_of(inner).filter(|text| text.parse::<u32>().is_ok()) {
-                return Some(cast(text(&digits), DataType::IntUnsigned(None)));
-            }
-            Some(call(if meant { "regclass_in" } else { "regclass_out" }, vec![inner.clone()]))
-        }
-        "regtype" if is_text => {
-            let known = text_of(inner).and_then(|name| system::by_name(&name));
-            Some(known.map_or_else(|| call("regtype_in", vec![inner.clone()]), |oid| number(i64::from(oid))))
-        }
-        "regtype" => Some(call("format_type", vec![inner.clone(), cast(null(), DataType::Integer(None))])),
-        "regnamespace" if is_text => Some(call("regnamespace_in", vec![inner.clone()])),
-        "regnamespace" => Some(call("regnamespace_out", vec![inner.clone()])),
-        "regrole" if !is_text => Some(call("pg_get_userbyid", vec![inner.clone()])),
-        "regproc" | "regprocedure" | "regoper" | "regoperator" | "regconfig" | "regdictionary" | "regcollation"
-        | "regrole" => Some(match text_of(inner).as_deref().and_then(parts_of) {
-            Some(parts) => text(parts.last()?),
-            None => cast(inner.clone(), DataType::Text),
-        }),
-        "oid" | "xid" | "cid" | "xid8" => {
-            let through =
-                called("regclass_out").or_else(|| called("regnamespace_out")).or_else(|| called("format_type"));
-            Some(cast(through.unwrap_or_else(|| inner.clone()), DataType::IntUnsigned(None)))
-        }
-        "text" | "varchar" | "character varying" | "name" if called("regclass_in").is_some() => {
-            Some(call("regclass_out", vec![inner.clone()]))
-        }
-        "name" | "char" | "bpchar" | "cstring" | "citext" | "json" | "jsonb" | "uuid" | "xml" | "inet" | "cidr"
-        | "macaddr" | "sql_identifier" | "character_data" | "yes_or_no" | "unknown" | "tsvector" | "pg_node_tree"
-        | "text" => Some(cast(inner.clone(), DataType::Text)),
-        "cardinal_number" => Some(cast(inner.clone(), DataType::Integer(None))),
-        "anyarray" | "int2vector" | "oidvector" | "regtype[]" | "regclass[]" => Some(inner.clone()),
-        list if list.ends_with("[]") && is_text => {
-            let items = items(inner).unwrap_or_default();
-            let texts_only = matches!(list, "text[]" | "name[]" | "varchar[]" | "char[]" | "bpchar[]" | "uuid[]");
-            let of = if texts_only { texts() } else { parsed(list)? };
-            Some(cast(array(items), of))
-        }
-        "name[]" | "char[]" | "bpchar[]" | "uuid[]" => Some(cast(inner.clone(), texts())),
-        "oid[]" => Some(cast(inner.clone(), parsed("int unsigned[]")?)),
-        short if written != short => Some(cast(inner.clone(), parsed(short)?)),
-        _ => None,
     }
 }
 

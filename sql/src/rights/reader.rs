@@ -6,13 +6,9 @@ use datafusion::sql::sqlparser::{
     tokenizer::Token,
 };
 use mavis_catalog::Grantee;
-use mavis_types::{Mask, Place, Role, TableName, Zone};
+use mavis_types::{Place, Role, TableName, Zone};
 
-use crate::{
-    Error,
-    dialect::{parser, syntax_error},
-    fault,
-};
+use crate::{Error, dialect::syntax_error, fault};
 
 use super::statement::{Begins, LONGEST, Leave, Statement, USUAL};
 
@@ -385,4 +381,3 @@ fn is_word(token: &Token, word: &str) -> bool {
 fn text(value: &str) -> String {
     format!("'{}'", value.replace('\'', "''"))
 }
-

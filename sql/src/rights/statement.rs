@@ -1,16 +1,8 @@
-use datafusion::sql::sqlparser::{
-    keywords::Keyword,
-    parser::{Parser, ParserError},
-    tokenizer::Token,
-};
+use datafusion::sql::sqlparser::tokenizer::Token;
 use mavis_catalog::Grantee;
-use mavis_types::{Mask, Place, Role, TableName, Zone};
+use mavis_types::{Mask, Place, TableName};
 
-use crate::{
-    Error,
-    dialect::{parser, syntax_error},
-    fault,
-};
+use crate::{Error, dialect::parser, fault};
 
 use super::reader::Reader;
 /// A statement about rights.

@@ -1,42 +1,20 @@
 //! Statements that change what there is of a table beside its rows.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use arrow::{
-    array::{Array, AsArray, RecordBatch},
-    datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
-};
-use datafusion::{
-    datasource::provider_as_source,
-    scalar::ScalarValue,
-    sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, SetExpr, Statement, Value},
-};
-use futures::{FutureExt, StreamExt, future::BoxFuture};
-use mavis_lake::work::{Change, Doing};
+use arrow::{array::Array, datatypes::Schema};
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
+use mavis_lake::work::Doing;
 use mavis_types::{RunId, TableName};
-use tokio::time::Instant;
 
 use super::{
-    Executed,
-    define::derived,
-    fit::fit,
-    rewrite::{self, Act, Over, position},
-    statement::{Write, column_comment, refused},
-    target::{Bound, bound, hollow, may_write, sees_all},
+    rewrite::position,
+    statement::{column_comment, refused},
+    target::may_write,
 };
-use crate::{
-    Error, Limits, QueryStream, Session,
-    catalogs::{Given, Opened},
-    dialect::{Admitted, admit, parse, parse_named},
-    fault,
-    limits::Allowed,
-    names::{resolve, tables},
-    only_reads, planner, run,
-    session::{Planned, Prepared},
-    views::Only,
-};
+use crate::{Error, Session, fault};
 
-use super::{rows::finished, run::{exists, told}};
+use super::rows::finished;
 
 impl Session {
     pub(super) async fn drop(&self, name: &TableName, view: bool, if_exists: bool) -> Result<(), Error> {

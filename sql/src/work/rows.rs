@@ -4,37 +4,21 @@ use std::{collections::HashMap, sync::Arc};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
-    datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
+    datatypes::{DataType, Int64Type, SchemaRef},
 };
 use datafusion::{
-    datasource::provider_as_source,
     scalar::ScalarValue,
-    sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, SetExpr, Statement, Value},
+    sql::sqlparser::ast::{Expr, Ident, Query, SetExpr, Value},
 };
-use futures::{FutureExt, StreamExt, future::BoxFuture};
+use futures::StreamExt;
 use mavis_lake::work::{Change, Doing};
-use mavis_types::{RunId, TableName};
-use tokio::time::Instant;
+use mavis_types::TableName;
 
 use super::{
-    Executed,
-    define::derived,
     fit::fit,
-    rewrite::{self, Act, Over, position},
-    statement::{Write, column_comment, refused},
-    target::{Bound, bound, hollow, may_write, sees_all},
+    rewrite::{Act, Over, position},
 };
-use crate::{
-    Error, Limits, QueryStream, Session,
-    catalogs::{Given, Opened},
-    dialect::{Admitted, admit, parse, parse_named},
-    fault,
-    limits::Allowed,
-    names::{resolve, tables},
-    only_reads, planner, run,
-    session::{Planned, Prepared},
-    views::Only,
-};
+use crate::{Error, QueryStream, fault};
 
 use super::run::{PLACES, PLACES_AND_CLAUSES, VALUES_AT_ONCE, told};
 
@@ -222,4 +206,3 @@ pub(super) fn numbers(batch: &RecordBatch, column: usize) -> Result<arrow::array
 pub(super) fn broken() -> Error {
     Error::Execution { message: "the statement ended in the middle of its work".to_owned() }
 }
-

@@ -1,27 +1,24 @@
 use std::{collections::HashMap, sync::Arc};
 
-use arrow::{
-    array::{Array, AsArray, RecordBatch},
-    datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
-};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::{
     datasource::provider_as_source,
     scalar::ScalarValue,
-    sql::sqlparser::ast::{Expr, Ident, ObjectName, Query, SetExpr, Statement, Value},
+    sql::sqlparser::ast::{Ident, Query, Statement},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use mavis_lake::work::{Change, Doing};
+use mavis_lake::work::Doing;
 use mavis_types::{RunId, TableName};
 use tokio::time::Instant;
 
 use super::{
-    rows::{typed_values, with_types, places_of, fill, only_parameters, push_values, finished, carry_out, numbers, broken},
     Executed,
     define::derived,
     fit::fit,
-    rewrite::{self, Act, Over, position},
-    statement::{Write, column_comment, refused},
-    target::{Bound, bound, hollow, may_write, sees_all},
+    rewrite::{self, Act, Over},
+    rows::{broken, carry_out, fill, finished, only_parameters, places_of, push_values, typed_values, with_types},
+    statement::{Write, column_comment},
+    target::{Bound, bound, hollow, sees_all},
 };
 use crate::{
     Error, Limits, QueryStream, Session,
@@ -417,7 +414,6 @@ impl Session {
         let done = Box::pin(done).await;
         finished(change, doing, done).await
     }
-
 }
 
 /// What a statement is run with.
