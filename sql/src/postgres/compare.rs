@@ -1,30 +1,12 @@
 //! Comparisons and casts of PostgreSQL, as the engine has them.
 
-use super::ast::{arguments, array, call, cast, last, null, number, parsed, placeholder, text, texts, truth, value_of};
-use std::ops::ControlFlow;
+use super::ast::{arguments, array, call, cast, last, null, number, parsed, placeholder, text, texts};
 
-use datafusion::sql::sqlparser::{
-    ast::{
-        AccessExpr, Array, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, GroupByExpr, Ident,
-        ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, SelectItem, SetExpr, Statement, Subscript, TableAlias,
-        TableAliasColumnDef, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
-    },
-    dialect::PostgreSqlDialect,
-    parser::Parser,
-};
+use datafusion::sql::sqlparser::ast::{Array, BinaryOperator, DataType, Expr};
 
-use super::{
-    Postgres,
-    empty::{is_rowless, leave_out},
-    like::escaped,
-    path::{parts_of, text_of},
-};
+use super::path::{parts_of, text_of};
 use crate::system;
 
-/// What `version()` says: the first word and the number are what clients read.
-const VERSION: &str = "PostgreSQL 15.8 (Mavis)";
-/// Aggregates in which nothing that asks another table can stand.
-const COLLECTING: [&str; 3] = ["array_agg", "string_agg", "json_agg"];
 /// Columns whose values are numbers of objects; clients write those in quotes.
 const NUMBERS: [&str; 24] = [
     "oid",

@@ -1,12 +1,12 @@
 //! PostgreSQL's own forms as the planner has them, wherever they stand in a statement.
 
-use super::ast::{arguments, array, call, cast, last, null, number, parsed, placeholder, text, texts, truth, value_of};
+use super::ast::{arguments, array, call, cast, last, null, number, placeholder, text, texts, truth, value_of};
 use super::compare::{cast_of, items, numbered, operator};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
     ast::{
-        AccessExpr, Array, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, GroupByExpr, Ident,
+        AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, GroupByExpr, Ident,
         ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, SelectItem, SetExpr, Statement, Subscript, TableAlias,
         TableAliasColumnDef, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
     },
@@ -18,9 +18,14 @@ use super::{
     Postgres,
     empty::{is_rowless, leave_out},
     like::escaped,
-    path::{parts_of, text_of},
+    path::text_of,
 };
 use crate::system;
+
+/// What `version()` says: the first word and the number are what clients read.
+const VERSION: &str = "PostgreSQL 15.8 (Mavis)";
+/// Aggregates in which nothing that asks another table can stand.
+const COLLECTING: [&str; 3] = ["array_agg", "string_agg", "json_agg"];
 
 /// Rewrites a statement; `false` where its answer tells of the connection that asks.
 pub(super) fn rewrite(statement: &mut Statement, own: &Postgres) -> bool {
