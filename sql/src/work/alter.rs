@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::{array::Array, datatypes::Schema};
+use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use mavis_lake::work::Doing;
 use mavis_types::{RunId, TableName};
