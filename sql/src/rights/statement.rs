@@ -124,6 +124,8 @@ pub(super) enum Begins {
 
 #[cfg(test)]
 mod tests {
+    use mavis_types::Zone;
+
     use super::*;
     use rstest::rstest;
 
