@@ -97,6 +97,17 @@ struct Rewriter<'a> {
 impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if let SetExpr::Select(select) = query.body.as_mut() {
+            for item in &mut select.projection {
+                if let SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. } = item {
+                    counted(value);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Some(known) = rowless(expr) {
             *expr = known;
@@ -133,6 +144,26 @@ impl VisitorMut for Rewriter<'_> {
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         table_function(factor);
         ControlFlow::Continue(())
+    }
+}
+
+/// `EXISTS` as a value, which the planner does not know: whether there are any.
+fn counted(expr: &mut Expr) {
+    match expr {
+        Expr::BinaryOp { left, right, .. } => {
+            counted(left);
+            counted(right);
+        }
+        Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => counted(inner),
+        Expr::Exists { subquery, negated } if asks_catalogs(subquery) => {
+            let op = if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
+            let mut query = subquery.clone();
+            if let SetExpr::Select(select) = query.body.as_mut() {
+                select.projection = vec![SelectItem::UnnamedExpr(call("count", vec![number(1)]))];
+                *expr = Expr::BinaryOp { left: Box::new(Expr::Subquery(query)), op, right: Box::new(number(0)) };
+            }
+        }
+        _ => {}
     }
 }
 
