@@ -24,6 +24,7 @@ use super::{
     gate::{Answer, Gate, Wants},
     item::Item,
     matching::{Beside, Known, bring_up, known, matching},
+    naming::restful,
     request::{Effect, Reason, Refusal, Together, Written},
 };
 use crate::{context::Running, failure::Failure, fhir_zone::Target};
@@ -285,17 +286,6 @@ fn names(checked: &[Checked], steps: &[Step]) -> Names {
         references.insert(full_url.clone(), here);
     }
     (references, by_root)
-}
-
-/// `http://server/fhir/Patient/7` as its root and `Patient/7`.
-fn restful(url: &str) -> Option<(&str, &str)> {
-    if !(url.starts_with("http://") || url.starts_with("https://")) {
-        return None;
-    }
-    let slash = url.rfind('/')?;
-    let before = url[..slash].rfind('/')?;
-    let relative = &url[before + 1..];
-    bundle::relative_reference(relative).map(|_| (&url[..before], relative))
 }
 
 /// Resolves conditional references, also against what the transaction writes; an entry whose reference does not meet

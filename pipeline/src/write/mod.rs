@@ -23,6 +23,7 @@ mod decide;
 mod gate;
 mod item;
 mod matching;
+mod naming;
 mod request;
 mod run;
 mod settle;

@@ -29,5 +29,6 @@ mod settings;
 mod simple;
 mod startup;
 mod values;
+mod words;
 
 pub(crate) use door::serve;
