@@ -1,5 +1,4 @@
 //! `files` and `fhir_files` in an S3 bucket: the same contract as on disk.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::io::{Read, Write};
 

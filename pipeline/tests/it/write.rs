@@ -1,7 +1,4 @@
 //! Direct writes: atomic over several types, whenever the process dies.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod support;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,8 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::support::{House, Life, me};
 use mavis_pipeline::{Effect, Operation, Together, Which, Write, WriteError, Written};
-use support::{House, Life, me};
 
 fn put(resource: &str, id: &str, rest: &str) -> Write {
     let comma = if rest.is_empty() { "" } else { "," };

@@ -1,7 +1,4 @@
 //! Rows by key are the rows of the version that is asked, whatever is done to the table.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod support;
 
 use std::{
     collections::BTreeMap,
@@ -12,13 +9,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::support::*;
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray},
     datatypes::{DataType, Field, Int64Type, Schema},
 };
 use mavis_lake::{Error, Lake, Tuning, WriteMode};
 use mavis_types::{RunId, TableId};
-use support::*;
 
 fn ids(ids: &[i64]) -> RecordBatch {
     let column: ArrayRef = Arc::new(Int64Array::from(ids.to_vec()));

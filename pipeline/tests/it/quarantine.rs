@@ -1,11 +1,8 @@
 //! Rows in quarantine whose source row was corrected or deleted meanwhile.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod support;
-
+use crate::support::*;
 use mavis_catalog::{QuarantineState, Quarantined, RunState};
 use rstest::rstest;
-use support::*;
 
 async fn patients(house: &House) -> Life {
     let statements = [

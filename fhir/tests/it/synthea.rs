@@ -1,7 +1,5 @@
 //! The 120 synthetic patients: every resource is read, valid, encoded and written back.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
 use std::{
     collections::BTreeMap,
     fs,

@@ -1,14 +1,11 @@
 //! The lake in an S3 bucket. Needs an S3 server: `MAVIS_TEST_S3` is its endpoint URL.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod support;
 
 use std::collections::HashMap;
 
+use crate::support::*;
 use mavis_catalog::Catalog;
 use mavis_lake::{Error, Lake, LakeOptions, WriteMode};
 use mavis_types::RunId;
-use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use url::Url;
 

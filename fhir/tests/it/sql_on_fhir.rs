@@ -2,8 +2,6 @@
 //! planned and run, and the rows are compared with what the suite expects. The report that implementations publish is
 //! written to the target folder (`sql_on_fhir_report.json`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
 use std::{fs, path::Path};
 
 use arrow::json::ArrayWriter;

@@ -1,5 +1,4 @@
 //! `fhir_files` on generated files: the contract, and what becomes of files that are broken.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::{fs, io::Write, path::Path, sync::Arc};
 

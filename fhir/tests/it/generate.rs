@@ -1,5 +1,4 @@
 //! Random resources, valid by the definitions.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests")]
 
 use mavis_fhir::{
     ResourceType,

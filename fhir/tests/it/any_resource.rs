@@ -1,11 +1,6 @@
 //! Random resources of any type, made from the definitions: they are valid, come back as they were, and every value stands
 //! in its column.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-#[path = "support/generate.rs"]
-mod generate;
-
 use arrow::{
     array::{Array, ArrayRef, AsArray},
     datatypes::{Float64Type, Int32Type, TimestampMicrosecondType},
@@ -20,7 +15,7 @@ use mavis_fhir::{
 };
 use proptest::prelude::*;
 
-use generate::{Chance, resource};
+use crate::generate::{Chance, resource};
 
 /// Whether an element is in the JSON only.
 fn is_hidden(element: &Element) -> bool {

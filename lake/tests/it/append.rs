@@ -1,8 +1,6 @@
 //! Appends, the commit protocol, and what a reader sees.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod support;
-
+use crate::support::*;
 use arrow::{
     array::{AsArray, RecordBatch},
     datatypes::{DataType, Int64Type},
@@ -10,7 +8,6 @@ use arrow::{
 use mavis_lake::{AppId, End, Error, WriteMode};
 use mavis_types::{RunId, SourceId};
 use rstest::rstest;
-use support::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appended_rows_are_read_back_with_the_lakes_columns() {

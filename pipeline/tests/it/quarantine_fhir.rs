@@ -1,15 +1,12 @@
 //! Rows that could not become resources: what a person reads of them, and when they are done with.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod support;
-
+use crate::support::*;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use mavis_catalog::{QuarantineState, Quarantined, Run, RunState, Step};
 use mavis_pipeline::ImportOptions;
 use mavis_types::RunId;
 use rstest::rstest;
-use support::*;
 
 const MAPPING: &str = "version = 1\nresource = \"Patient\"\nfrom = \"processed.hms.p p\"\nkey = \"p.id\"\n[set]\n\
                        \"name[0].family\" = \"p.nom\"\n\"birthDate\" = \"p.ne\"\n";

@@ -1,5 +1,4 @@
 //! `sqlite` on generated databases: the contract, dynamic types, and cursors.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::{path::Path, sync::Arc};
 

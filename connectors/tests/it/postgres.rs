@@ -1,5 +1,4 @@
 //! The PostgreSQL connector against a real server (`MAVIS_TEST_POSTGRES`, see `tests/setup`).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
 

@@ -1,13 +1,10 @@
 //! OPTIMIZE, VACUUM and checkpoints change no row.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod support;
 
 use std::time::{Duration, SystemTime};
 
+use crate::support::*;
 use mavis_lake::{Error, Lake, WriteMode};
 use mavis_types::{RunId, TableId};
-use support::*;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -1,10 +1,8 @@
 //! Snapshots and upserts against what is there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod support;
 
 use std::sync::Arc;
 
+use crate::support::*;
 use arrow::{
     array::{Array, AsArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray},
     buffer::OffsetBuffer,
@@ -15,7 +13,6 @@ use deltalake_core::{DeltaTableBuilder, delta_datafusion::DeltaCdfTableProvider}
 use mavis_lake::{End, Error, WriteMode};
 use mavis_types::{Counts, RunId};
 use rstest::rstest;
-use support::*;
 use url::Url;
 
 fn counts(counts: Counts) -> [u64; 6] {

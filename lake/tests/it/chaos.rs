@@ -2,9 +2,6 @@
 //!
 //! A process dies when its store fails at a random write and answers nothing from then on; half of the time the write
 //! had taken effect. It is started again on the same folder, with nothing but what is on the disk.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod support;
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +11,10 @@ use std::{
     },
 };
 
+use crate::support::*;
 use mavis_lake::{AppId, End, Error, HopInput, Lake, WriteMode, hop::DELETED};
 use mavis_types::{RunId, SourceId, TableId};
 use rstest::rstest;
-use support::*;
 
 /// A small generator with a seed, so that a failure can be repeated.
 #[derive(Debug)]

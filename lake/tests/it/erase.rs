@@ -1,16 +1,13 @@
 //! Erased rows are in no version, in no file and in no log entry; what is left goes on.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod support;
 
 use std::{path::PathBuf, sync::Arc};
 
+use crate::support::*;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use mavis_catalog::Table;
 use mavis_lake::{Error, HopInput, Lake, WriteMode, erase::Matches};
 use mavis_types::RunId;
 use rstest::rstest;
-use support::*;
 
 const NAME: &str = "kanarienvogel";
 

@@ -2,18 +2,13 @@
 //! over its resources, and on generated ones over generated resources. Where the other one is wrong by the specification, the
 //! expression stands in [`EXCEPTIONS`] with the reason.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-#[path = "support/generate.rs"]
-mod generate;
-
 use std::{collections::BTreeSet, fs, path::Path};
 
+use crate::generate::{self, Chance};
 use arrow::{
     array::{Array, AsArray},
     util::display::array_value_to_string,
 };
-use generate::Chance;
 use mavis_fhir::{
     ResourceType,
     definitions::{self, TypeId, TypeKind},

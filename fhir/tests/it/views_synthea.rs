@@ -1,7 +1,5 @@
 //! Views over the 120 synthetic patients, against the same rows read out of the JSON one by one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
 use std::{fs, io::Read, path::Path};
 
 use arrow::{

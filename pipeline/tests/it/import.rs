@@ -1,16 +1,13 @@
 //! Files of FHIR resources straight into the FHIR zone, and FHIR-native sources through all of them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 
+use crate::support::*;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use mavis_catalog::{QuarantineState, Run, RunState, Step};
 use mavis_pipeline::ImportOptions;
 use mavis_types::RunId;
-use support::*;
 
 fn options(source: &str, authoritative: bool) -> ImportOptions {
     ImportOptions { source: name(source), authoritative, again: false }

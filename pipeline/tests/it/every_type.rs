@@ -1,14 +1,9 @@
 //! Resources of every type, made from the definitions: what goes in comes out.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-#[path = "../../fhir/tests/support/generate.rs"]
-mod generate;
-mod support;
-
-use generate::{Chance, resource};
+use crate::generate::{Chance, resource};
+use crate::support::{House, me};
 use mavis_fhir::{ResourceType, json};
 use mavis_pipeline::{Effect, Operation, Together, Which, Write};
-use support::{House, me};
 
 /// One resource of each type, under the id `x`.
 fn one_of_each(seed: u64) -> Vec<(ResourceType, String)> {

@@ -1,12 +1,9 @@
 //! A hospital's database with dirt in it, from the source to FHIR.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-mod support;
-
+use crate::support::*;
 use mavis_catalog::{QuarantineState, RunState, Step};
 use mavis_connectors::SourceSpec;
 use mavis_types::{Counts, RunId};
-use support::*;
 
 const PATIENTS: &[&str] = &[
     "CREATE TABLE hms_patient (patient_id INTEGER PRIMARY KEY, nom TEXT, prenom TEXT, sexe TEXT, date_naissance TEXT, poids TEXT)",

@@ -1,14 +1,11 @@
 //! Small files are put together while others read and write.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod support;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use crate::support::*;
 use arrow::array::AsArray;
 use datafusion::catalog::TableProvider;
 use mavis_pipeline::{Operation, Together, Upkeep, Which, Write};
-use support::*;
 
 const NOW: Upkeep = Upkeep { every: Duration::from_secs(3600), files: 8, snapshots: Duration::from_secs(24 * 3600) };
 

@@ -1,11 +1,11 @@
 //! `files` on generated files: the contract for each format, and what becomes of bad input.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod odd;
 mod support;
 
 use std::{fs, io::Write, path::Path, sync::Arc};
 
+use self::support::{SheetPart, Value, sheet, workbook};
 use arrow::{
     array::{Array, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray, StructArray},
     datatypes::{DataType, Field},
@@ -17,7 +17,6 @@ use mavis_connectors::{
 use mavis_types::{Cursor, SourceName};
 use rstest::rstest;
 use serde_json::{Value as Json, json};
-use support::{SheetPart, Value, sheet, workbook};
 use tempfile::TempDir;
 
 fn spec(path: &str, more: Json) -> SourceSpec {

@@ -1,10 +1,8 @@
 //! From table to table: changes, whole tables, and what a hop may delete.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-mod support;
 
 use std::sync::Arc;
 
+use crate::support::*;
 use arrow::{
     array::{AsArray, BooleanArray, Int64Array, RecordBatch, StringArray},
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef},
@@ -13,7 +11,6 @@ use mavis_catalog::Table;
 use mavis_lake::{End, Hop, HopInput, Lake, WriteMode, hop::DELETED};
 use mavis_types::{Counts, RunId};
 use rstest::rstest;
-use support::*;
 
 async fn tables(lake: &Lake, key: &[&str], change_feed: bool) -> (Table, Table) {
     let input = lake.ensure(&spec("input", key, change_feed)).await.unwrap();

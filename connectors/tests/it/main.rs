@@ -1,0 +1,8 @@
+//! Connectors against real files and real servers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod fhir_files;
+mod files;
+mod files_s3;
+mod postgres;
+mod sqlite;

@@ -1,0 +1,13 @@
+//! Runs of the pipeline from a source to the FHIR zone, in one process.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod every_type;
+#[path = "../../../fhir/tests/it/generate.rs"]
+mod generate;
+mod import;
+mod ingest;
+mod quarantine;
+mod quarantine_fhir;
+mod support;
+mod upkeep;
+mod write;
