@@ -10,6 +10,7 @@ mod quarantine;
 mod status;
 mod token;
 mod visible;
+mod whole;
 
 use std::{any::Any, future::Future, io, time::Duration};
 
@@ -26,6 +27,7 @@ use tonic::{
     service::Routes,
     transport::{Server, server::Connected},
 };
+use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::error;
 
@@ -69,6 +71,7 @@ impl Door {
         let guard: fn(Box<dyn Any + Send>) -> ::http::Response<Body> = panicked;
         self.server
             .layer(CatchPanicLayer::custom(guard))
+            .layer(MapRequestLayer::new(whole::whole))
             .layer(self.auth)
             .add_routes(self.routes)
             .serve_with_incoming_shutdown(incoming, until)

@@ -56,8 +56,12 @@ impl TestServer {
         std::fs::read_to_string(self.server.data().token_file()).unwrap().trim().to_owned()
     }
 
+    pub(crate) fn grpc_address(&self) -> std::net::SocketAddr {
+        self.server.grpc_address()
+    }
+
     pub(crate) async fn channel(&self) -> Channel {
-        let endpoint = Channel::from_shared(format!("http://{}", self.server.grpc_address())).unwrap();
+        let endpoint = Channel::from_shared(format!("http://{}", self.grpc_address())).unwrap();
         endpoint.connect().await.unwrap()
     }
 

@@ -1,9 +1,12 @@
 //! Statements that write, and batches of clients, at every door.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow_flight::sql::{CommandStatementIngest, TableDefinitionOptions, client::FlightSqlServiceClient};
+use arrow_flight::{
+    error::FlightError,
+    sql::{CommandStatementIngest, TableDefinitionOptions, client::FlightSqlServiceClient},
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use mavis_proto::v1::Role;
 use serde_json::{Value, json};
@@ -159,6 +162,72 @@ async fn flight_takes_batches_into_tables() {
         let error = client.execute_ingest(change, batches()).await.unwrap_err();
         assert!(error.to_string().contains(word), "{word}: {error}");
     }
+    test.stop().await;
+}
+
+/// An upload whose last batch never comes; `sent` is told once the first was taken.
+fn unfinished(
+    from: i64,
+    sent: tokio::sync::oneshot::Sender<()>,
+) -> impl futures::Stream<Item = Result<RecordBatch, FlightError>> + Send {
+    stream::iter([Ok(batch(from, 10)), Ok(batch(from + 10, 10))]).chain(stream::once(async move {
+        sent.send(()).unwrap();
+        std::future::pending().await
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_its_client_gives_up_leaves_nothing() {
+    let test = TestServer::start().await;
+    let ana = test.token("ana", Role::Analyst, &[]).await;
+    let mut client = flight(&test, &ana).await;
+    let whole = || stream::iter([Ok(batch(0, 1_000))]);
+    assert_eq!(client.execute_ingest(command("t", 1, 1), whole()).await.unwrap(), 1_000);
+    for (table, if_not_exist, if_exists) in [("t", 2, 2), ("t", 1, 3), ("made", 1, 1)] {
+        for _ in 0..5 {
+            let (sent, is_sent) = tokio::sync::oneshot::channel();
+            let upload = client.execute_ingest(command(table, if_not_exist, if_exists), unfinished(5_000, sent));
+            tokio::select! {
+                outcome = upload => panic!("the upload ended: {outcome:?}"),
+                _ = async { is_sent.await.unwrap(); tokio::time::sleep(Duration::from_millis(50)).await } => {}
+            }
+        }
+    }
+    // The connection is the same; the next upload comes after whatever became of the others.
+    assert_eq!(client.execute_ingest(command("t", 2, 2), whole()).await.unwrap(), 1_000);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(count(&test, &ana, "t").await, 2_000);
+    let (status, answer) = http(&test, &ana, json!({ "sql": "SELECT count(*) FROM made" })).await;
+    assert_eq!(status, 404, "{answer}");
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_connection_breaks_leaves_nothing() {
+    let test = TestServer::start().await;
+    let ana = test.token("ana", Role::Analyst, &[]).await;
+    let mut client = flight(&test, &ana).await;
+    assert_eq!(client.execute_ingest(command("t", 1, 1), stream::iter([Ok(batch(0, 7))])).await.unwrap(), 7);
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let between = listener.local_addr().unwrap();
+    let server = test.grpc_address();
+    let line = tokio::spawn(async move {
+        let (mut here, _) = listener.accept().await.unwrap();
+        let mut there = tokio::net::TcpStream::connect(server).await.unwrap();
+        tokio::io::copy_bidirectional(&mut here, &mut there).await.unwrap();
+    });
+    let channel = Channel::from_shared(format!("http://{between}")).unwrap().connect().await.unwrap();
+    let mut cut = FlightSqlServiceClient::new(channel);
+    cut.set_token(ana.clone());
+    let (sent, is_sent) = tokio::sync::oneshot::channel();
+    let upload = tokio::spawn(async move { cut.execute_ingest(command("t", 2, 2), unfinished(5_000, sent)).await });
+    is_sent.await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    line.abort();
+    upload.await.unwrap().unwrap_err();
+    assert_eq!(client.execute_ingest(command("t", 2, 2), stream::iter([Ok(batch(0, 7))])).await.unwrap(), 7);
+    assert_eq!(count(&test, &ana, "t").await, 14);
     test.stop().await;
 }
 
