@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
+    /// The secrets that the connection needs are there.
+    Secret,
     /// The host's name resolves (for files: the URL is one).
     Name,
     /// Something listens there (for files: the store answers).
@@ -21,6 +23,7 @@ pub enum Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Stage::Secret => "secret",
             Stage::Name => "name",
             Stage::Route => "route",
             Stage::Ssh => "ssh",
@@ -38,8 +41,8 @@ pub enum Error {
     UnknownKind { kind: String, known: Vec<String> },
     #[error("parameters of source `{source_name}`: {reason}")]
     Params { source_name: String, reason: String },
-    #[error("source `{source_name}` needs its password in the environment variable {variable}")]
-    MissingSecret { source_name: String, variable: String },
+    #[error("a secret of source `{source_name}` is missing: set {place}")]
+    MissingSecret { source_name: String, place: String },
     /// Nothing can be read for now; worth another try.
     #[error("cannot reach `{endpoint}` ({stage}): {reason}")]
     Unreachable { endpoint: String, stage: Stage, reason: String },

@@ -25,7 +25,7 @@ pub use fhir_files::{FhirFiles, FhirFilesParams};
 pub use files::{FileFormat, Files, FilesParams};
 pub use params::SourceSpec;
 pub use registry::{Registry, SourceKind};
-pub use secret::Secrets;
+pub use secret::{AppRoleSecret, Secret, SecretWord, Secrets, VaultLogin, VaultOptions};
 pub use source::{
     Discovery, ForeignKey, ReadItem, ReadMode, ReadRequest, ReadStream, Selection, Source, SourceColumn, SourceTable,
     StageOutcome, StageReport, TableKind, TableRef,

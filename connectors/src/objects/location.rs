@@ -282,7 +282,7 @@ fn remote(
         }
         options.insert(lower, value.clone());
     }
-    if let Some(secret) = secrets.password(kind, source) {
+    if let Some(secret) = secrets.at_hand(kind, source).map_err(|error| error.to_string())? {
         let option = match url.scheme() {
             "s3" | "s3a" => "aws_secret_access_key",
             "gs" => "google_service_account_key",

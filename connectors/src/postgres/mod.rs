@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Discovery, Error, ReadRequest, ReadStream, Secrets, Selection, Source, SourceKind, StageReport, TableRef};
+use crate::{Discovery, Error, ReadRequest, ReadStream, Secret, Secrets, Selection, Source, SourceKind, StageReport, TableRef};
 
 /// Parameters of a PostgreSQL source.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -111,8 +111,7 @@ impl SourceKind for Postgres {
         Ok(Arc::new(PostgresSource {
             inner: Arc::new(Inner {
                 name: name.to_owned(),
-                password: secrets.password(Self::NAME, name),
-                variable: Secrets::variable(Self::NAME, name),
+                password: secrets.of(Self::NAME, name),
                 params,
             }),
         }))
@@ -129,9 +128,8 @@ struct PostgresSource {
 struct Inner {
     name: String,
     params: Params,
-    password: Option<secrecy::SecretString>,
-    /// Where the password would come from, for messages.
-    variable: String,
+    /// Asked for at each connection.
+    password: Secret,
 }
 
 impl Inner {

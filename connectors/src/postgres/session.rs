@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Inner, SslMode};
 use crate::{Error, Stage};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     ConnectOptions, Executor, PgConnection,
     postgres::{PgConnectOptions, PgSslMode},
@@ -26,7 +26,24 @@ pub(super) async fn open(inner: &Inner) -> Result<PgConnection, Error> {
     Ok(connection)
 }
 
+/// A connection with the password as it is now. One that is refused is asked for anew once: it may have been changed a moment
+/// ago.
 pub(super) async fn connect(inner: &Inner) -> Result<PgConnection, Error> {
+    let password = inner.password.get().await?;
+    let error = match connect_with(inner, password.as_ref()).await {
+        Ok(connection) => return Ok(connection),
+        Err(error) => error,
+    };
+    if !matches!(error, Error::Refused { stage: Stage::Login, .. }) {
+        return Err(error);
+    }
+    match inner.password.renewed(password.as_ref()).await? {
+        Some(renewed) => connect_with(inner, Some(&renewed)).await,
+        None => Err(error),
+    }
+}
+
+async fn connect_with(inner: &Inner, password: Option<&SecretString>) -> Result<PgConnection, Error> {
     let params = &inner.params;
     let mut options = PgConnectOptions::new_without_pgpass()
         .host(&params.host)
@@ -41,13 +58,13 @@ pub(super) async fn connect(inner: &Inner) -> Result<PgConnection, Error> {
             SslMode::VerifyCa => PgSslMode::VerifyCa,
             SslMode::VerifyFull => PgSslMode::VerifyFull,
         });
-    if let Some(password) = &inner.password {
+    if let Some(password) = password {
         options = options.password(password.expose_secret());
     }
     let limit = Duration::from_secs(params.connect_timeout_seconds);
     match tokio::time::timeout(limit, options.disable_statement_logging().connect()).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(connect_error(inner, &error)),
+        Ok(Err(error)) => Err(connect_error(inner, password.is_some(), &error)),
         Err(_) => Err(Error::Unreachable {
             endpoint: inner.endpoint(),
             stage: Stage::Route,
@@ -58,11 +75,11 @@ pub(super) async fn connect(inner: &Inner) -> Result<PgConnection, Error> {
 
 /// Which stage an error while connecting belongs to, by SQLSTATE class
 /// (PostgreSQL documentation, appendix A "PostgreSQL Error Codes").
-fn connect_error(inner: &Inner, error: &sqlx::Error) -> Error {
+fn connect_error(inner: &Inner, has_password: bool, error: &sqlx::Error) -> Error {
     let endpoint = inner.endpoint();
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
     match code.as_str() {
-        "28P01" | "28000" => Error::Refused { endpoint, stage: Stage::Login, reason: login_advice(inner) },
+        "28P01" | "28000" => Error::Refused { endpoint, stage: Stage::Login, reason: login_advice(inner, has_password) },
         "3D000" => Error::Refused {
             endpoint,
             stage: Stage::Database,
@@ -82,8 +99,8 @@ fn connect_error(inner: &Inner, error: &sqlx::Error) -> Error {
                 stage: Stage::Database,
                 reason: "TLS could not be agreed on; check `sslmode` and the server's certificate".to_owned(),
             },
-            _ if inner.password.is_none() => {
-                Error::Refused { endpoint, stage: Stage::Login, reason: login_advice(inner) }
+            _ if !has_password => {
+                Error::Refused { endpoint, stage: Stage::Login, reason: login_advice(inner, has_password) }
             }
             _ => Error::Refused {
                 endpoint,
@@ -95,13 +112,13 @@ fn connect_error(inner: &Inner, error: &sqlx::Error) -> Error {
     }
 }
 
-fn login_advice(inner: &Inner) -> String {
+fn login_advice(inner: &Inner, has_password: bool) -> String {
     let user = &inner.params.user;
-    let variable = &inner.variable;
-    if inner.password.is_some() {
-        format!("user `{user}` was not let in; check the password in {variable} and the server's pg_hba.conf")
+    let place = inner.password.place();
+    if has_password {
+        format!("user `{user}` was not let in; check the password ({place}) and the server's pg_hba.conf")
     } else {
-        format!("user `{user}` was not let in without a password; set the environment variable {variable}")
+        format!("user `{user}` was not let in without a password; set {place}")
     }
 }
 
