@@ -23,7 +23,9 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Discovery, Error, ReadRequest, ReadStream, Secret, Secrets, Selection, Source, SourceKind, StageReport, TableRef};
+use crate::{
+    Discovery, Error, ReadRequest, ReadStream, Secret, Secrets, Selection, Source, SourceKind, StageReport, TableRef,
+};
 
 /// Parameters of a PostgreSQL source.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -109,11 +111,7 @@ impl SourceKind for Postgres {
             });
         }
         Ok(Arc::new(PostgresSource {
-            inner: Arc::new(Inner {
-                name: name.to_owned(),
-                password: secrets.of(Self::NAME, name),
-                params,
-            }),
+            inner: Arc::new(Inner { name: name.to_owned(), password: secrets.of(Self::NAME, name), params }),
         }))
     }
 }

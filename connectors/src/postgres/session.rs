@@ -79,7 +79,9 @@ fn connect_error(inner: &Inner, has_password: bool, error: &sqlx::Error) -> Erro
     let endpoint = inner.endpoint();
     let code = error.as_database_error().and_then(|error| error.code()).unwrap_or_default().into_owned();
     match code.as_str() {
-        "28P01" | "28000" => Error::Refused { endpoint, stage: Stage::Login, reason: login_advice(inner, has_password) },
+        "28P01" | "28000" => {
+            Error::Refused { endpoint, stage: Stage::Login, reason: login_advice(inner, has_password) }
+        }
         "3D000" => Error::Refused {
             endpoint,
             stage: Stage::Database,

@@ -26,7 +26,10 @@ pub(super) fn read(
     if let Some(path) = named {
         return match content(path)? {
             Some(secret) => Ok(Some(secret)),
-            None => Err(unreadable(&path.display().to_string(), &format!("there is no such file ({variable}_FILE names it)"))),
+            None => Err(unreadable(
+                &path.display().to_string(),
+                &format!("there is no such file ({variable}_FILE names it)"),
+            )),
         };
     }
     for folder in folders {
@@ -57,5 +60,9 @@ fn content(path: &Path) -> Result<Option<SecretString>, Error> {
 }
 
 pub(super) fn unreadable(place: &str, reason: &str) -> Error {
-    Error::Refused { endpoint: place.to_owned(), stage: Stage::Secret, reason: format!("the secret cannot be read: {reason}") }
+    Error::Refused {
+        endpoint: place.to_owned(),
+        stage: Stage::Secret,
+        reason: format!("the secret cannot be read: {reason}"),
+    }
 }

@@ -320,7 +320,8 @@ mod tests {
 
     #[tokio::test]
     async fn words_are_told_apart() {
-        let secrets = Secrets::from_pairs([("SSH_PASSPHRASE_A", "p"), ("SSH_PRIVATE_KEY_A", "k"), ("HTTP_TOKEN_A", "t")]);
+        let secrets =
+            Secrets::from_pairs([("SSH_PASSPHRASE_A", "p"), ("SSH_PRIVATE_KEY_A", "k"), ("HTTP_TOKEN_A", "t")]);
         for (word, kind, value) in [
             (SecretWord::Passphrase, "ssh", Some("p")),
             (SecretWord::PrivateKey, "ssh", Some("k")),

@@ -179,9 +179,8 @@ impl Vault {
         };
         // Whoever asks for the same entry meanwhile waits for this answer.
         let mut slot = slot.lock().await;
-        let fresh = slot.read.is_some_and(|read| {
-            if anew { read >= asked } else { read.elapsed() < self.inner.options.cache }
-        });
+        let fresh =
+            slot.read.is_some_and(|read| if anew { read >= asked } else { read.elapsed() < self.inner.options.cache });
         if !fresh {
             slot.fields = self.inner.read(&path).await?;
             slot.read = Some(Instant::now());
@@ -235,11 +234,8 @@ impl Inner {
             if session.renewable
                 && let Ok(auth) = vaultrs::token::renew_self(session.client.as_ref(), None).await
             {
-                let renewed = Session {
-                    renew: half(auth.lease_duration),
-                    renewable: auth.renewable,
-                    ..session.clone()
-                };
+                let renewed =
+                    Session { renew: half(auth.lease_duration), renewable: auth.renewable, ..session.clone() };
                 *held = Some(renewed.clone());
                 return Ok(renewed);
             }
@@ -269,7 +265,8 @@ impl Inner {
                 let auth = approle::login(&unnamed, mount, role_id, secret_id.expose_secret()).await;
                 let auth = auth.map_err(|error| match error {
                     ClientError::APIError { code: 400 | 403, .. } => self.refused(
-                        "the AppRole login was not accepted: check `role_id`, and whether the secret id has run out".to_owned(),
+                        "the AppRole login was not accepted: check `role_id`, and whether the secret id has run out"
+                            .to_owned(),
                     ),
                     error => self.failed(&error),
                 })?;
@@ -301,7 +298,9 @@ impl Inner {
             reason: reason.to_owned(),
         };
         match error {
-            ClientError::APIError { code: 503, .. } => unreachable("the store of secrets is sealed or starting up; unseal it"),
+            ClientError::APIError { code: 503, .. } => {
+                unreachable("the store of secrets is sealed or starting up; unseal it")
+            }
             ClientError::APIError { code: code @ (429 | 500..=599), .. } => {
                 unreachable(&format!("the store of secrets answered {code}"))
             }
