@@ -27,7 +27,7 @@ pub use params::SourceSpec;
 pub use registry::{Registry, SourceKind};
 pub use secret::{AppRoleSecret, Secret, SecretWord, Secrets, VaultLogin, VaultOptions};
 pub use source::{
-    Discovery, ForeignKey, ReadItem, ReadMode, ReadRequest, ReadStream, Selection, Source, SourceColumn, SourceTable,
-    StageOutcome, StageReport, TableKind, TableRef,
+    Discovery, ForeignKey, ReadItem, ReadMode, ReadRequest, ReadStream, Selection, Settled, Source, SourceColumn,
+    SourceTable, StageOutcome, StageReport, TableKind, TableRef,
 };
 pub use sqlite::{Sqlite, SqliteParams};

@@ -32,6 +32,12 @@ impl Output {
         if batch.num_rows() == 0 { Ok(()) } else { self.send(ReadItem::Batch(batch)) }
     }
 
+    /// Keys of rows that are gone.
+    #[allow(dead_code, reason = "for sources that tell of deletions")]
+    pub(crate) fn gone(&self, keys: RecordBatch) -> Result<(), Halt> {
+        if keys.num_rows() == 0 { Ok(()) } else { self.send(ReadItem::Gone(keys)) }
+    }
+
     pub(crate) fn reject(&self, origin: String, reason: impl Into<String>, payload: String) -> Result<(), Halt> {
         self.send(ReadItem::Reject { origin, reason: reason.into(), payload })
     }

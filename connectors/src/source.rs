@@ -19,6 +19,43 @@ pub trait Source: Send + Sync + fmt::Debug + 'static {
 
     /// Reads one table. The stream ends with [`ReadItem::End`] or with an error; a stream that just stops was cut.
     async fn read(&self, request: ReadRequest) -> Result<ReadStream, Error>;
+
+    /// Whether there is anything after the cursor, asked cheaply; `None` where only a reading can tell. What happens after the
+    /// question is the next one's.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    async fn changed(&self, _table: &TableRef, _from: Option<&Cursor>) -> Result<Option<bool>, Error> {
+        Ok(None)
+    }
+
+    /// Told what the last [`Source::settle`] answered, once it is stored: before the first reading of a run, and again after
+    /// each settling. The source may let go of what is before it (advance a replication slot). Answers whether it wants to be
+    /// settled at the end of a run.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for what is not of this source.
+    async fn kept(&self, _state: Option<&Cursor>) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    /// At the end of a run: where every incremental table stands by its last commit. Answers what is to be kept of the source
+    /// as a whole.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Interrupted`]; then everything stays as it was.
+    async fn settle(&self, _committed: &[(TableRef, Cursor)]) -> Result<Settled, Error> {
+        Ok(Settled::default())
+    }
+}
+
+/// What a source answers at the end of a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Settled {
+    /// To be stored, and told to the source by [`Source::kept`]; `None`: what is stored stays.
+    pub keep: Option<Cursor>,
+    /// Warnings for the run's log: a replication slot that holds back much of the server's log.
+    pub notes: Vec<String>,
 }
 
 /// What one table's reading yields, in order.
@@ -28,6 +65,12 @@ pub type ReadStream = BoxStream<'static, Result<ReadItem, Error>>;
 pub enum ReadItem {
     /// Rows, with the columns of the table's discovery (by name; later batches may add columns, never change a type).
     Batch(RecordBatch),
+    /// Keys of rows that the source deleted: the columns of the table's key, by the source's names. Order counts: a row of
+    /// such a key in a later batch is there again. Only of [`ReadMode::Incremental`] tables with a key.
+    Gone(RecordBatch),
+    /// Every row that the table had until here, and every row yielded so far, is gone (TRUNCATE). Where all rows there are
+    /// follow, this compares the table whole in the middle of a reading. Only of [`ReadMode::Incremental`] tables.
+    Emptied,
     /// A record that cannot be a row.
     Reject { origin: String, reason: String, payload: String },
     /// Everything yielded so far is before this place; a commit may happen here.
@@ -46,13 +89,16 @@ pub struct ReadRequest {
     pub batch_rows: usize,
     /// Bytes of a batch, about.
     pub batch_bytes: usize,
+    /// Only some rows are wanted, to look at, and the end will not be waited for: nothing may be prepared in the source
+    /// (such as a replication slot) that a reading to the end would need.
+    pub sample: bool,
 }
 
 impl ReadRequest {
     /// A reading from the beginning with the usual batch size: 65,536 rows or 32 MiB.
     #[must_use]
     pub fn whole(table: TableRef) -> Self {
-        Self { table, from: None, batch_rows: 65_536, batch_bytes: 32 << 20 }
+        Self { table, from: None, batch_rows: 65_536, batch_bytes: 32 << 20, sample: false }
     }
 }
 

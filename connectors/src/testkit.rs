@@ -62,11 +62,41 @@ pub struct Reading {
     /// Each cursor with the number of rows and of rejects yielded before it; the one of the end is the last.
     pub cursors: Vec<(Cursor, usize, usize)>,
     pub batches: Vec<RecordBatch>,
+    /// Rows and deletions, in order.
+    pub steps: Vec<Change>,
     /// `whole` of the end.
     pub whole: bool,
 }
 
+/// One item of a reading that changes what rows there are.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Rows(RecordBatch),
+    /// Columns of the key.
+    Gone(RecordBatch),
+    Emptied,
+}
+
 impl Reading {
+    /// Does to a table in memory, by key, what the reading says: rows as texts (`column=value` of non-null columns).
+    ///
+    /// # Panics
+    /// Where a batch lacks a column of the key.
+    pub fn apply(&self, key: &[&str], table: &mut BTreeMap<String, String>) {
+        let keys = |batch: &RecordBatch| {
+            let indices: Vec<usize> =
+                key.iter().map(|name| batch.schema().index_of(name).expect("the key is there")).collect();
+            row_texts(&batch.project(&indices).expect("columns that are there"))
+        };
+        for step in &self.steps {
+            match step {
+                Change::Rows(batch) => table.extend(keys(batch).into_iter().zip(row_texts(batch))),
+                Change::Gone(batch) => keys(batch).iter().for_each(|key| drop(table.remove(key))),
+                Change::Emptied => table.clear(),
+            }
+        }
+    }
+
     /// All rows as one batch of the union of the batches' columns; `None` without a batch.
     #[must_use]
     pub fn as_one_batch(&self) -> Option<RecordBatch> {
@@ -106,14 +136,23 @@ fn align(batch: &RecordBatch, schema: &SchemaRef) -> Option<RecordBatch> {
 pub async fn read_all(source: &dyn Source, request: ReadRequest) -> Result<Reading, Error> {
     let place = request.table.to_string();
     let mut stream = source.read(request).await?;
-    let mut reading =
-        Reading { rows: Vec::new(), rejects: Vec::new(), cursors: Vec::new(), batches: Vec::new(), whole: false };
+    let mut reading = Reading {
+        rows: Vec::new(),
+        rejects: Vec::new(),
+        cursors: Vec::new(),
+        batches: Vec::new(),
+        steps: Vec::new(),
+        whole: false,
+    };
     while let Some(item) = stream.next().await {
         match item? {
             ReadItem::Batch(batch) => {
                 reading.rows.extend(row_texts(&batch));
+                reading.steps.push(Change::Rows(batch.clone()));
                 reading.batches.push(batch);
             }
+            ReadItem::Gone(keys) => reading.steps.push(Change::Gone(keys)),
+            ReadItem::Emptied => reading.steps.push(Change::Emptied),
             ReadItem::Reject { origin, reason, payload } => reading.rejects.push((origin, reason, payload)),
             ReadItem::Cursor(cursor) => {
                 reading.cursors.push((cursor, reading.rows.len(), reading.rejects.len()));
@@ -270,7 +309,7 @@ async fn assert_table(source: &dyn Source, table: &SourceTable, expected: Rows) 
         let (end, rows, rejects) = whole.cursors.last().expect("a table that is read on ends with a cursor");
         assert_eq!((*rows, *rejects), (whole.rows.len(), whole.rejects.len()));
         let nothing = read_all(source, small(Some(end.clone()))).await.expect("reading on from the end answers");
-        assert!(nothing.rows.is_empty() && nothing.rejects.is_empty(), "`{place}` has nothing after its end");
+        assert!(nothing.steps.is_empty() && nothing.rejects.is_empty(), "`{place}` has nothing after its end");
     }
 
     for taken in [0, 1, 3] {

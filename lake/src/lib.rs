@@ -21,6 +21,7 @@ mod compact;
 mod compare;
 mod conform;
 mod create;
+mod ending;
 pub mod erase;
 mod error;
 mod evolve;

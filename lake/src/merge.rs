@@ -14,13 +14,13 @@ use crate::{
     Error, WriteMode,
     compare::{Differences, FILE_SHIFT, Marks, NONE, REPLACED, WHOLE, compare},
     create::Properties,
+    ending::rows_of,
     ledger::{FLAG, Ledger},
     owned::Owned,
     rows::{Identity, filter, patch_occurrences, with_text},
     scan::{DataFile, add, read},
     stage::{FileKind, Stage, StageOptions, StagedFile},
     unit::Work,
-    write::rows_of,
 };
 
 /// Column of the change feed's files.

@@ -175,6 +175,14 @@ impl Unit {
         self.work.base_version
     }
 
+    /// Whether the table certainly has no row.
+    ///
+    /// # Errors
+    /// [`Error::Delta`].
+    pub fn is_empty(&self) -> Result<bool, Error> {
+        Ok(self.work.base_rows()? == Some(0))
+    }
+
     /// Starts writing. `schema`: the table's own columns in this writing (new ones are added to the table with the
     /// commit). `__hash`, `__occurrence`, `__run`, `__ingested_at` and `__source` are filled in where the schema lacks
     /// them.
@@ -216,6 +224,24 @@ impl Writer {
     /// [`Error::Evolution`] when the columns cannot be united with those that there are, or one would change its type.
     pub async fn widen(&mut self, schema: SchemaRef) -> Result<(), Error> {
         self.writing.widen(&schema).await
+    }
+
+    /// The rows of these keys are gone, in the table as in what was pushed so far; a row of such a key that is pushed later is
+    /// there. `keys` has the columns of the table's key; others are not looked at. They count as deleted, not as read.
+    ///
+    /// # Errors
+    /// [`Error::Evolution`] for a table without a key, keys that lack a column, and [`WriteMode::Append`].
+    pub fn delete(&mut self, keys: &RecordBatch) -> Result<(), Error> {
+        self.writing.delete(keys)
+    }
+
+    /// Every row that the table has, and every one pushed so far, is gone (TRUNCATE). Rows pushed later are compared with
+    /// those of the table all the same: one that is there again as it was counts as unchanged.
+    ///
+    /// # Errors
+    /// [`Error::Evolution`] for [`WriteMode::Append`].
+    pub fn empty(&mut self) -> Result<(), Error> {
+        self.writing.empty()
     }
 
     /// Sets rows aside; they count as read and quarantined. `app_id`, `sequence` and `ordinal` are filled in.

@@ -6,31 +6,24 @@ use arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch},
     datatypes::{DataType, Schema, SchemaRef},
 };
-use deltalake_core::{
-    kernel::Action,
-    protocol::{DeltaOperation, SaveMode},
-};
 use mavis_catalog::NewQuarantined;
 use mavis_types::Counts;
-use object_store::{ObjectStore, local::LocalFileSystem, path::Path};
+use object_store::{ObjectStore, local::LocalFileSystem};
 
 use crate::{
     Committed, End, Error, WriteMode,
     columns::{self, with_lake_columns},
-    commit::{self, Void},
-    compare::Differences,
+    commit::Void,
     conform::conform,
-    create::{Properties, metadata_with, tell_catalog},
+    create::Properties,
+    ending::Ending,
     evolve::{Refused, retypes, storable_schema, unite},
     hop::DELETED,
     ledger::{FLAG, Ledger, Scratch},
-    merge::{Merge, Staged},
     owned::Owned,
     rows::{Identity, Stamp, filter},
-    scan,
-    stage::{FileKind, Stage, StageOptions, StagedFile, delete_files},
-    table::version_of,
-    unit::{Kind, Work},
+    stage::{FileKind, Stage, StageOptions, delete_files},
+    unit::Work,
 };
 
 /// Quarantined rows that are told to the catalog at once.
@@ -47,7 +40,7 @@ pub(crate) enum Missing {
 
 /// Where rows wait until they are compared.
 #[derive(Debug)]
-enum Place {
+pub(crate) enum Place {
     /// In the table's folder: most of them will stay.
     Table,
     /// On the local disk: most of them will turn out to be unchanged.
@@ -74,11 +67,17 @@ pub(crate) struct Writing {
     table_store: Arc<dyn ObjectStore>,
     ledger: Ledger,
     order: u64,
+    /// All that was there before is gone, in the table and in this writing.
+    emptied: bool,
     pushed: u64,
     deduplicated: u64,
     fanned_out: u64,
     quarantined: u64,
     waiting: Vec<NewQuarantined>,
+}
+
+fn new_ledger(work: &Work) -> Ledger {
+    Ledger::new(&work.lake.options().spill_dir, work.lake.tuning().keys_in_memory)
 }
 
 fn declares(schema: &Schema, name: &str) -> bool {
@@ -162,7 +161,7 @@ impl Writing {
             kind,
             file_bytes: properties.file_bytes(),
         });
-        let ledger = Ledger::new(&work.lake.options().spill_dir, work.lake.tuning().keys_in_memory);
+        let ledger = new_ledger(&work);
         Ok(Self {
             mode,
             missing,
@@ -178,6 +177,7 @@ impl Writing {
             table_store,
             ledger,
             order: 0,
+            emptied: false,
             pushed: 0,
             deduplicated: 0,
             fanned_out: 0,
@@ -255,6 +255,49 @@ impl Writing {
         self.stage.write(live).await
     }
 
+    /// Rows of these keys are gone: those of the table and those pushed so far.
+    pub(crate) fn delete(&mut self, keys: &RecordBatch) -> Result<(), Error> {
+        let lacking = self.identity.key.iter().find(|key| keys.column_by_name(key).is_none());
+        if self.identity.key.is_empty() || lacking.is_some() || self.mode == WriteMode::Append {
+            return Err(self.cannot_delete(lacking.map_or("the key", String::as_str)));
+        }
+        let rows = conform(keys, &self.schema).map_err(|refused: Refused| refused.on(&self.work.table.name))?;
+        let nothing = vec![0; rows.num_rows()];
+        let order = self.order;
+        for record in self.identity.records(&rows, &nothing, |row| order + row as u64, |_| FLAG)? {
+            // A key of nothing but nulls names no row.
+            if !record.keyless() {
+                self.ledger.push(record)?;
+            }
+        }
+        self.order += rows.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Every row is gone: those of the table and those pushed so far.
+    pub(crate) fn empty(&mut self) -> Result<(), Error> {
+        if self.mode == WriteMode::Append {
+            return Err(self.cannot_delete("every row"));
+        }
+        self.ledger = new_ledger(&self.work);
+        self.emptied = true;
+        // They were read, and what came later stands in their place.
+        self.deduplicated += std::mem::take(&mut self.pushed);
+        Ok(())
+    }
+
+    fn cannot_delete(&self, column: &str) -> Error {
+        Error::Evolution {
+            table: self.work.table.name.clone(),
+            column: column.to_owned(),
+            from: "what is there".to_owned(),
+            to: "nothing".to_owned(),
+            instead:
+                "rows are deleted by the columns of the table's key, in an upsert or a snapshot; give the table a key"
+                    .to_owned(),
+        }
+    }
+
     pub(crate) async fn quarantine(&mut self, row: NewQuarantined) -> Result<(), Error> {
         let ordinal = i64::try_from(self.quarantined).unwrap_or(i64::MAX);
         self.quarantined += 1;
@@ -301,10 +344,11 @@ impl Writing {
         };
         let mut ending = Ending {
             mode: self.mode,
-            delete_missing: match self.missing {
-                Missing::IfWhole => self.mode == WriteMode::Snapshot && end.whole,
-                Missing::Delete => true,
-            },
+            delete_missing: self.emptied
+                || match self.missing {
+                    Missing::IfWhole => self.mode == WriteMode::Snapshot && end.whole,
+                    Missing::Delete => true,
+                },
             owned: self.owned,
             properties: self.properties,
             schema: self.schema,
@@ -346,129 +390,4 @@ async fn forget_quarantine(work: &Work) {
     if let Err(error) = work.lake.catalog().discard_quarantine(work.app.as_str(), work.quarantine_sequence()).await {
         tracing::warn!(table = %work.table.name, "quarantined rows of a unit that was given up stay listed: {error}");
     }
-}
-
-/// The end of a writing: all rows are in files, and the ledger knows them.
-struct Ending {
-    mode: WriteMode,
-    delete_missing: bool,
-    owned: Option<Owned>,
-    properties: Properties,
-    schema: SchemaRef,
-    identity: Identity,
-    place: Place,
-    table_store: Arc<dyn ObjectStore>,
-    read: Option<u64>,
-    pushed: u64,
-    noted: Counts,
-    /// Files in the table's folder that a commit has yet to name.
-    created: Vec<Path>,
-}
-
-impl Ending {
-    async fn run(&mut self, work: &Work, files: Vec<StagedFile>, ledger: Ledger, end: End) -> Result<Committed, Void> {
-        if matches!(self.place, Place::Table) {
-            self.created.extend(files.iter().map(|file| file.path.clone()));
-        }
-        let base_schema = work.base.snapshot().map_err(Error::from)?.snapshot().arrow_schema();
-        let retype = retypes(&base_schema, &self.schema);
-        let staged = match &self.place {
-            Place::Table => Staged { files, store: Arc::clone(&self.table_store), in_table: true },
-            Place::Local { store, .. } => Staged { files, store: Arc::clone(store), in_table: false },
-        };
-        let (read, pushed, noted) = (self.read, self.pushed, self.noted);
-        let mut merge = Merge {
-            work,
-            store: &self.table_store,
-            schema: &self.schema,
-            properties: &self.properties,
-            identity: &self.identity,
-            staged,
-            retype,
-            created: &mut self.created,
-        };
-        let found = if self.mode == WriteMode::Append {
-            Differences { inserted: self.pushed, ..Differences::default() }
-        } else {
-            merge.compare(ledger, self.mode, self.delete_missing, self.owned.as_ref()).await?
-        };
-        let counts = balanced(work, read, pushed, noted, &found)?;
-        let grown = *base_schema != *self.schema;
-        let moved = match work.kind {
-            Kind::Ingest => end.cursor.is_some() && end.cursor != work.cursor,
-            Kind::Hop => work.previous != Some(work.sequence),
-        };
-        // Rows that were set aside are this step's: with the step given up, the next one would forget them.
-        if !found.any() && !grown && !moved && noted.quarantined == 0 {
-            delete_files(&*self.table_store, std::mem::take(merge.created)).await;
-            let (version, sequence) = (work.base_version, work.previous.unwrap_or(0));
-            return Ok(Committed { version, sequence, counts, differing_keys: found.differing });
-        }
-        let merged = if self.mode == WriteMode::Append { merge.append().await? } else { merge.apply(&found).await? };
-        check_rows(work, &merged.rows_after, &counts)?;
-        let mut actions = Vec::with_capacity(merged.actions.len() + 1);
-        if grown {
-            actions.push(Action::Metadata(metadata_with(&work.base, &self.schema)?));
-        }
-        let removes = merged.actions.iter().any(|action| matches!(action, Action::Remove(_)));
-        actions.extend(merged.actions);
-        let operation = if removes { merge_operation() } else { append_operation() };
-        let to = end.cursor.or_else(|| work.cursor.clone());
-        // Files that turned out to be of no use go now; those that the commit names may stay for ever from here on.
-        let now = commit::commit(work, actions, operation, to).await?;
-        delete_files(&*self.table_store, merged.useless).await;
-        tell_catalog(&work.lake, &work.table, &now, grown).await;
-        let version = version_of(&now)?.max(work.base_version + 1);
-        Ok(Committed { version, sequence: work.sequence, counts, differing_keys: found.differing })
-    }
-}
-
-fn balanced(work: &Work, read: Option<u64>, pushed: u64, noted: Counts, found: &Differences) -> Result<Counts, Error> {
-    let unbalanced = |detail: String| Error::Unbalanced { table: work.table.name.clone(), detail };
-    let read =
-        read.ok_or_else(|| unbalanced(format!("{} rows were fanned out of {pushed} pushed", noted.fanned_out)))?;
-    let counts = Counts {
-        read,
-        inserted: found.inserted,
-        updated: found.updated,
-        unchanged: found.unchanged,
-        deduplicated: noted.deduplicated + found.deduplicated,
-        deleted: found.deleted,
-        ..noted
-    };
-    if counts.balances() { Ok(counts) } else { Err(unbalanced(format!("{counts:?}"))) }
-}
-
-/// What the log will say after the commit must be what the counts say.
-fn check_rows(work: &Work, after: &Option<u64>, counts: &Counts) -> Result<(), Error> {
-    let (Some(before), Some(after)) = (work.base_rows()?, *after) else { return Ok(()) };
-    if before + counts.inserted == after + counts.deleted {
-        return Ok(());
-    }
-    Err(Error::Unbalanced {
-        table: work.table.name.clone(),
-        detail: format!(
-            "{before} rows, {} inserted and {} deleted do not make {after} rows",
-            counts.inserted, counts.deleted
-        ),
-    })
-}
-
-fn append_operation() -> DeltaOperation {
-    DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None }
-}
-
-pub(crate) fn merge_operation() -> DeltaOperation {
-    DeltaOperation::Merge {
-        predicate: None,
-        merge_predicate: None,
-        matched_predicates: Vec::new(),
-        not_matched_predicates: Vec::new(),
-        not_matched_by_source_predicates: Vec::new(),
-    }
-}
-
-/// The rows that a scan of the loaded version would give.
-pub(crate) fn rows_of(work: &Work) -> Result<Vec<scan::DataFile>, Error> {
-    scan::data_files(&work.base, &work.table.name)
 }

@@ -133,11 +133,13 @@ impl Columns {
     }
 }
 
-/// How rows meet those that are there.
-fn write_mode(job: &ToRaw<'_>, key: &[String]) -> WriteMode {
+/// How rows meet those that are there. `again`: the table has rows, and is read from its beginning all the same.
+fn write_mode(job: &ToRaw<'_>, key: &[String], again: bool) -> WriteMode {
     match job.table.mode {
         ReadMode::Snapshot => WriteMode::Snapshot,
         _ if job.full => WriteMode::Snapshot,
+        // A table that was read in another way before: what is gone meanwhile is found by comparing.
+        ReadMode::Incremental if again && !key.is_empty() => WriteMode::Snapshot,
         ReadMode::Incremental | ReadMode::Append if !key.is_empty() => WriteMode::Upsert,
         ReadMode::Incremental | ReadMode::Append => WriteMode::Append,
     }
@@ -168,6 +170,7 @@ async fn bring(
     let mut stream: Option<ReadStream> = None;
     let mut held: Option<RecordBatch> = None;
     let mut started = false;
+    let mut from_the_beginning = false;
     'unit: loop {
         // The types are those that come, not those that a report says: look at the first rows before the table is made.
         let first = stream.is_none();
@@ -177,6 +180,7 @@ async fn bring(
             } else {
                 cursor(running, &app, entry, started).await?
             };
+            from_the_beginning = from.is_none();
             let request = ReadRequest { from, ..ReadRequest::whole(job.table.table.clone()) };
             stream = Some(job.connected.read(request).await?);
         }
@@ -200,12 +204,12 @@ async fn bring(
         let table = ensure(running, job, &columns).await?;
         started = true;
         let unit = retry::begin(running, table.id, &app).await?;
-        let mode = write_mode(job, &table.key);
+        let mode = write_mode(job, &table.key, from_the_beginning && !unit.is_empty()?);
         let before = unit.cursor().cloned();
         let mut writer = unit.write(mode, columns.schema()).await?;
         let mut aside = Aside::new(running, table.id, Step::ToRaw).await?;
         let mut waiting = waiting.into_iter();
-        let (mut rows, mut bytes) = (0_u64, 0_usize);
+        let (mut rows, mut gone, mut bytes) = (0_u64, 0_u64, 0_usize);
         let end = loop {
             if running.cancel.is_cancelled() {
                 writer.abandon().await;
@@ -241,12 +245,18 @@ async fn bring(
                     writer.push(&columns.rename(&batch)?).await?;
                     line.progress(Counts { read: total.read + rows, ..*total }).await;
                 }
+                ReadItem::Gone(keys) => {
+                    gone += keys.num_rows() as u64;
+                    bytes += keys.get_array_memory_size();
+                    writer.delete(&columns.rename(&keys)?)?;
+                }
+                ReadItem::Emptied => writer.empty()?,
                 ReadItem::Reject { origin, reason, payload } => {
                     rows += 1;
                     aside.put(running, &mut writer, Rejected { reason, origin, payload }).await?;
                 }
                 ReadItem::Cursor(cursor) => {
-                    if mode != WriteMode::Snapshot && (rows >= COMMIT_ROWS || bytes >= COMMIT_BYTES) {
+                    if mode != WriteMode::Snapshot && (rows + gone >= COMMIT_ROWS || bytes >= COMMIT_BYTES) {
                         break End { cursor: Some(cursor), whole: false };
                     }
                 }
@@ -255,12 +265,13 @@ async fn bring(
                         aside.close_all(running).await?;
                     }
                     let end = End { cursor: cursor.or(before), whole: whole && mode == WriteMode::Snapshot };
-                    *total += finish(running, job, writer, end, &aside).await?;
+                    *total += finish(running, job, writer, mode, end, &aside).await?;
                     return Ok(());
                 }
             }
         };
-        *total += finish(running, job, writer, end, &aside).await?;
+        *total += finish(running, job, writer, mode, end, &aside).await?;
+        from_the_beginning = false;
         line.progress(*total).await;
     }
 }
@@ -269,12 +280,16 @@ async fn finish(
     running: &Running,
     job: &ToRaw<'_>,
     writer: Writer,
+    mode: WriteMode,
     end: End,
     aside: &Aside,
 ) -> Result<Counts, Failure> {
     let committed = writer.finish(end).await?;
     aside.report(running, &job.table.table.to_string()).await;
-    tell_differing(running, &job.table.table.to_string(), committed.differing_keys).await;
+    // Of changes, several of one key are nothing to tell of.
+    if mode == WriteMode::Snapshot || job.table.mode != ReadMode::Incremental {
+        tell_differing(running, &job.table.table.to_string(), committed.differing_keys).await;
+    }
     let mut counts = committed.counts;
     counts.read += aside.known;
     counts.quarantined += aside.known;

@@ -13,7 +13,7 @@ pub struct Counts {
     pub inserted: u64,
     pub updated: u64,
     pub unchanged: u64,
-    /// Rows left out because an equal row, or a newer row of the same key, was kept.
+    /// Rows left out because an equal row, or a newer row of the same key, was kept, or because the source deleted them again.
     pub deduplicated: u64,
     pub quarantined: u64,
     /// Rows of the target that the source no longer has. They were not read, so they do not enter the balance.

@@ -359,6 +359,6 @@ fn operation(doing: Doing) -> DeltaOperation {
         Doing::Replace => write(SaveMode::Overwrite),
         Doing::Update => DeltaOperation::Update { predicate: None },
         Doing::Delete => DeltaOperation::Delete { predicate: None },
-        Doing::Merge => crate::write::merge_operation(),
+        Doing::Merge => crate::ending::merge_operation(),
     }
 }

@@ -4,6 +4,7 @@
 mod append;
 mod chaos;
 mod erase;
+mod gone;
 mod hop;
 mod keyed;
 mod maintain;

@@ -147,7 +147,7 @@ async fn profiled(connected: Arc<dyn Connected>, table: TableRef, year: i32) -> 
 }
 
 async fn sample(connected: &Arc<dyn Connected>, table: &TableRef) -> Result<Vec<RecordBatch>, Failure> {
-    let request = ReadRequest { batch_rows: SAMPLE, ..ReadRequest::whole(table.clone()) };
+    let request = ReadRequest { batch_rows: SAMPLE, sample: true, ..ReadRequest::whole(table.clone()) };
     let read = async {
         let mut stream = connected.read(request).await?;
         let (mut batches, mut rows) = (Vec::<RecordBatch>::new(), 0);

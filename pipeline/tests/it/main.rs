@@ -4,6 +4,7 @@
 mod every_type;
 #[path = "../../../fhir/tests/it/generate.rs"]
 mod generate;
+mod gone;
 mod import;
 mod ingest;
 mod quarantine;

@@ -33,6 +33,10 @@ impl House {
     }
 
     pub async fn start(&self) -> Life {
+        self.start_with(Registry::built_in()).await
+    }
+
+    pub async fn start_with(&self, registry: Registry) -> Life {
         let catalog = Catalog::open(&format!("sqlite://{}", self.path("catalog.sqlite").display())).await.unwrap();
         for name in ["lake", "spill", "spool"] {
             std::fs::create_dir_all(self.path(name)).unwrap();
@@ -49,9 +53,7 @@ impl House {
         let lake = Lake::open(options, catalog.clone()).await.unwrap();
         let options = PipelineOptions { workers: 2, tables_per_run: 2, spool: self.path("spool"), attempts: 1 };
         let pipeline =
-            Pipeline::start(catalog.clone(), lake.clone(), Registry::built_in(), Secrets::from_pairs([]), options)
-                .await
-                .unwrap();
+            Pipeline::start(catalog.clone(), lake.clone(), registry, Secrets::from_pairs([]), options).await.unwrap();
         Life { pipeline, lake, catalog }
     }
 
