@@ -13,6 +13,7 @@ pub mod frame;
 mod objects;
 mod params;
 pub mod postgres;
+pub mod push;
 mod reading;
 mod registry;
 mod secret;

@@ -3,7 +3,9 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, FhirFiles, Files, Secrets, SourceSpec, Sqlite, postgres::Postgres, source::BoxedSource};
+use crate::{
+    Error, FhirFiles, Files, Secrets, SourceSpec, Sqlite, postgres::Postgres, push::Push, source::BoxedSource,
+};
 
 /// A kind of source: its name, its declared parameters, and how to connect.
 pub trait SourceKind: Send + Sync + 'static {
@@ -73,7 +75,7 @@ impl Registry {
     /// Every kind that is built in.
     #[must_use]
     pub fn built_in() -> Self {
-        Self::default().with::<FhirFiles>().with::<Files>().with::<Postgres>().with::<Sqlite>()
+        Self::default().with::<FhirFiles>().with::<Files>().with::<Postgres>().with::<Push>().with::<Sqlite>()
     }
 
     /// The registry with one more kind; a kind of the same name is replaced.

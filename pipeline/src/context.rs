@@ -10,13 +10,16 @@ use std::{
 };
 
 use mavis_catalog::{Catalog, LogLevel, NewAudit, RunState, RunUnit, Source, Step, Table, UnitState};
-use mavis_connectors::{Registry, Secrets};
+use mavis_connectors::{
+    Registry, Secrets, Source as Connected, SourceKind, SourceSpec,
+    push::{Inbox, Push},
+};
 use mavis_lake::Lake;
-use mavis_types::{Counts, Principal, RunId};
+use mavis_types::{Counts, Principal, RunId, SourceName};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::{PipelineOptions, RunEvent, UnitProgress, failure::Failure};
+use crate::{PipelineOptions, RunEvent, UnitProgress, clean::CleanConfig, failure::Failure};
 
 /// Events that a slow watcher may fall behind by before it has to read the catalog again.
 const EVENTS: usize = 1_024;
@@ -37,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) turns: crate::write::Turns,
     /// The source that direct writes belong to.
     pub(crate) written_by: tokio::sync::OnceCell<Source>,
+    /// Uploads of all inboxes get their numbers one after the other.
+    inboxes: Arc<Mutex<()>>,
     live: Mutex<HashMap<RunId, Live>>,
 }
 
@@ -64,8 +69,29 @@ impl Context {
             publishing: tokio::sync::Mutex::new(()),
             turns: crate::write::Turns::default(),
             written_by: tokio::sync::OnceCell::new(),
+            inboxes: Arc::default(),
             live,
         }
+    }
+
+    /// The source behind a declaration; opens no connection.
+    pub(crate) fn connect(&self, spec: &SourceSpec) -> Result<Arc<dyn Connected>, mavis_connectors::Error> {
+        let connected = self.registry.connect(spec, &self.secrets)?;
+        Ok(if spec.kind == Push::NAME { Arc::new(self.inbox_of(&spec.name, &spec.params)?) } else { connected })
+    }
+
+    /// Where the uploads of a source of kind `push` are.
+    pub(crate) fn inbox(&self, source: &Source) -> Result<Inbox, mavis_connectors::Error> {
+        self.inbox_of(&source.name, &CleanConfig::without(&source.params))
+    }
+
+    fn inbox_of(&self, name: &SourceName, params: &serde_json::Value) -> Result<Inbox, mavis_connectors::Error> {
+        let params = serde_json::from_value(params.clone()).map_err(|error| mavis_connectors::Error::Params {
+            source_name: name.to_string(),
+            reason: error.to_string(),
+        })?;
+        let folder = self.options.spool.join(name.as_str()).join("inbox");
+        Ok(Inbox::new(folder, params, Arc::clone(&self.inboxes)))
     }
 
     fn live(&self, run: RunId) -> Live {

@@ -156,8 +156,7 @@ async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Re
             source.name
         )));
     }
-    let connected: Arc<dyn mavis_connectors::Source> =
-        running.context.registry.connect(&spec(&source), &running.context.secrets)?;
+    let connected = running.context.connect(&spec(&source))?;
     let report = report(running, &source, &connected, request).await?;
     let tables = chosen(&report, request)?;
     if let (true, Some((table, reason))) = (tables.is_empty(), report.failures.first()) {

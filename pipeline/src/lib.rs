@@ -31,7 +31,7 @@ mod write;
 
 pub use erase::{EraseOptions, Erasure};
 pub use error::Error;
-pub use pipeline::{Pipeline, PipelineOptions};
+pub use pipeline::{Pipeline, PipelineOptions, Pushed};
 pub use report::{ColumnProfile, DiscoveryReport, ReportColumn, ReportTable};
 pub use request::{FetchedFile, ImportOptions, ImportedFile, IngestRequest, RunEvent, SourceSummary, UnitProgress};
 pub use upkeep::{Kept, Upkeep};

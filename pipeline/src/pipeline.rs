@@ -26,6 +26,9 @@ use crate::{
 
 mod curation;
 mod importing;
+mod pushing;
+
+pub use pushing::Pushed;
 
 /// How much the pipeline does at once.
 #[derive(Debug, Clone)]
@@ -257,7 +260,7 @@ impl Pipeline {
         } else {
             SourceSpec { params: CleanConfig::without(&spec.params), ..spec.clone() }
         };
-        let connected = self.context().registry.connect(&spec, &self.context().secrets)?;
+        let connected = self.context().connect(&spec)?;
         Ok(connected.check().await)
     }
 
@@ -269,7 +272,7 @@ impl Pipeline {
                 reason: format!("source `{name}` was made by an import and has nothing to discover"),
             });
         }
-        let connected = self.context().registry.connect(&job::spec(&source), &self.context().secrets)?;
+        let connected = self.context().connect(&job::spec(&source))?;
         let (report, notes) = discover::discover(self.context(), &source, &connected).await.map_err(refused)?;
         for note in notes {
             tracing::info!(source = %name, "{note}");

@@ -5,4 +5,5 @@ mod fhir_files;
 mod files;
 mod files_s3;
 mod postgres;
+mod push;
 mod sqlite;

@@ -7,10 +7,10 @@ use mavis_fhir::{
 
 /// SplitMix64: enough to choose with, and a failing seed is one number.
 #[derive(Debug)]
-pub struct Chance(pub u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
-    pub fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Chance {
 }
 
 /// JSON text of a resource.
-pub fn resource(resource: ResourceType, chance: &mut Chance) -> String {
+pub(crate) fn resource(resource: ResourceType, chance: &mut Chance) -> String {
     let members = members(definitions::root(resource), 1, chance);
     let rest = members.iter().map(|member| format!(",{member}")).collect::<String>();
     format!("{{\"resourceType\":\"{resource}\"{rest}}}")

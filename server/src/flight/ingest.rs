@@ -1,13 +1,14 @@
 //! `CommandStatementIngest`: batches of a client into a table.
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use arrow_flight::{
     decode::FlightRecordBatchStream,
     error::FlightError,
     sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption, server::PeekableFlightDataStream},
 };
-use futures::{StreamExt, TryStreamExt, stream};
-use mavis_sql::{Error, Existing, Ingest, Missing};
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
+use mavis_sql::{Error, Executed, Existing, Ingest, Missing};
+use mavis_types::{SourceName, TableName, Zone, normalize_name};
 use tonic::Status;
 
 use super::{
@@ -39,6 +40,9 @@ pub(super) async fn ingest(
         }
     };
     let batches = stream::iter(first.map(Ok::<RecordBatch, Error>)).chain(batches).boxed();
+    if into.catalog.as_deref() == Some(Zone::Raw.as_str()) {
+        return push(commands, caller, &into, &schema, batches).await;
+    }
     let session = commands.app.engine.session(&caller.principal, None).await.map_err(status)?;
     let session = session.at(caller.session.home());
     let target = [into.catalog.as_deref(), into.schema.as_deref(), Some(into.table.as_str())];
@@ -47,6 +51,63 @@ pub(super) async fn ingest(
     let outcome = session.ingest(into, schema, batches, None).await;
     log.wrote(&outcome);
     outcome.map(|done| counted(&done)).map_err(status)
+}
+
+/// Rows for a source that is declared as one that clients send: they take the way of every source, through a run.
+async fn push(
+    commands: &Commands,
+    caller: &Caller,
+    into: &Ingest,
+    schema: &SchemaRef,
+    batches: BoxStream<'static, Result<RecordBatch, Error>>,
+) -> Result<i64, Status> {
+    let (app, principal) = (&commands.app, &caller.principal);
+    app.auth.permit(principal, principal.may_engineer(), "run.push", Door::Flight).await?;
+    let source = into.schema.as_deref().ok_or_else(|| {
+        Status::invalid_argument("an ingest into `raw` names the source as its schema: a source of kind `push`")
+    })?;
+    let source = SourceName::new(source).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let name = TableName::new(Zone::Raw, source.as_str(), normalize_name(&into.table));
+    if into.existing == Existing::Replace {
+        return Err(Status::invalid_argument(
+            "rows are added to a table of `raw`, or replace those of the same key if the source declares one: append",
+        ));
+    }
+    let table = app.catalog.find_table(&name).await.map_err(status)?.filter(|table| table.version.is_some());
+    match table {
+        Some(_) if into.existing == Existing::Fail => {
+            return Err(Status::already_exists(format!("`{name}` exists already: append to it")));
+        }
+        None if into.missing == Missing::Fail => return Err(Status::not_found(format!("there is no table `{name}`"))),
+        _ => {}
+    }
+    let log = QueryLog::write(app, principal, Door::Flight, "", name.to_string());
+    let batches = batches.map_err(Unpushed::Sender).boxed();
+    let outcome = app.pipeline.push(principal, &source, &into.table, schema, batches).await;
+    let (outcome, refusal) = match outcome {
+        Ok(pushed) => (Ok(Executed { command: "INGEST", target: name.to_string(), rows: pushed.rows }), None),
+        Err(Unpushed::Sender(error)) => (Err(error), None),
+        Err(Unpushed::Pipeline(error)) => {
+            (Err(Error::Execution { message: "the run of the upload failed".to_owned() }), Some(status(error)))
+        }
+    };
+    log.wrote(&outcome);
+    match refusal {
+        Some(refusal) => Err(refusal),
+        None => outcome.map(|done| counted(&done)).map_err(status),
+    }
+}
+
+/// Why an upload did not get into `raw`.
+enum Unpushed {
+    Sender(Error),
+    Pipeline(mavis_pipeline::Error),
+}
+
+impl From<mavis_pipeline::Error> for Unpushed {
+    fn from(error: mavis_pipeline::Error) -> Self {
+        Self::Pipeline(error)
+    }
 }
 
 fn read(command: CommandStatementIngest) -> Result<Ingest, Status> {

@@ -24,6 +24,7 @@ mod http_sql;
 mod issuer;
 mod oidc;
 mod postgres;
+mod push;
 mod runs;
 mod security;
 mod smart;
