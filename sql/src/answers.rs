@@ -19,6 +19,7 @@ use datafusion::{
     logical_expr::{Expr, LogicalPlan, Volatility},
     scalar::ScalarValue,
 };
+use mavis_types::TokenId;
 use moka::sync::Cache;
 
 use crate::{
@@ -31,6 +32,9 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(600);
 /// Statements whose columns are remembered.
 const MEANINGS: u64 = 10_000;
+/// Plans that are remembered, and how long one that nobody asks for again: it holds on to the files of its tables' versions.
+const PLANS: u64 = 1_000;
+const PLAN_IDLE: Duration = Duration::from_secs(60);
 /// Conditions of filters that are remembered.
 const CONDITIONS: u64 = 256;
 /// Of all the room for answers, what one may take: a quarter.
@@ -65,6 +69,14 @@ pub(crate) struct Meaning {
     pub(crate) large: bool,
 }
 
+/// A statement that was planned and passed the guard, its parameters still open.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptPlan {
+    pub(crate) plan: LogicalPlan,
+    pub(crate) parameters: Vec<DataType>,
+    pub(crate) schema: SchemaRef,
+}
+
 /// A question with the values of its parameters as they were given.
 type Asked = (Question, Vec<ScalarValue>);
 
@@ -93,6 +105,8 @@ impl Answer {
 #[derive(Debug, Clone)]
 pub(crate) struct Answers {
     meanings: Cache<Question, Meaning>,
+    /// The guard lets a plan pass for one token.
+    plans: Cache<(Question, TokenId), Arc<KeptPlan>>,
     answers: Cache<Asked, Answer>,
     /// What conditions of filters say of rows, with the values that they ask of other tables put in.
     conditions: Cache<Question, Expr>,
@@ -106,8 +120,9 @@ impl Answers {
         let weight = |_: &Asked, answer: &Answer| u32::try_from(answer.bytes / UNIT + 1).unwrap_or(u32::MAX);
         let answers = Cache::builder().weigher(weight).max_capacity((bytes / UNIT) as u64).time_to_idle(IDLE).build();
         let meanings = Cache::builder().max_capacity(MEANINGS).time_to_idle(IDLE).build();
+        let plans = Cache::builder().max_capacity(PLANS).time_to_idle(PLAN_IDLE).build();
         let conditions = Cache::builder().max_capacity(CONDITIONS).time_to_idle(IDLE).build();
-        Self { meanings, answers, conditions, largest: bytes / SHARE }
+        Self { meanings, plans, answers, conditions, largest: bytes / SHARE }
     }
 
     pub(crate) fn meaning(&self, question: &Question) -> Option<Meaning> {
@@ -116,6 +131,16 @@ impl Answers {
 
     pub(crate) fn note_meaning(&self, question: &Question, meaning: &Meaning) {
         self.meanings.insert(question.clone(), meaning.clone());
+    }
+
+    /// The plan of a question that was asked before. What it reads is what the question says, so that it is never out of date.
+    pub(crate) fn plan(&self, question: &Question, token: TokenId) -> Option<Arc<KeptPlan>> {
+        self.plans.get(&(question.clone(), token))
+    }
+
+    /// Keeps a plan that answers the same as long as its tables stay what they are: see [`is_lasting`].
+    pub(crate) fn note_plan(&self, question: &Question, token: TokenId, plan: KeptPlan) {
+        self.plans.insert((question.clone(), token), Arc::new(plan));
     }
 
     pub(crate) fn condition(&self, question: &Question) -> Option<Expr> {
@@ -146,6 +171,7 @@ impl Answers {
     pub(crate) fn forget(&self) {
         self.answers.invalidate_all();
         self.meanings.invalidate_all();
+        self.plans.invalidate_all();
         self.conditions.invalidate_all();
     }
 }

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use crate::{
     Error, Home, Limits,
-    answers::{Answer, Meaning, Question, is_lasting},
+    answers::{Answer, KeptPlan, Meaning, Question, is_lasting},
     catalogs::{Given, Opened, View},
     dialect::{Admitted, admit, at_home, parse, parse_named},
     engine::Inner,
@@ -168,9 +168,9 @@ impl Session {
                 return run::again(&self.inner, answer, allowed, deadline);
             }
             let question = put.question.clone();
-            let planned = self.in_time(&allowed, Box::pin(self.planned(put))).await?;
+            let (planned, lasting) = self.in_time(&allowed, Box::pin(self.planned_once(put))).await?;
             let keeper = question
-                .filter(|_| is_lasting(&planned.plan))
+                .filter(|_| lasting)
                 .map(|question| self.inner.answers.keeper(question, params, &planned.schema));
             let plan = planner::bind(planned.plan, &planned.parameters, params)?;
             run::start(&self.inner, planned.state, plan, planned.schema, keeper, allowed, deadline).await
@@ -313,7 +313,7 @@ impl Session {
             return Ok(meaning);
         }
         let question = put.question.clone();
-        let Planned { plan, schema, parameters, .. } = self.planned(put).await?;
+        let (Planned { plan, schema, parameters, .. }, _) = self.planned_once(put).await?;
         let (ordered, large) = (extent::is_ordered(&plan), extent::is_large(&plan));
         let meaning = Meaning { schema, parameters, ordered, large };
         if let Some(question) = question {
@@ -352,6 +352,25 @@ impl Session {
             self.note(&view);
         }
         Ok(Put { statement, opened, question: None })
+    }
+
+    /// As [`Session::planned`], but the plan of before where the same was asked, and whether it may be asked again.
+    async fn planned_once(&self, put: Put) -> Result<(Planned, bool), Error> {
+        let Some(question) = put.question.clone() else { return Ok((self.planned(put).await?, false)) };
+        if let Some(kept) = self.inner.answers.plan(&question, self.principal.token) {
+            let KeptPlan { plan, parameters, schema } = kept.as_ref().clone();
+            return Ok((Planned { plan, parameters, schema, state: self.state()? }, true));
+        }
+        let planned = self.planned(put).await?;
+        let lasting = is_lasting(&planned.plan);
+        // What PostgreSQL's forms mean depends on the connection.
+        if lasting && self.postgres.is_none() {
+            let Planned { plan, parameters, schema, .. } = &planned;
+            let (plan, parameters) = (plan.clone(), parameters.clone());
+            let kept = KeptPlan { plan, parameters, schema: Arc::clone(schema) };
+            self.inner.answers.note_plan(&question, self.principal.token, kept);
+        }
+        Ok((planned, lasting))
     }
 
     async fn planned(&self, put: Put) -> Result<Planned, Error> {

@@ -21,7 +21,7 @@ use crate::{Error, ReadMode, SourceColumn, SourceTable, TableKind, TableRef, rea
 /// Longest name of a table.
 const NAME: usize = 128;
 const DESCRIPTION: &str = "table.json";
-const IDENTITY: &str = "inbox";
+const IDENTITY: &str = ".inbox";
 
 /// The inbox of one source. Whoever takes uploads takes them one after the other for a table.
 #[derive(Debug, Clone)]
@@ -170,6 +170,9 @@ impl Inbox {
         for entry in entries {
             let entry = entry.map_err(|error| failed("reading the inbox", &error))?;
             let Ok(name) = entry.file_name().into_string() else { continue };
+            if self.table_folder(&name).is_err() {
+                continue;
+            }
             if let Some(known) = description(&entry.path())? {
                 tables.push(self.described(&name, &known.schema));
             }

@@ -88,7 +88,7 @@ async fn what_may_not_be_sent_is_refused_and_leaves_nothing() {
     register(&test, "laboratory", "push", json!({ "tables": { "results": { "key": ["Id"] } } })).await;
     let folder = test.folder.path().join("files");
     std::fs::create_dir_all(&folder).unwrap();
-    register(&test, "files", "files", json!({ "url": folder })).await;
+    register(&test, "files", "files", json!({ "path": folder })).await;
     let engineer = test.token("eva", Role::Engineer, &[]).await;
     let analyst = test.token("ana", Role::Analyst, &[]).await;
     let one = || stream::iter([Ok(batch(&[(1, "a")]))]);

@@ -154,7 +154,8 @@ async fn flight_takes_batches_into_tables() {
     for (change, word) in [
         (CommandStatementIngest { temporary: true, ..command("u", 1, 1) }, "temporary"),
         (CommandStatementIngest { transaction_id: Some("x".into()), ..command("u", 1, 1) }, "transactions"),
-        (CommandStatementIngest { catalog: Some("raw".to_owned()), ..command("u", 1, 1) }, "read-only"),
+        (CommandStatementIngest { catalog: Some("raw".to_owned()), ..command("u", 1, 1) }, "permission"),
+        (CommandStatementIngest { catalog: Some("fhir".to_owned()), ..command("u", 1, 1) }, "read-only"),
         (CommandStatementIngest { schema: Some("bob".to_owned()), ..command("u", 1, 1) }, "work.ana"),
         (command("", 1, 1), "names a table"),
         (command("nothing", 2, 2), "there is no table"),
