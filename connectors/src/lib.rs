@@ -6,6 +6,7 @@
 //!
 //! One file or folder per system; the registry is owned by whoever starts the server, nothing is static.
 
+mod ambient;
 mod error;
 mod fhir_files;
 mod files;
@@ -16,11 +17,14 @@ pub mod postgres;
 pub mod push;
 mod reading;
 mod registry;
+mod route;
 mod secret;
 mod source;
 mod sqlite;
+pub mod ssh;
 pub mod testkit;
 
+pub use ambient::Ambient;
 pub use error::{Error, Stage};
 pub use fhir_files::{FhirFiles, FhirFilesParams};
 pub use files::{FileFormat, Files, FilesParams};

@@ -142,7 +142,7 @@ fn flatten(mut fields: Map<String, Value>, is_postgres: bool, wrong: &mut Vec<St
             },
         }
         for field in fields.keys() {
-            let known = ["ssh", "schemas", "tables_to_include", "tables_to_exclude", "cursor_columns"]
+            let known = ["ssh", "secret", "schemas", "tables_to_include", "tables_to_exclude", "cursor_columns"]
                 .contains(&field.as_str());
             if !known {
                 wrong.push(format!("`{field}` is not a field of a postgres entry"));
@@ -157,6 +157,16 @@ fn flatten(mut fields: Map<String, Value>, is_postgres: bool, wrong: &mut Vec<St
     }
     if fields.get("ssh").is_some_and(|value| !value.is_null() && !value.is_object()) {
         wrong.push("`ssh` is not an object".to_owned());
+    }
+    if let Some(Value::Object(ssh)) = fields.get_mut("ssh")
+        && let Some(value) = ssh.get("port")
+    {
+        match port(value) {
+            Some(number) => {
+                ssh.insert("port".to_owned(), json!(number));
+            }
+            None => wrong.push("`ssh.port` is not a port (1 to 65535)".to_owned()),
+        }
     }
     params.extend(fields.into_iter().filter(|(_, value)| !value.is_null()));
     params

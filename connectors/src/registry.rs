@@ -4,7 +4,11 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Error, FhirFiles, Files, Secrets, SourceSpec, Sqlite, postgres::Postgres, push::Push, source::BoxedSource,
+    Ambient, Error, FhirFiles, Files, Secrets, SourceSpec, Sqlite,
+    postgres::Postgres,
+    push::Push,
+    source::BoxedSource,
+    ssh::{HostKeys, Tunnels},
 };
 
 /// A kind of source: its name, its declared parameters, and how to connect.
@@ -20,20 +24,22 @@ pub trait SourceKind: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Params`], [`Error::MissingSecret`].
-    fn connect(name: &str, params: Self::Params, secrets: &Secrets) -> Result<BoxedSource, Error>;
+    fn connect(name: &str, params: Self::Params, ambient: &Ambient) -> Result<BoxedSource, Error>;
 }
 
 trait ErasedKind: Send + Sync {
     fn name(&self) -> &'static str;
     fn summary(&self) -> &'static str;
     fn schema(&self) -> serde_json::Value;
-    fn connect(&self, spec: &SourceSpec, secrets: &Secrets) -> Result<BoxedSource, Error>;
+    fn connect(&self, spec: &SourceSpec, ambient: &Ambient) -> Result<BoxedSource, Error>;
 }
 
 /// The kinds that this server can read.
 #[derive(Clone, Default)]
 pub struct Registry {
     kinds: BTreeMap<&'static str, Arc<dyn ErasedKind>>,
+    /// SSH sessions are shared by all sources.
+    tunnels: Tunnels,
 }
 
 impl fmt::Debug for Registry {
@@ -58,7 +64,7 @@ impl<K: SourceKind> ErasedKind for Erased<K> {
         schemars::schema_for!(K::Params).to_value()
     }
 
-    fn connect(&self, spec: &SourceSpec, secrets: &Secrets) -> Result<BoxedSource, Error> {
+    fn connect(&self, spec: &SourceSpec, ambient: &Ambient) -> Result<BoxedSource, Error> {
         let refuse = |reason: String| Error::Params { source_name: spec.name.to_string(), reason };
         if let Some(field) = crate::params::find_password(&spec.params) {
             let variable = Secrets::variable(K::NAME, spec.name.as_str());
@@ -67,7 +73,7 @@ impl<K: SourceKind> ErasedKind for Erased<K> {
             )));
         }
         let params = serde_json::from_value(spec.params.clone()).map_err(|error| refuse(error.to_string()))?;
-        K::connect(spec.name.as_str(), params, secrets)
+        K::connect(spec.name.as_str(), params, ambient)
     }
 }
 
@@ -85,13 +91,21 @@ impl Registry {
         self
     }
 
+    /// The registry with another place for the host keys of SSH servers that are trusted on first use; without one they
+    /// are forgotten with the process.
+    #[must_use]
+    pub fn with_host_keys(mut self, keys: Arc<dyn HostKeys>) -> Self {
+        self.tunnels = Tunnels::new(keys);
+        self
+    }
+
     /// Checks the parameters of a source and makes it; opens no connection.
     ///
     /// # Errors
     /// [`Error::UnknownKind`] with the kinds there are; [`Error::Params`] with the field that is wrong.
     pub fn connect(&self, spec: &SourceSpec, secrets: &Secrets) -> Result<BoxedSource, Error> {
         match self.kinds.get(spec.kind.as_str()) {
-            Some(kind) => kind.connect(spec, secrets),
+            Some(kind) => kind.connect(spec, &Ambient { secrets: secrets.clone(), tunnels: self.tunnels.clone() }),
             None => Err(Error::UnknownKind {
                 kind: spec.kind.clone(),
                 known: self.kinds.keys().map(|name| (*name).to_owned()).collect(),
@@ -144,7 +158,7 @@ mod tests {
         const SUMMARY: &'static str = "a source without tables";
         type Params = Params;
 
-        fn connect(_: &str, _: Params, _: &Secrets) -> Result<BoxedSource, Error> {
+        fn connect(_: &str, _: Params, _: &Ambient) -> Result<BoxedSource, Error> {
             Ok(Arc::new(Nothing))
         }
     }

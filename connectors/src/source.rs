@@ -17,6 +17,17 @@ pub trait Source: Send + Sync + fmt::Debug + 'static {
     /// The tables there are, with types, keys and comments. Reads no rows beyond what telling a type needs.
     async fn discover(&self, selection: &Selection) -> Result<Discovery, Error>;
 
+    /// The databases of the server that the source is one of, without the server's own; for declaring many sources.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where a source is not a database of a server.
+    async fn databases(&self) -> Result<Vec<String>, Error> {
+        Err(Error::Unsupported {
+            what: "a list of databases".to_owned(),
+            instead: "declare the sources of this kind one by one".to_owned(),
+        })
+    }
+
     /// Reads one table. The stream ends with [`ReadItem::End`] or with an error; a stream that just stops was cut.
     async fn read(&self, request: ReadRequest) -> Result<ReadStream, Error>;
 

@@ -27,7 +27,7 @@ use serde::Deserialize;
 use tokio::runtime::Handle;
 
 use crate::{
-    Discovery, Error, ReadMode, ReadRequest, ReadStream, Secrets, Selection, Source, SourceColumn, SourceKind,
+    Ambient, Discovery, Error, ReadMode, ReadRequest, ReadStream, Selection, Source, SourceColumn, SourceKind,
     SourceTable, StageReport, TableKind, TableRef, objects::Location, reading, source::BoxedSource,
 };
 
@@ -60,8 +60,8 @@ impl SourceKind for FhirFiles {
         "FHIR resources in NDJSON files and Bundles, plain or compressed, on disk or in an object store";
     type Params = FhirFilesParams;
 
-    fn connect(name: &str, params: FhirFilesParams, secrets: &Secrets) -> Result<BoxedSource, Error> {
-        let location = Location::new(name, Self::NAME, &params.path, &params.storage, secrets)?;
+    fn connect(name: &str, params: FhirFilesParams, ambient: &Ambient) -> Result<BoxedSource, Error> {
+        let location = Location::new(name, Self::NAME, &params.path, &params.storage, &ambient.secrets)?;
         let mut keys = BTreeMap::new();
         for (kind, paths) in params.keys {
             let parsed: Result<Vec<record::KeyPath>, String> =

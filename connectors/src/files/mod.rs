@@ -46,7 +46,7 @@ use tokio::runtime::Handle;
 
 use self::layout::{FileTable, Format, Layout};
 use crate::{
-    Discovery, Error, ReadMode, ReadRequest, ReadStream, Secrets, Selection, Source, SourceKind, SourceTable,
+    Ambient, Discovery, Error, ReadMode, ReadRequest, ReadStream, Selection, Source, SourceKind, SourceTable,
     StageReport, TableKind,
     objects::{FileEntry, Location, Next, Place, Places},
     reading::{self, Halt, Output},
@@ -106,9 +106,9 @@ impl SourceKind for Files {
         "CSV, NDJSON, JSON, Parquet, Excel and ODS files, plain or compressed, on disk or in an object store";
     type Params = FilesParams;
 
-    fn connect(name: &str, params: FilesParams, secrets: &Secrets) -> Result<BoxedSource, Error> {
+    fn connect(name: &str, params: FilesParams, ambient: &Ambient) -> Result<BoxedSource, Error> {
         let refuse = |reason: String| Error::Params { source_name: name.to_owned(), reason };
-        let location = Location::new(name, Self::NAME, &params.path, &params.storage, secrets)?;
+        let location = Location::new(name, Self::NAME, &params.path, &params.storage, &ambient.secrets)?;
         let delimiter = match params.delimiter.as_deref() {
             None => None,
             Some("tab" | "\\t" | "\t") => Some(b'\t'),

@@ -65,6 +65,20 @@ pub(super) async fn discover(inner: &Inner, selection: &Selection) -> Result<Dis
     discovery
 }
 
+/// Databases that the user may connect to, without templates and the one that is there for administrators.
+const DATABASES: &str = "
+    SELECT datname::text FROM pg_database
+    WHERE datallowconn AND NOT datistemplate AND datname <> 'postgres' AND has_database_privilege(oid, 'CONNECT')
+    ORDER BY datname";
+
+/// The databases of the server.
+pub(super) async fn databases(inner: &Inner) -> Result<Vec<String>, Error> {
+    let mut connection = session::open(inner).await?;
+    let databases = sqlx::query_scalar(DATABASES).fetch_all(&mut connection).await;
+    close(connection).await;
+    databases.map_err(|error| session::refused(inner, Stage::Read, &error))
+}
+
 /// How many of the declared tables the user may read.
 pub(super) async fn count_readable(inner: &Inner) -> Result<usize, Error> {
     let mut connection = session::open(inner).await?;

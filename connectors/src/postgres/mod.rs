@@ -24,7 +24,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    Discovery, Error, ReadRequest, ReadStream, Secret, Secrets, Selection, Source, SourceKind, StageReport, TableRef,
+    Ambient, Discovery, Error, ReadRequest, ReadStream, Secret, Selection, Source, SourceKind, StageReport, TableRef,
+    ssh::{SshParams, Tunnel},
 };
 
 /// Parameters of a PostgreSQL source.
@@ -57,9 +58,13 @@ pub struct Params {
     /// Seconds until a connection attempt is given up.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
-    /// A tunnel; refused until tunnels exist.
+    /// The name under which the password is kept (`POSTGRES_PASSWORD_<THIS>`), so that many databases of one server share
+    /// one. The source's own name where nothing is said.
     #[serde(default)]
-    pub ssh: Option<serde_json::Value>,
+    pub secret: Option<String>,
+    /// The SSH server that `host` is reached through. `host` is a name as that server knows it.
+    #[serde(default)]
+    pub ssh: Option<SshParams>,
 }
 
 fn default_port() -> u16 {
@@ -101,17 +106,15 @@ impl SourceKind for Postgres {
     const SUMMARY: &'static str = "tables and views of a PostgreSQL database, by binary COPY";
     type Params = Params;
 
-    fn connect(name: &str, params: Params, secrets: &Secrets) -> Result<Arc<dyn Source>, Error> {
-        if params.ssh.is_some() {
-            return Err(Error::Unsupported {
-                what: format!("the `ssh` block of source `{name}`"),
-                instead: "this version opens no tunnels; take the block out and give a host and port that this server reaches \
-                          itself, such as the local end of a tunnel that you keep open"
-                    .to_owned(),
-            });
-        }
+    fn connect(name: &str, params: Params, ambient: &Ambient) -> Result<Arc<dyn Source>, Error> {
+        let secret = params.secret.as_deref().unwrap_or(name);
         Ok(Arc::new(PostgresSource {
-            inner: Arc::new(Inner { name: name.to_owned(), password: secrets.of(Self::NAME, name), params }),
+            inner: Arc::new(Inner {
+                name: name.to_owned(),
+                password: ambient.secrets.of(Self::NAME, secret),
+                tunnel: ambient.tunnel(name, params.ssh.as_ref())?,
+                params,
+            }),
         }))
     }
 }
@@ -128,6 +131,8 @@ struct Inner {
     params: Params,
     /// Asked for at each connection.
     password: Secret,
+    /// The way to the server, where it is not reached from here.
+    tunnel: Option<Tunnel>,
 }
 
 impl Inner {
@@ -172,6 +177,10 @@ impl Source for PostgresSource {
 
     async fn discover(&self, selection: &Selection) -> Result<Discovery, Error> {
         discover::discover(&self.inner, selection).await
+    }
+
+    async fn databases(&self) -> Result<Vec<String>, Error> {
+        discover::databases(&self.inner).await
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ReadStream, Error> {

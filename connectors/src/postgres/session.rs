@@ -45,6 +45,11 @@ pub(super) async fn connect(inner: &Inner) -> Result<PgConnection, Error> {
 
 async fn connect_with(inner: &Inner, password: Option<&SecretString>) -> Result<PgConnection, Error> {
     let params = &inner.params;
+    // Open on the far side already: what is wrong on the way is told by who knows it.
+    let endpoint = match &inner.tunnel {
+        Some(tunnel) => Some(tunnel.open(&params.host, params.port).await?),
+        None => None,
+    };
     let mut options = PgConnectOptions::new_without_pgpass()
         .host(&params.host)
         .port(params.port)
@@ -58,6 +63,10 @@ async fn connect_with(inner: &Inner, password: Option<&SecretString>) -> Result<
             SslMode::VerifyCa => PgSslMode::VerifyCa,
             SslMode::VerifyFull => PgSslMode::VerifyFull,
         });
+    if let Some(endpoint) = &endpoint {
+        // The host stays what certificates are checked against.
+        options = options.socket(endpoint.folder());
+    }
     if let Some(password) = password {
         options = options.password(password.expose_secret());
     }
@@ -68,7 +77,7 @@ async fn connect_with(inner: &Inner, password: Option<&SecretString>) -> Result<
         Err(_) => Err(Error::Unreachable {
             endpoint: inner.endpoint(),
             stage: Stage::Route,
-            reason: format!("no answer within {} s; is a VPN or a firewall in the way?", limit.as_secs()),
+            reason: crate::route::silent(limit.as_secs()),
         }),
     }
 }
@@ -93,9 +102,14 @@ fn connect_error(inner: &Inner, has_password: bool, error: &sqlx::Error) -> Erro
         }
         "" => match error {
             // A server that asks for a password when there is none to give ends in a protocol error of the driver.
-            sqlx::Error::Io(error) => {
+            sqlx::Error::Io(error) if inner.tunnel.is_none() => {
                 Error::Unreachable { endpoint, stage: Stage::Route, reason: error.kind().to_string() }
             }
+            sqlx::Error::Io(error) => Error::Unreachable {
+                endpoint,
+                stage: Stage::Database,
+                reason: format!("it ended the connection through the SSH tunnel ({})", error.kind()),
+            },
             sqlx::Error::Tls(_) => Error::Refused {
                 endpoint,
                 stage: Stage::Database,

@@ -26,7 +26,7 @@ use serde::Deserialize;
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use crate::{
-    Discovery, Error, ReadMode, ReadRequest, ReadStream, Secrets, Selection, Source, SourceColumn, SourceKind,
+    Ambient, Discovery, Error, ReadMode, ReadRequest, ReadStream, Selection, Source, SourceColumn, SourceKind,
     SourceTable, Stage, StageOutcome, StageReport, TableRef, source::BoxedSource,
 };
 
@@ -55,7 +55,7 @@ impl SourceKind for Sqlite {
     const SUMMARY: &'static str = "tables and views of a SQLite database file";
     type Params = SqliteParams;
 
-    fn connect(_: &str, params: SqliteParams, _: &Secrets) -> Result<BoxedSource, Error> {
+    fn connect(_: &str, params: SqliteParams, _: &Ambient) -> Result<BoxedSource, Error> {
         let selection = Selection { include: params.tables_to_include, exclude: params.tables_to_exclude };
         let database = Database { path: params.path };
         Ok(Arc::new(SqliteSource {

@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection};
 
 /// A database of its own; dropped at the end of the test run with the server.
-struct Database {
-    url: String,
-    params: Value,
+pub(crate) struct Database {
+    pub(crate) url: String,
+    pub(crate) params: Value,
 }
 
 impl Database {
-    async fn with(statements: &str) -> Option<Self> {
+    pub(crate) async fn with(statements: &str) -> Option<Self> {
         let Some(admin) = std::env::var("MAVIS_TEST_POSTGRES").ok().filter(|url| !url.is_empty()) else {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "MAVIS_TEST_POSTGRES is not set");
             eprintln!("skipped: MAVIS_TEST_POSTGRES is not set; run `make test`");
@@ -37,12 +37,12 @@ impl Database {
         Some(database)
     }
 
-    async fn execute(&self, statements: &str) {
+    pub(crate) async fn execute(&self, statements: &str) {
         let mut connection = PgConnection::connect(&self.url).await.unwrap();
         connection.execute(sqlx::AssertSqlSafe(statements.to_owned())).await.unwrap();
     }
 
-    fn source(&self, more: Value) -> Arc<dyn Source> {
+    pub(crate) fn source(&self, more: Value) -> Arc<dyn Source> {
         let mut params = self.params.clone();
         params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let spec =
@@ -291,16 +291,4 @@ async fn a_table_without_a_key_is_not_read_by_a_cursor_column() {
     assert!(discovery.tables.is_empty() && discovery.failures[0].1.contains("key"), "{discovery:?}");
     let error = read_all(&*source, ReadRequest::whole(table("t"))).await.unwrap_err().to_string();
     assert!(error.contains("cursor_columns"), "{error}");
-}
-
-#[test]
-fn an_ssh_block_is_refused_clearly_until_tunnels_exist() {
-    let spec = SourceSpec {
-        name: SourceName::new("far").unwrap(),
-        kind: "postgres".into(),
-        params: json!({ "host": "h", "user": "u", "database": "d", "ssh": { "host": "gate", "port": 22, "user": "u" } }),
-        authoritative: false,
-    };
-    let error = Registry::built_in().connect(&spec, &Secrets::from_pairs([])).unwrap_err().to_string();
-    assert!(error.contains("ssh") && error.contains("tunnel"), "{error}");
 }

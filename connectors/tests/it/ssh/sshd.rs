@@ -1,0 +1,232 @@
+//! A real sshd with keys of its own, and a proxy that can be cut.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// A server that is started by the test and ends with it.
+#[derive(Debug)]
+pub(crate) struct Sshd {
+    program: PathBuf,
+    folder: TempDir,
+    child: Child,
+    more: String,
+    pub(crate) port: u16,
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Sshd {
+    /// Starts a server with further lines of configuration; `None` where there is no sshd and the test is left out.
+    pub(crate) fn start(more: &str) -> Option<Self> {
+        let Some(program) = std::env::var_os("MAVIS_TEST_SSHD").filter(|path| !path.is_empty()) else {
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "MAVIS_TEST_SSHD is not set");
+            eprintln!("skipped: MAVIS_TEST_SSHD is not set; run `make test`");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", &path("host_key")]);
+        run("ssh-keygen", &["-q", "-t", "rsa", "-b", "2048", "-N", "", "-C", "", "-f", &path("host_rsa")]);
+        run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", &path("user_key")]);
+        fs::copy(path("user_key.pub"), path("authorized_keys")).unwrap();
+        let (program, port) = (PathBuf::from(program), free_port());
+        let child = launch(&program, &folder, port, more);
+        Some(Self { program, folder, child, more: more.to_owned(), port })
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn user() -> String {
+        let output = Command::new("id").arg("-un").output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The `ssh` block that gets in.
+    pub(crate) fn block(&self) -> Value {
+        json!({ "host": "127.0.0.1", "port": self.port, "user": Self::user(), "key_file": self.file("user_key"),
+                "connect_timeout_seconds": 5 })
+    }
+
+    /// The block with other fields.
+    pub(crate) fn block_with(&self, more: Value) -> Value {
+        let mut block = self.block();
+        block.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        block
+    }
+
+    /// `SHA256:...` of one of its host keys.
+    pub(crate) fn fingerprint(&self, key: &str) -> String {
+        let output = Command::new("ssh-keygen").arg("-lf").arg(self.file(key)).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().split_whitespace().nth(1).unwrap().to_owned()
+    }
+
+    /// Ends the server and every connection to it.
+    pub(crate) fn stop(&mut self) {
+        // Its connections are processes of their own; they are the server's children.
+        let pid = self.child.id().to_string();
+        drop(Command::new("pkill").args(["-KILL", "-P", &pid]).status());
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same port.
+    pub(crate) fn start_again(&mut self) {
+        self.child = launch(&self.program, &self.folder, self.port, &self.more);
+    }
+
+    /// Gives it other host keys, as when it is set up anew.
+    pub(crate) fn set_up_anew(&mut self) {
+        self.stop();
+        for (key, kind) in [("host_key", "ed25519"), ("host_rsa", "rsa")] {
+            fs::remove_file(self.file(key)).unwrap();
+            let path = self.file(key).display().to_string();
+            run("ssh-keygen", &["-q", "-t", kind, "-N", "", "-C", "", "-f", &path]);
+        }
+        self.start_again();
+    }
+}
+
+fn launch(program: &PathBuf, folder: &TempDir, port: u16, more: &str) -> Child {
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let config = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nHostKey {}\nPidFile none\nUsePAM no\nStrictModes no\n\
+         AuthorizedKeysFile {}\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
+         LogLevel VERBOSE\nMaxStartups 100\n{more}\n",
+        path("host_key"),
+        path("host_rsa"),
+        path("authorized_keys"),
+    );
+    fs::write(path("config"), config).unwrap();
+    let log = fs::OpenOptions::new().create(true).append(true).open(path("log")).unwrap();
+    let child = Command::new(program)
+        .args(["-D", "-e", "-f", &path("config")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    for _ in 0..200 {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return child;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    panic!("sshd does not answer: {}", fs::read_to_string(path("log")).unwrap_or_default());
+}
+
+/// What stands between Mavis and a server: it counts connections, and can cut them.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    accepted: Arc<AtomicUsize>,
+    refusing: Arc<AtomicBool>,
+    cuts: watch::Sender<u64>,
+    carried: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    pub(crate) async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Self {
+            port: listener.local_addr().unwrap().port(),
+            accepted: Arc::default(),
+            refusing: Arc::default(),
+            cuts: watch::channel(0).0,
+            carried: Arc::default(),
+        };
+        let (accepted, refusing, carried) =
+            (Arc::clone(&proxy.accepted), Arc::clone(&proxy.refusing), Arc::clone(&proxy.carried));
+        let cuts = proxy.cuts.subscribe();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                if refusing.load(Ordering::SeqCst) {
+                    continue;
+                }
+                accepted.fetch_add(1, Ordering::SeqCst);
+                let (mut cuts, carried) = (cuts.clone(), Arc::clone(&carried));
+                cuts.mark_unchanged();
+                tokio::spawn(async move {
+                    let far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                    tokio::select! {
+                        () = carry(near, far, carried) => {}
+                        _ = cuts.changed() => {}
+                    }
+                });
+            }
+        });
+        proxy
+    }
+
+    /// How many connections were made.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that came back through it.
+    pub(crate) fn carried(&self) -> usize {
+        self.carried.load(Ordering::SeqCst)
+    }
+
+    /// Ends every connection.
+    pub(crate) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Whether new connections end at once.
+    pub(crate) fn refuse(&self, refuse: bool) {
+        self.refusing.store(refuse, Ordering::SeqCst);
+    }
+}
+
+async fn carry(near: TcpStream, far: TcpStream, carried: Arc<AtomicUsize>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut near_in, mut near_out) = near.into_split();
+    let (mut far_in, mut far_out) = far.into_split();
+    let up = async { tokio::io::copy(&mut near_in, &mut far_out).await.map(|_| ()) };
+    let down = async {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let length = far_in.read(&mut buffer).await?;
+            if length == 0 {
+                return std::io::Result::Ok(());
+            }
+            near_out.write_all(&buffer[..length]).await?;
+            carried.fetch_add(length, Ordering::SeqCst);
+        }
+    };
+    tokio::select! {
+        _ = up => {}
+        _ = down => {}
+    }
+}
