@@ -83,11 +83,8 @@ impl Needs {
         let passphrase = if key.is_some() { self.passphrase.get().await? } else { None };
         let password = self.password.get().await?;
         if key.is_none() && agent.is_none() && password.is_none() {
-            let place = format!(
-                "{} for {}, or declare `key_file` or `agent` for it",
-                self.password.place(),
-                hop.label()
-            );
+            let place =
+                format!("{} for {}, or declare `key_file` or `agent` for it", self.password.place(), hop.label());
             return Err(Error::MissingSecret { source_name: self.source.clone(), place });
         }
         Ok(Login { user: hop.user.clone(), key, passphrase, agent, password, needs: self.clone() })

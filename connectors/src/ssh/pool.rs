@@ -59,8 +59,7 @@ impl Tunnels {
     /// Tunnels that keep the keys of servers that are trusted on first use in `keys`.
     #[must_use]
     pub fn new(keys: Arc<dyn HostKeys>) -> Self {
-        let shared =
-            Shared { keys, slots: Mutex::default(), folders: Folders::default(), salt: uuid::Uuid::new_v4() };
+        let shared = Shared { keys, slots: Mutex::default(), folders: Folders::default(), salt: uuid::Uuid::new_v4() };
         Self { shared: Arc::new(shared) }
     }
 

@@ -7,3 +7,4 @@ mod files_s3;
 mod postgres;
 mod push;
 mod sqlite;
+mod ssh;
