@@ -152,7 +152,6 @@ pub(crate) struct Proxy {
     accepted: Arc<AtomicUsize>,
     refusing: Arc<AtomicBool>,
     cuts: watch::Sender<u64>,
-    carried: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -163,10 +162,8 @@ impl Proxy {
             accepted: Arc::default(),
             refusing: Arc::default(),
             cuts: watch::channel(0).0,
-            carried: Arc::default(),
         };
-        let (accepted, refusing, carried) =
-            (Arc::clone(&proxy.accepted), Arc::clone(&proxy.refusing), Arc::clone(&proxy.carried));
+        let (accepted, refusing) = (Arc::clone(&proxy.accepted), Arc::clone(&proxy.refusing));
         let cuts = proxy.cuts.subscribe();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
@@ -174,12 +171,12 @@ impl Proxy {
                     continue;
                 }
                 accepted.fetch_add(1, Ordering::SeqCst);
-                let (mut cuts, carried) = (cuts.clone(), Arc::clone(&carried));
+                let mut cuts = cuts.clone();
                 cuts.mark_unchanged();
                 tokio::spawn(async move {
                     let far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
                     tokio::select! {
-                        () = carry(near, far, carried) => {}
+                        () = carry(near, far) => {}
                         _ = cuts.changed() => {}
                     }
                 });
@@ -193,11 +190,6 @@ impl Proxy {
         self.accepted.load(Ordering::SeqCst)
     }
 
-    /// Bytes that came back through it.
-    pub(crate) fn carried(&self) -> usize {
-        self.carried.load(Ordering::SeqCst)
-    }
-
     /// Ends every connection.
     pub(crate) fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
@@ -209,24 +201,7 @@ impl Proxy {
     }
 }
 
-async fn carry(near: TcpStream, far: TcpStream, carried: Arc<AtomicUsize>) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let (mut near_in, mut near_out) = near.into_split();
-    let (mut far_in, mut far_out) = far.into_split();
-    let up = async { tokio::io::copy(&mut near_in, &mut far_out).await.map(|_| ()) };
-    let down = async {
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let length = far_in.read(&mut buffer).await?;
-            if length == 0 {
-                return std::io::Result::Ok(());
-            }
-            near_out.write_all(&buffer[..length]).await?;
-            carried.fetch_add(length, Ordering::SeqCst);
-        }
-    };
-    tokio::select! {
-        _ = up => {}
-        _ = down => {}
-    }
+async fn carry(mut near: TcpStream, mut far: TcpStream) {
+    // Whoever ends it, both ends are closed.
+    drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
 }
