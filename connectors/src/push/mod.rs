@@ -17,7 +17,7 @@ use serde::Deserialize;
 pub use inbox::{Inbox, Taken};
 
 use crate::{
-    Discovery, Error, ReadRequest, ReadStream, Secrets, Selection, Source, SourceKind, Stage, StageOutcome,
+    Ambient, Discovery, Error, ReadRequest, ReadStream, Selection, Source, SourceKind, Stage, StageOutcome,
     StageReport, source::BoxedSource,
 };
 
@@ -49,7 +49,7 @@ impl SourceKind for Push {
     type Params = PushParams;
 
     /// Checks the declaration; what reads is [`Inbox`], which needs a folder.
-    fn connect(_: &str, _: PushParams, _: &Secrets) -> Result<BoxedSource, Error> {
+    fn connect(_: &str, _: PushParams, _: &Ambient) -> Result<BoxedSource, Error> {
         Ok(Arc::new(Declared))
     }
 }
