@@ -197,6 +197,17 @@ async fn an_export_belongs_to_who_began_it_and_ends_when_it_is_deleted() {
     assert_eq!(stolen.status(), StatusCode::NOT_FOUND);
     let climbed = reader.get(&format!("{path}/..%2F..%2Fadmin.token")).await;
     assert_eq!(climbed.0, 404);
+    // What was written for more than the reader may see now is no longer handed out.
+    for (sql, status) in [
+        ("CREATE MASK ON fhir.r4.patient (birthDate) TO USER reader USING YEAR", 404),
+        ("DROP MASK ON fhir.r4.patient (birthDate) FROM USER reader", 200),
+    ] {
+        let asked = client.request(Method::POST, "/api/v1/sql").json(&json!({ "sql": sql })).send().await.unwrap();
+        assert_eq!(asked.status(), StatusCode::OK, "{sql}");
+        assert_eq!(reader.get(&path).await.0, status, "{sql}");
+        let fetched = reqwest::Client::new().get(&file).bearer_auth(&reader.token).send().await.unwrap();
+        assert_eq!(fetched.status().as_u16(), status, "{sql}");
+    }
     let deleted = reader.request(Method::DELETE, &path).send().await.unwrap();
     assert_eq!(deleted.status(), StatusCode::ACCEPTED);
     assert_eq!(reader.get(&path).await.0, 404);

@@ -65,7 +65,7 @@ async fn begin(call: Call, level: Level) -> Result<Response, Outcome> {
     let job = Job {
         id,
         request: format!("{base}{path}"),
-        owner: principal.token.to_string(),
+        owner: poll::owner(&principal),
         transaction_time,
         began_at: Utc::now(),
         kind: Kind::Resources,

@@ -28,7 +28,7 @@ pub(in crate::fhir) struct Job {
     pub(in crate::fhir) id: Uuid,
     /// The URL that began it.
     pub(in crate::fhir) request: String,
-    /// The token that began it.
+    /// The token that began it, with its rights then.
     pub(in crate::fhir) owner: String,
     /// When the state that it exports was published.
     pub(in crate::fhir) transaction_time: DateTime<Utc>,

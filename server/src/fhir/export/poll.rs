@@ -8,6 +8,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use mavis_types::{Principal, SnapshotId};
 use tokio_util::io::ReaderStream;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::job::{self, Job, Kind, Known, Live, State};
@@ -77,6 +78,14 @@ pub(in crate::fhir) fn expiring(mut response: Response, job: &Job) -> Response {
     response
 }
 
+/// Whose an export is: a token with the rights that it had. Another signed token of the same person may have narrower scopes,
+/// and rights are taken away: neither is shown what was written for more.
+pub(in crate::fhir) fn owner(principal: &Principal) -> String {
+    let Principal { token, name: _, role, groups, scope, rights, smart } = principal;
+    let sight = format!("{:?}", (role, groups, scope, rights, smart));
+    format!("{token}:{}", hex::encode(Sha256::digest(sight)))
+}
+
 /// The export, where the caller may know of it. `rows`: of rows, not of resources.
 pub(in crate::fhir) async fn find(
     app: &App,
@@ -89,7 +98,7 @@ pub(in crate::fhir) async fn find(
     let known = app.exports.find(id).await;
     match &known {
         Known::Running(job, _) | Known::Ended(job)
-            if (job.owner == principal.token.to_string() || principal.may_administer())
+            if (job.owner == owner(principal) || principal.may_administer())
                 && matches!(job.kind, Kind::Rows { .. }) == rows
                 && !job::is_over(job, Utc::now()) =>
         {

@@ -61,7 +61,7 @@ pub(super) async fn begin(call: Call) -> Result<Response, Outcome> {
     let job = Job {
         id,
         request: format!("{base}{}", uri.path()),
-        owner: principal.token.to_string(),
+        owner: poll::owner(&principal),
         transaction_time,
         began_at: Utc::now(),
         kind: Kind::Rows {
