@@ -14,6 +14,7 @@ use mavis_proto::v1::{self as pb, ingest_service_client::IngestServiceClient};
 use mavis_server::auth::Door;
 use mavis_types::{Place, Role, Scope, Zone};
 use serde_json::{Value, json};
+use sqlx::{ConnectOptions, Connection};
 use tonic::Code;
 
 use crate::{
@@ -50,6 +51,22 @@ fn of_grpc<T>(answer: Result<T, tonic::Status>) -> Said {
     }
 }
 
+/// What the PostgreSQL door says to a password, by SQLSTATE.
+async fn of_postgres(test: &TestServer, token: &str) -> Said {
+    match crate::postgres::options(test, "fhir", token).connect().await {
+        Ok(connection) => {
+            connection.close().await.unwrap();
+            Said::In
+        }
+        Err(error) => match error.as_database_error().and_then(|error| error.code()).as_deref() {
+            Some("28P01") => Said::Who,
+            Some("42501") => Said::No,
+            Some("57P03") => Said::Later,
+            _ => panic!("{error:?}"),
+        },
+    }
+}
+
 /// Knocks at all doors, in every way that a token can be shown.
 async fn knock(test: &TestServer, token: &str) -> Vec<(&'static str, Said)> {
     let basic = format!("Basic {}", STANDARD.encode(format!("anybody:{token}")));
@@ -61,7 +78,7 @@ async fn knock(test: &TestServer, token: &str) -> Vec<(&'static str, Said)> {
     let mut ingest = IngestServiceClient::new(test.channel().await);
     let mut flight = FlightServiceClient::new(test.channel().await);
     let mut shaking = arrow_flight::sql::client::FlightSqlServiceClient::new(test.channel().await);
-    let (one, two, three, four, five, six) = tokio::join!(
+    let (one, two, three, four, five, six, seven) = tokio::join!(
         status("/api/v1/sources", format!("Bearer {token}")),
         status("/api/v1/sources", basic),
         status("/fhir/Patient", format!("Bearer {token}")),
@@ -84,8 +101,17 @@ async fn knock(test: &TestServer, token: &str) -> Vec<(&'static str, Said)> {
                 |_| Said::In,
             )
         },
+        of_postgres(test, token),
     );
-    vec![("http", one), ("basic", two), ("fhir", three), ("grpc", four), ("flight", five), ("handshake", six)]
+    vec![
+        ("http", one),
+        ("basic", two),
+        ("fhir", three),
+        ("grpc", four),
+        ("flight", five),
+        ("handshake", six),
+        ("postgres", seven),
+    ]
 }
 
 async fn all_say(test: &TestServer, token: &str, said: Said, what: &str) {

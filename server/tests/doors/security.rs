@@ -43,6 +43,28 @@ async fn repeated_failures_are_answered_later_and_good_tokens_are_not_held_up() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn passwords_of_the_postgresql_door_are_guessed_as_slowly_as_elsewhere() {
+    let test = TestServer::start().await;
+    let knock = async |token: &str| {
+        let began = Instant::now();
+        let outcome = sqlx::ConnectOptions::connect(&crate::postgres::options(&test, "fhir", token)).await;
+        (outcome.is_ok(), began.elapsed())
+    };
+    for _ in 0..3 {
+        assert!(!knock("wrong").await.0);
+    }
+    let (let_in, took) = knock("wrong").await;
+    assert!(!let_in && took >= Duration::from_millis(400), "the fourth failure waits 400 ms, not {took:?}");
+    let mut ingest = IngestServiceClient::new(test.channel().await);
+    let began = Instant::now();
+    ingest.list_sources(with("wrong", pb::ListSourcesRequest {})).await.unwrap_err();
+    assert!(began.elapsed() >= Duration::from_millis(400), "another door is no way round");
+    let (let_in, took) = knock(&test.admin_token()).await;
+    assert!(let_in && took < Duration::from_millis(400), "{took:?}");
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_token_is_refused_at_once() {
     let test = TestServer::start().await;
     let secret = test.token("passing", pb::Role::Engineer, &[]).await;

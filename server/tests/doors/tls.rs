@@ -12,6 +12,10 @@ use mavis_server::{
     config::{ClientCertificates, Config, TlsConfig},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use sqlx::{
+    ConnectOptions,
+    postgres::{PgConnectOptions, PgSslMode},
+};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
 use crate::harness::{client, config, run, stderr, with};
@@ -167,5 +171,52 @@ async fn where_certificates_are_only_asked_for_those_of_strangers_are_refused() 
         assert_eq!(http(&ours, identity).get(ready(&server)).send().await.unwrap().status(), 200);
     }
     assert!(http(&ours, Some(&bad)).get(ready(&server)).send().await.is_err());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_postgresql_door_speaks_tls_with_the_certificate_of_now_and_asks_for_the_clients() {
+    mavis_server::boot::install_crypto();
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new, clients, others) = (authority(), authority(), authority(), authority());
+    let (cert, key) = signed_by(&old);
+    let (good, bad) = (signed_by(&clients), signed_by(&others));
+    let tls = TlsConfig {
+        cert: Some(write(folder.path(), "cert.pem", &cert)),
+        key: Some(write(folder.path(), "key.pem", &key)),
+        client_ca: Some(write(folder.path(), "clients.pem", &clients.pem())),
+        client_certificates: ClientCertificates::Required,
+    };
+    let server = start(folder.path(), tls).await;
+    let secret = token(&server);
+    let connect = async |mode: PgSslMode, trusted: &Authority, identity: Option<&(String, String)>, password: &str| {
+        let port = server.postgres_address().unwrap().port();
+        let mut options = PgConnectOptions::new_without_pgpass().host("localhost").port(port).username("anybody");
+        options = options.database("fhir").password(password).ssl_mode(mode);
+        options = options.ssl_root_cert_from_pem(trusted.pem().into_bytes());
+        if let Some((cert, key)) = identity {
+            options = options.ssl_client_cert_from_pem(cert).ssl_client_key_from_pem(key);
+        }
+        let mut connection = options.connect().await?;
+        sqlx::query_scalar::<_, i64>("SELECT 1").fetch_one(&mut connection).await
+    };
+    let full = PgSslMode::VerifyFull;
+    assert_eq!(connect(full, &old, Some(&good), &secret).await.unwrap(), 1);
+    assert!(connect(full, &old, Some(&good), "wrong").await.is_err(), "a certificate is no token");
+    assert!(connect(full, &old, Some(&bad), &secret).await.is_err(), "a stranger's certificate");
+    assert!(connect(full, &old, None, &secret).await.is_err(), "no certificate");
+    assert!(connect(full, &new, Some(&good), &secret).await.is_err(), "not the authority that the client trusts");
+    let plain = connect(PgSslMode::Disable, &old, None, &secret).await.unwrap_err();
+    let code = plain.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
+    assert_eq!(code.as_deref(), Some("28000"), "plain text where there is a certificate: {plain}");
+
+    let (cert, key) = signed_by(&new);
+    write(folder.path(), "key.pem", &key);
+    write(folder.path(), "cert.pem", &cert);
+    let begun = Instant::now();
+    while connect(full, &new, Some(&good), &secret).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the new certificate is not used");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     server.stop().await;
 }

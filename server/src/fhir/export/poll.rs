@@ -7,8 +7,8 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use mavis_types::{Principal, SnapshotId};
-use tokio_util::io::ReaderStream;
 use sha2::{Digest, Sha256};
+use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
 use super::job::{self, Job, Kind, Known, Live, State};

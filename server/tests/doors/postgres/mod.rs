@@ -67,7 +67,7 @@ async fn connect(test: &TestServer, database: &str) -> PgConnection {
     options(test, database, &test.admin_token()).connect().await.unwrap()
 }
 
-fn options(test: &TestServer, database: &str, token: &str) -> PgConnectOptions {
+pub(crate) fn options(test: &TestServer, database: &str, token: &str) -> PgConnectOptions {
     let address = test.server.postgres_address().unwrap();
     let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(address.port()).username("anybody");
     options.password(token).database(database).ssl_mode(PgSslMode::Prefer)
