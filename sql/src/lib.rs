@@ -55,7 +55,7 @@ pub use limits::{Limits, RoleLimits};
 pub use listing::{TableFilter, TableListing};
 pub use postgres::Postgres;
 pub use session::{Prepared, QueryStream, Session};
-pub use sight::{Payloads, known_columns, known_table, knows_run, knows_source, origin};
+pub use sight::{Payloads, known_columns, known_table, knows_counts, knows_run, knows_source, origin};
 pub use views::Only;
 pub use work::{Executed, Existing, Ingest, Missing};
 

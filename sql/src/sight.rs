@@ -30,6 +30,13 @@ pub fn knows_run(principal: &Principal, run: &Run, source: Option<&str>) -> bool
         || principal.may_engineer() && run.requested_by == principal.name
 }
 
+/// Whether the principal may know how many rows runs met: not where rows of some table are hidden from it, for the difference
+/// to what it sees would tell of them.
+#[must_use]
+pub fn knows_counts(principal: &Principal) -> bool {
+    principal.smart.is_none() && principal.rights.filters.is_empty()
+}
+
 fn is_of_source(schema: &str, source: &str) -> bool {
     schema.strip_prefix(source).is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
 }

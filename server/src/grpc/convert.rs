@@ -7,7 +7,8 @@ use mavis_catalog::{Catalog, LogLevel, LogLine, Run, RunState, RunUnit};
 use mavis_connectors::{SourceSpec, StageReport};
 use mavis_pipeline::{RunEvent, SourceSummary, UnitProgress};
 use mavis_proto::v1 as pb;
-use mavis_types::{Counts, RunId, SourceId, SourceName, TableId};
+use mavis_sql::knows_counts;
+use mavis_types::{Counts, Principal, RunId, SourceId, SourceName, TableId};
 use prost_types::Timestamp;
 use serde::Serialize;
 use tonic::Status;
@@ -155,28 +156,29 @@ pub(super) fn log(lines: Vec<LogLine>) -> Vec<pb::LogLine> {
     lines.into_iter().map(log_line).collect()
 }
 
-pub(super) fn unit(unit: RunUnit, table: String, expected_rows: Option<u64>) -> pb::RunUnit {
+/// `counted`: as `mavis_sql::knows_counts` says.
+pub(super) fn unit(unit: RunUnit, table: String, expected_rows: Option<u64>, counted: bool) -> pb::RunUnit {
     pb::RunUnit {
         step: word(unit.step),
         table,
         state: word(unit.state),
-        counts: Some(counts(unit.counts)),
+        counts: counted.then(|| counts(unit.counts)),
         error: unit.error.unwrap_or_default(),
         seconds: unit.seconds,
-        expected_rows,
+        expected_rows: expected_rows.filter(|_| counted),
     }
 }
 
 /// An event as watchers are told it, at this door and in the demo.
-pub(crate) fn event(event: RunEvent) -> pb::RunEvent {
+pub(crate) fn event(event: RunEvent, counted: bool) -> pb::RunEvent {
     use pb::run_event::Event;
     let event = match event {
         RunEvent::State { state, counts: sum, error } => Event::State(pb::RunStateChange {
             state: run_state(state).into(),
-            counts: Some(counts(sum)),
+            counts: counted.then(|| counts(sum)),
             error: error.unwrap_or_default(),
         }),
-        RunEvent::Unit(UnitProgress { table, unit: row, expected }) => Event::Unit(unit(row, table, expected)),
+        RunEvent::Unit(UnitProgress { table, unit: row, expected }) => Event::Unit(unit(row, table, expected, counted)),
         RunEvent::Log(line) => Event::Log(log_line(line)),
     };
     pb::RunEvent { event: Some(event) }
@@ -186,13 +188,14 @@ pub(crate) fn event(event: RunEvent) -> pb::RunEvent {
 #[derive(Debug)]
 pub(super) struct Names<'a> {
     catalog: &'a Catalog,
+    counted: bool,
     sources: HashMap<SourceId, String>,
     tables: HashMap<TableId, Option<mavis_types::TableName>>,
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn new(catalog: &'a Catalog) -> Self {
-        Self { catalog, sources: HashMap::new(), tables: HashMap::new() }
+    pub(super) fn new(catalog: &'a Catalog, by: &Principal) -> Self {
+        Self { catalog, counted: knows_counts(by), sources: HashMap::new(), tables: HashMap::new() }
     }
 
     /// The source's name; its id where it was removed.
@@ -236,7 +239,7 @@ impl<'a> Names<'a> {
             parent_id: run.parent.map(|id| id.to_string()).unwrap_or_default(),
             attempt: run.attempt,
             error: run.error.unwrap_or_default(),
-            counts: Some(counts(run.counts)),
+            counts: self.counted.then(|| counts(run.counts)),
             created_at: Some(timestamp(run.created_at)),
             started_at: run.started_at.map(timestamp),
             finished_at: run.finished_at.map(timestamp),

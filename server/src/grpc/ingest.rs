@@ -4,7 +4,8 @@ use futures::{StreamExt, stream::BoxStream};
 use mavis_connectors::SourceSpec;
 use mavis_pipeline::IngestRequest;
 use mavis_proto::v1::{self as pb, ingest_service_server::IngestService, test_source_request::What};
-use mavis_types::SourceName;
+use mavis_sql::knows_counts;
+use mavis_types::{Principal, SourceName};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -23,8 +24,8 @@ pub(super) struct Ingest {
 }
 
 impl Ingest {
-    async fn run(&self, run: mavis_catalog::Run) -> Result<pb::Run, Status> {
-        Names::new(&self.app.catalog).run(run).await
+    async fn run(&self, by: &Principal, run: mavis_catalog::Run) -> Result<pb::Run, Status> {
+        Names::new(&self.app.catalog, by).run(run).await
     }
 
     /// A registered source as it was declared.
@@ -131,7 +132,7 @@ impl IngestService for Ingest {
         let ingest =
             IngestRequest { source: source_name(&request.source)?, tables: request.tables, full: request.full };
         let run = self.app.pipeline.start_run(&by, id, ingest).await.map_err(status)?;
-        Ok(Response::new(pb::StartRunResponse { run: Some(self.run(run).await?) }))
+        Ok(Response::new(pb::StartRunResponse { run: Some(self.run(&by, run).await?) }))
     }
 
     type WatchRunStream = BoxStream<'static, Result<pb::WatchRunResponse, Status>>;
@@ -150,7 +151,7 @@ impl IngestService for Ingest {
                     biased;
                     event = events.next() => match event {
                         Some(event) if !visible::is_told(&by, &event) => {}
-                        Some(event) => yield Ok(pb::WatchRunResponse { event: Some(convert::event(event)) }),
+                        Some(event) => yield Ok(pb::WatchRunResponse { event: Some(convert::event(event, knows_counts(&by))) }),
                         None => return,
                     },
                     () = &mut stopping => {
@@ -173,7 +174,7 @@ impl IngestService for Ingest {
         let id = run_id(&request.into_inner().run_id)?;
         visible::run(&self.app, &by, id).await?;
         let run = self.app.pipeline.cancel(&by, id).await.map_err(status)?;
-        Ok(Response::new(pb::CancelRunResponse { run: Some(self.run(run).await?) }))
+        Ok(Response::new(pb::CancelRunResponse { run: Some(self.run(&by, run).await?) }))
     }
 
     async fn retry_run(&self, request: Request<pb::RetryRunRequest>) -> Result<Response<pb::RetryRunResponse>, Status> {
@@ -181,7 +182,7 @@ impl IngestService for Ingest {
         let id = run_id(&request.into_inner().run_id)?;
         visible::run(&self.app, &by, id).await?;
         let run = self.app.pipeline.retry(&by, id).await.map_err(status)?;
-        Ok(Response::new(pb::RetryRunResponse { run: Some(self.run(run).await?) }))
+        Ok(Response::new(pb::RetryRunResponse { run: Some(self.run(&by, run).await?) }))
     }
 
     async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> Result<Response<pb::ListRunsResponse>, Status> {
@@ -196,7 +197,7 @@ impl IngestService for Ingest {
         let id = run_id(&request.into_inner().run_id)?;
         let catalog = &self.app.catalog;
         let run = visible::run(&self.app, &by, id).await?;
-        let mut names = Names::new(catalog);
+        let mut names = Names::new(catalog, &by);
         let mut units = Vec::new();
         for unit in catalog.run_units(id).await.map_err(status)? {
             let table = match names.table(unit.table).await? {
@@ -204,7 +205,7 @@ impl IngestService for Ingest {
                 None if by.knows_all() => unit.table.to_string(),
                 _ => continue,
             };
-            units.push(convert::unit(unit, table, None));
+            units.push(convert::unit(unit, table, None, knows_counts(&by)));
         }
         let log = convert::log(catalog.run_log(id, -1).await.map_err(status)?);
         Ok(Response::new(pb::GetRunResponse { run: Some(names.run(run).await?), units, log }))
@@ -245,6 +246,6 @@ impl IngestService for Ingest {
         let id = chosen_run_id(&request.run_id)?;
         let options = import::options(required(request.options, "options")?)?;
         let run = self.app.pipeline.start_import(&by, id, options).await.map_err(status)?;
-        Ok(Response::new(pb::StartImportResponse { run: Some(self.run(run).await?) }))
+        Ok(Response::new(pb::StartImportResponse { run: Some(self.run(&by, run).await?) }))
     }
 }

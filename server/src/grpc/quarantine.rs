@@ -52,7 +52,7 @@ impl Quarantine {
     async fn visible(&self, principal: &Principal, id: i64) -> Result<(Quarantined, TableName), Status> {
         let unknown = || Status::not_found(format!("there is no quarantined row `{id}`"));
         let found = self.app.catalog.quarantined_row(id).await.map_err(status)?;
-        let table = Names::new(&self.app.catalog).table(found.table).await?.ok_or_else(unknown)?;
+        let table = Names::new(&self.app.catalog, principal).table(found.table).await?.ok_or_else(unknown)?;
         if principal.may_read(&table) { Ok((found, table)) } else { Err(unknown()) }
     }
 }
@@ -85,7 +85,7 @@ impl QuarantineService for Quarantine {
             Some(last) if found.len() == limit as usize => last.id,
             _ => 0,
         };
-        let mut names = Names::new(&self.app.catalog);
+        let mut names = Names::new(&self.app.catalog, &by);
         let mut payloads = Payloads::default();
         let mut rows = Vec::with_capacity(found.len());
         for found in found {
@@ -133,7 +133,7 @@ impl QuarantineService for Quarantine {
             self.visible(&by, *id).await?;
         }
         let run = self.app.pipeline.replay(&by, &request.ids, request.corrected.as_deref()).await.map_err(status)?;
-        let run = Names::new(&self.app.catalog).run(run).await?;
+        let run = Names::new(&self.app.catalog, &by).run(run).await?;
         Ok(Response::new(pb::ReplayQuarantinedResponse { run: Some(run) }))
     }
 }

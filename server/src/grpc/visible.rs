@@ -35,7 +35,7 @@ pub(super) async fn runs(app: &App, by: &Principal, source: &str, limit: u32) ->
     let source = if source.is_empty() { None } else { Some(source_name(source)?) };
     let all = by.knows_all();
     let read = if all { limit } else { limit.max(LOOKED_THROUGH) };
-    let mut names = Names::new(&app.catalog);
+    let mut names = Names::new(&app.catalog, by);
     let mut runs = Vec::new();
     for run in app.pipeline.runs(source.as_ref(), read).await.map_err(status)? {
         if all || knows(app, by, &run).await? {

@@ -8,6 +8,7 @@ use axum::{
 };
 use futures::{Stream, StreamExt};
 use mavis_pipeline::RunEvent;
+use mavis_sql::knows_counts;
 use mavis_types::{Principal, TableName};
 use serde_json::json;
 
@@ -66,16 +67,18 @@ pub(super) async fn watch(
 
 /// The event as it is sent; `None` for what the caller has seen, or may not see.
 fn told(event: RunEvent, principal: &Principal, seen: Option<i64>, newest: &mut i64) -> Option<Event> {
+    let counted = knows_counts(principal);
     let (name, data) = match event {
-        RunEvent::State { state, counts, error } => {
-            ("state", json!({"state": state_word(state), "counts": RowCounts::from(counts), "error": error}))
-        }
+        RunEvent::State { state, counts, error } => (
+            "state",
+            json!({"state": state_word(state), "counts": counted.then(|| RowCounts::from(counts)), "error": error}),
+        ),
         RunEvent::Unit(progress) => {
             let may_read = progress.table.parse::<TableName>().is_ok_and(|table| principal.may_read(&table));
             if !may_read {
                 return None;
             }
-            ("unit", json!(Unit::new(progress.table, progress.unit, progress.expected)))
+            ("unit", json!(Unit::new(progress.table, progress.unit, progress.expected, counted)))
         }
         RunEvent::Log(line) => {
             if seen.is_some_and(|seen| line.sequence <= seen) {

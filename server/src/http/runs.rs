@@ -6,7 +6,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use mavis_catalog::{Run as Row, RunState, RunUnit, Source};
-use mavis_sql::{knows_run, knows_source};
+use mavis_sql::{knows_counts, knows_run, knows_source};
 use mavis_types::{Counts, Principal, RunId, SourceId, SourceName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -30,7 +30,8 @@ pub(super) struct Run {
     attempt: u32,
     /// What went wrong and what to do.
     error: Option<String>,
-    counts: RowCounts,
+    /// Null for whom rows of some table are hidden from.
+    counts: Option<RowCounts>,
     #[schema(value_type = String, format = DateTime)]
     created_at: DateTime<Utc>,
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -74,7 +75,8 @@ pub(super) struct Unit {
     /// The table written to.
     table: String,
     state: String,
-    counts: RowCounts,
+    /// Null for whom rows of some table are hidden from.
+    counts: Option<RowCounts>,
     error: Option<String>,
     seconds: f64,
     /// Rows that are expected, where the source told.
@@ -83,15 +85,15 @@ pub(super) struct Unit {
 }
 
 impl Unit {
-    pub(super) fn new(table: String, unit: RunUnit, expected: Option<u64>) -> Self {
+    pub(super) fn new(table: String, unit: RunUnit, expected: Option<u64>, counted: bool) -> Self {
         Self {
             step: word(&unit.step),
             table,
             state: word(&unit.state),
-            counts: unit.counts.into(),
+            counts: counted.then(|| unit.counts.into()),
             error: unit.error,
             seconds: unit.seconds,
-            expected,
+            expected: expected.filter(|_| counted),
         }
     }
 }
@@ -164,7 +166,7 @@ pub(super) async fn show(
     for unit in app.catalog.run_units(run.id).await? {
         let table = app.catalog.table_by_id(unit.table).await?.name;
         if principal.may_read(&table) {
-            units.push(Unit::new(table.to_string(), unit, None));
+            units.push(Unit::new(table.to_string(), unit, None, known.counted));
         }
     }
     Ok(Json(RunDetail { run: known.told(run), units }))
@@ -183,6 +185,7 @@ pub(super) async fn find(app: &App, principal: &Principal, id: &str) -> Result<(
 pub(super) struct Known {
     names: HashMap<SourceId, SourceName>,
     all: bool,
+    counted: bool,
 }
 
 impl Known {
@@ -190,7 +193,7 @@ impl Known {
         let sources = app.catalog.sources().await?;
         let known = sources.into_iter().filter(|source| knows_source(principal, source.name.as_str()));
         let names = known.map(|Source { id, name, .. }| (id, name)).collect();
-        Ok(Self { names, all: principal.knows_all() })
+        Ok(Self { names, all: principal.knows_all(), counted: knows_counts(principal) })
     }
 
     fn id_of(&self, name: &str) -> Result<SourceId, ApiError> {
@@ -213,7 +216,7 @@ impl Known {
             parent: run.parent.map(|id| id.to_string()),
             attempt: run.attempt,
             error: run.error,
-            counts: run.counts.into(),
+            counts: self.counted.then(|| run.counts.into()),
             created_at: run.created_at,
             started_at: run.started_at,
             finished_at: run.finished_at,

@@ -47,16 +47,18 @@ fn named_run(request: &Request) -> Option<Option<RunId>> {
     request.equal("run_id").map(|text| text.parse().ok())
 }
 
-/// The columns of counts, the same in every table that has them.
-fn counts(sheet: Sheet, counts: &[mavis_types::Counts]) -> Sheet {
-    use super::sheet::number;
+/// The columns of counts, the same in every table that has them; null where they may not be known.
+fn counts(sheet: Sheet, counts: &[Option<mavis_types::Counts>]) -> Sheet {
+    let told = |of: fn(&mavis_types::Counts) -> u64| {
+        counts.iter().map(move |c| c.as_ref().map(|c| super::sheet::number(of(c))))
+    };
     sheet
-        .number("rows_read", counts.iter().map(|c| number(c.read)))
-        .number("rows_fanned_out", counts.iter().map(|c| number(c.fanned_out)))
-        .number("rows_inserted", counts.iter().map(|c| number(c.inserted)))
-        .number("rows_updated", counts.iter().map(|c| number(c.updated)))
-        .number("rows_unchanged", counts.iter().map(|c| number(c.unchanged)))
-        .number("rows_deduplicated", counts.iter().map(|c| number(c.deduplicated)))
-        .number("rows_quarantined", counts.iter().map(|c| number(c.quarantined)))
-        .number("rows_deleted", counts.iter().map(|c| number(c.deleted)))
+        .maybe_number("rows_read", told(|c| c.read))
+        .maybe_number("rows_fanned_out", told(|c| c.fanned_out))
+        .maybe_number("rows_inserted", told(|c| c.inserted))
+        .maybe_number("rows_updated", told(|c| c.updated))
+        .maybe_number("rows_unchanged", told(|c| c.unchanged))
+        .maybe_number("rows_deduplicated", told(|c| c.deduplicated))
+        .maybe_number("rows_quarantined", told(|c| c.quarantined))
+        .maybe_number("rows_deleted", told(|c| c.deleted))
 }

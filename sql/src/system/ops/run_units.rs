@@ -4,10 +4,13 @@ use mavis_catalog::RunUnit;
 use mavis_types::TableName;
 
 use super::{counts, known_runs, named_run};
-use crate::system::{
-    Definition, Lines, Request,
-    request::Names,
-    sheet::{Sheet, word},
+use crate::{
+    sight::knows_counts,
+    system::{
+        Definition, Lines, Request,
+        request::Names,
+        sheet::{Sheet, word},
+    },
 };
 
 pub(in crate::system) const RUN_UNITS: Definition = Definition {
@@ -15,17 +18,17 @@ pub(in crate::system) const RUN_UNITS: Definition = Definition {
     table: "run_units",
     comment: "The parts of runs: one line per step and table written.",
     for_admins: false,
-    columns: || sheet(&[]).schema(),
+    columns: || sheet(&[], true).schema(),
     read,
 };
 
-fn sheet(units: &[(RunUnit, TableName)]) -> Sheet {
+fn sheet(units: &[(RunUnit, TableName)], counted: bool) -> Sheet {
     let sheet = Sheet::default()
         .text("run_id", units.iter().map(|(unit, _)| unit.run.to_string()))
         .text("step", units.iter().map(|(unit, _)| word(&unit.step)))
         .text("table_name", units.iter().map(|(_, table)| table.to_string()))
         .text("state", units.iter().map(|(unit, _)| word(&unit.state)));
-    let all: Vec<_> = units.iter().map(|(unit, _)| unit.counts).collect();
+    let all: Vec<_> = units.iter().map(|(unit, _)| counted.then_some(unit.counts)).collect();
     counts(sheet, &all)
         .maybe_text("error", units.iter().map(|(unit, _)| unit.error.as_deref()))
         .seconds("seconds", units.iter().map(|(unit, _)| unit.seconds))
@@ -34,6 +37,7 @@ fn sheet(units: &[(RunUnit, TableName)]) -> Sheet {
 fn read(request: Request) -> Lines {
     try_stream! {
         let mut names = Names::default();
+        let counted = knows_counts(&request.principal);
         let runs = match named_run(&request) {
             Some(run) => run.into_iter().collect::<Vec<_>>(),
             None => known_runs(&request).await?.into_iter().map(|run| run.id).collect(),
@@ -45,7 +49,7 @@ fn read(request: Request) -> Lines {
                     lines.push((unit, table));
                 }
             }
-            yield sheet(&lines).batch()?;
+            yield sheet(&lines, counted).batch()?;
         }
     }
     .boxed()
