@@ -48,7 +48,7 @@ impl SourceKind for Script {
     const SUMMARY: &'static str = "lines of a file";
     type Params = Params;
 
-    fn connect(_: &str, params: Params, _: &mavis_connectors::Secrets) -> Result<Arc<dyn Source>, Error> {
+    fn connect(_: &str, params: Params, _: &mavis_connectors::Ambient) -> Result<Arc<dyn Source>, Error> {
         Ok(Arc::new(ScriptSource(params.path)))
     }
 }
