@@ -9,8 +9,12 @@
 mod ambient;
 mod error;
 mod fhir_files;
+pub mod fhir_server;
 mod files;
 pub mod frame;
+pub mod hive;
+pub mod http;
+mod json;
 mod objects;
 mod params;
 pub mod postgres;
@@ -23,6 +27,7 @@ mod source;
 mod sqlite;
 pub mod ssh;
 pub mod testkit;
+mod web;
 
 pub use ambient::Ambient;
 pub use error::{Error, Stage};
@@ -36,3 +41,4 @@ pub use source::{
     SourceTable, StageOutcome, StageReport, TableKind, TableRef,
 };
 pub use sqlite::{Sqlite, SqliteParams};
+pub use web::{Auth, SigningAlgorithm};

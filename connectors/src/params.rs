@@ -107,6 +107,7 @@ fn kind_of(text: &str) -> String {
     match text.trim().to_ascii_lowercase().as_str() {
         "postgres" | "postgresql" | "pg" => "postgres".to_owned(),
         "excel" | "csv" | "file" => "files".to_owned(),
+        "qms" | "https" => "http".to_owned(),
         other => other.to_owned(),
     }
 }

@@ -50,6 +50,11 @@ impl Output {
         self.send(ReadItem::End { cursor, whole })
     }
 
+    /// Ends when nobody reads any more.
+    pub(crate) async fn closed(&self) {
+        self.sender.closed().await;
+    }
+
     fn send(&self, item: ReadItem) -> Result<(), Halt> {
         self.sender.blocking_send(Ok(item)).map_err(|_| Halt::Dropped)
     }

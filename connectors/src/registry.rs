@@ -5,6 +5,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     Ambient, Error, FhirFiles, Files, Secrets, SourceSpec, Sqlite,
+    fhir_server::FhirServer,
+    hive::Hive,
+    http::Http,
     postgres::Postgres,
     push::Push,
     source::BoxedSource,
@@ -81,7 +84,15 @@ impl Registry {
     /// Every kind that is built in.
     #[must_use]
     pub fn built_in() -> Self {
-        Self::default().with::<FhirFiles>().with::<Files>().with::<Postgres>().with::<Push>().with::<Sqlite>()
+        Self::default()
+            .with::<FhirFiles>()
+            .with::<FhirServer>()
+            .with::<Files>()
+            .with::<Hive>()
+            .with::<Http>()
+            .with::<Postgres>()
+            .with::<Push>()
+            .with::<Sqlite>()
     }
 
     /// The registry with one more kind; a kind of the same name is replaced.

@@ -15,7 +15,7 @@
 //! budget, for as long as the source is held. Keep one source for all tables of a run.
 
 mod read;
-mod record;
+pub(crate) mod record;
 mod scan;
 
 use std::{collections::BTreeMap, sync::Arc};

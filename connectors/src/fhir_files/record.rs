@@ -7,19 +7,19 @@ use crate::objects::printable;
 
 /// One resource as it came.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) kind: String,
-    pub(super) id: Option<String>,
-    pub(super) resource: String,
-    pub(super) full_url: Option<String>,
-    pub(super) method: Option<String>,
-    pub(super) url: Option<String>,
-    pub(super) if_none_exist: Option<String>,
+pub(crate) struct Record {
+    pub(crate) kind: String,
+    pub(crate) id: Option<String>,
+    pub(crate) resource: String,
+    pub(crate) full_url: Option<String>,
+    pub(crate) method: Option<String>,
+    pub(crate) url: Option<String>,
+    pub(crate) if_none_exist: Option<String>,
 }
 
 /// What a piece of a file turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Record(Record),
     /// Not a resource; `kind` where the text still names one.
     Reject {
@@ -62,7 +62,7 @@ struct Request {
 }
 
 /// The resources of one line: one, or those of a Bundle that stands on it.
-pub(super) fn from_line(bytes: &[u8]) -> Vec<Found> {
+pub(crate) fn from_line(bytes: &[u8]) -> Vec<Found> {
     match std::str::from_utf8(bytes) {
         Ok(text) => from_value(text.trim(), "line"),
         Err(_) => vec![reject(bytes, "the line is not valid UTF-8")],
@@ -70,7 +70,7 @@ pub(super) fn from_line(bytes: &[u8]) -> Vec<Found> {
 }
 
 /// The resources of a file that is one JSON document: a Bundle, a resource, or a list of resources.
-pub(super) fn from_document(bytes: &[u8]) -> Vec<Found> {
+pub(crate) fn from_document(bytes: &[u8]) -> Vec<Found> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let whole = |reason: String| vec![Found::Reject { kind: None, reason, payload: printable(bytes) }];
     let Ok(text) = std::str::from_utf8(bytes) else { return whole("the file is not valid UTF-8".to_owned()) };
@@ -120,7 +120,7 @@ fn from_value(text: &str, what: &str) -> Vec<Found> {
     vec![Found::Record(Record { kind, id: id_of(&head), resource: text.to_owned(), ..Record::default() })]
 }
 
-fn from_entry(raw: &RawValue) -> Found {
+pub(crate) fn from_entry(raw: &RawValue) -> Found {
     let refuse = |kind: Option<String>, reason: &str| Found::Reject {
         kind,
         reason: reason.to_owned(),
@@ -165,7 +165,7 @@ fn id_of(head: &Head) -> Option<String> {
     head.id.as_ref().and_then(Value::as_str).map(str::to_owned)
 }
 
-fn is_type_name(text: &str) -> bool {
+pub(crate) fn is_type_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_uppercase()) && text.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
@@ -236,12 +236,12 @@ fn entries_begun(text: &str) -> Option<(usize, bool)> {
 
 /// A dotted path with indexes, as in FHIRPath's simplest form: `code.coding[0].code`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KeyPath {
+pub(crate) struct KeyPath {
     steps: Vec<(String, Option<usize>)>,
 }
 
 impl KeyPath {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("`{text}` is not a path like `code.coding[0].code`");
         let mut steps = Vec::new();
         for part in text.trim().split('.') {
@@ -265,7 +265,7 @@ impl KeyPath {
     }
 
     /// The value there as text (text itself unquoted, anything else as JSON); a list without an index gives its first.
-    pub(super) fn find(&self, resource: &Value) -> Option<String> {
+    pub(crate) fn find(&self, resource: &Value) -> Option<String> {
         let mut value = resource;
         for (name, index) in &self.steps {
             value = value.get(name)?;

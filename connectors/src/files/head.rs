@@ -22,35 +22,46 @@ const TITLES: usize = 20;
 
 /// What the beginning of a file says about the rest.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) delimiter: u8,
-    pub(super) names: Vec<String>,
+pub(crate) struct Head {
+    pub(crate) delimiter: u8,
+    pub(crate) names: Vec<String>,
     /// The line of the column names, or the last one above the rows where there are none; 0 where nothing is above them.
-    pub(super) header_line: u64,
+    pub(crate) header_line: u64,
     /// The columns at the end that have no name: a row may be shorter by so many.
     unnamed: usize,
     /// Titles above the table, and that it has no names.
-    pub(super) comment: Option<String>,
+    pub(crate) comment: Option<String>,
 }
 
 impl Head {
     /// The least and the greatest number of fields of a row.
-    pub(super) fn width(&self) -> (usize, usize) {
+    pub(crate) fn width(&self) -> (usize, usize) {
         (self.names.len() - self.unnamed, self.names.len())
     }
 }
 
 pub(super) fn head(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Result<Head, Error> {
-    let lines = sample_lines(text_lines(shared, runtime, entry, 0, 0)?, entry)?;
+    let open = || text_lines(shared, runtime, entry, 0, 0);
+    head_of(&open, shared.delimiter, shared.params.header_row, entry)
+}
+
+/// What the beginning of a text says, with what was declared of it.
+pub(crate) fn head_of(
+    open: &dyn Fn() -> Result<TextLines, Error>,
+    delimiter: Option<u8>,
+    header_row: Option<u64>,
+    entry: &FileEntry,
+) -> Result<Head, Error> {
+    let lines = sample_lines(open()?, entry)?;
     // Excel's own way to tell the delimiter.
     let told = lines.first().and_then(|(number, line)| Some((*number, told_delimiter(line)?)));
-    let delimiter = shared.delimiter.or(told.map(|(_, delimiter)| delimiter)).unwrap_or_else(|| {
+    let delimiter = delimiter.or(told.map(|(_, delimiter)| delimiter)).unwrap_or_else(|| {
         let sample: Vec<&[u8]> = lines.iter().map(|(_, line)| line.as_slice()).collect();
         detect(&sample)
     });
     let first_line = told.filter(|(_, told)| *told == delimiter).map_or(0, |(number, _)| number);
-    let mut records = Records::new(text_lines(shared, runtime, entry, 0, 0)?, delimiter, entry);
-    let wanted = shared.params.header_row;
+    let mut records = Records::new(open()?, delimiter, entry);
+    let wanted = header_row;
     let mut found: Vec<Found> = Vec::new();
     while found.len() < SAMPLE
         && let Some(record) = records.next(None)?

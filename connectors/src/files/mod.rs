@@ -20,20 +20,20 @@
 //! A record that cannot be a row (too many or too few fields, bytes that are no text, a value of another type) is a
 //! reject with its line; a file that cannot be read at all is an error or a failure of discovery.
 
+mod declared;
 mod delimited;
 mod grid;
-mod head;
+pub(crate) mod head;
 mod header;
 mod json;
-mod json_type;
 mod layout;
 mod parquet;
 mod partition;
 mod parts;
-mod records;
+pub(crate) mod records;
 mod sheet;
 mod sink;
-mod text;
+pub(crate) mod text;
 mod values;
 mod workbook;
 
@@ -125,19 +125,74 @@ impl SourceKind for Files {
             ),
         };
         Ok(Arc::new(FilesSource {
-            shared: Arc::new(Shared { location, params, delimiter, encoding, json: json::Shapes::default() }),
+            shared: Arc::new(Shared {
+                location,
+                params,
+                delimiter,
+                encoding,
+                json: json::Shapes::default(),
+                declared: None,
+            }),
         }))
     }
 }
 
+pub(crate) use self::declared::{Declared, DeclaredColumn};
+
 /// What all readings of one source share.
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     location: Location,
     params: FilesParams,
     delimiter: Option<u8>,
     encoding: Option<&'static encoding_rs::Encoding>,
     json: json::Shapes,
+    /// What somebody says of the columns of the only table.
+    declared: Option<Declared>,
+}
+
+impl Shared {
+    /// A folder of Parquet files that are one table.
+    pub(crate) fn of_parquet(location: Location, declared: Option<Declared>) -> Self {
+        let params = FilesParams {
+            path: location.shown().to_owned(),
+            format: FileFormat::Parquet,
+            table: None,
+            delimiter: None,
+            encoding: None,
+            header_row: None,
+            sheet: None,
+            storage: BTreeMap::new(),
+        };
+        Self { location, params, delimiter: None, encoding: None, json: json::Shapes::default(), declared }
+    }
+}
+
+/// A folder of Parquet files as one table that is compared when it is read again.
+fn parquet_table(name: &str, files: Vec<FileEntry>) -> FileTable {
+    FileTable { name: name.to_owned(), format: Format::Parquet, files, sheet: None, part: None, is_append: false }
+}
+
+/// Describes a folder of Parquet files.
+pub(crate) fn describe_parquet(
+    shared: &Shared,
+    runtime: &Handle,
+    name: &str,
+    files: Vec<FileEntry>,
+) -> Result<SourceTable, Error> {
+    describe(shared, runtime, &parquet_table(name, files))
+}
+
+/// Reads a folder of Parquet files.
+pub(crate) fn read_parquet(
+    shared: &Shared,
+    runtime: &Handle,
+    name: &str,
+    files: Vec<FileEntry>,
+    request: &ReadRequest,
+    output: &Output,
+) -> Result<(), Halt> {
+    read(shared, runtime, &parquet_table(name, files), request, output)
 }
 
 #[derive(Debug)]
@@ -212,6 +267,9 @@ fn describe(shared: &Shared, runtime: &Handle, table: &FileTable) -> Result<Sour
         }
     };
     partition::add_columns(&table.files, &mut columns);
+    if let Some(declared) = &shared.declared {
+        columns = declared.describe(columns);
+    }
     if columns.is_empty() {
         return Err(Error::Malformed { place: format!("`{}`", table.name), reason: "it has no columns".to_owned() });
     }
@@ -235,7 +293,7 @@ fn read(
     output: &Output,
 ) -> Result<(), Halt> {
     let places = Places::from_cursor(request.from.as_ref())?;
-    let mut sink = sink::Sink::new(output, request, places, table.is_append);
+    let mut sink = sink::Sink::new(output, request, places, table.is_append, shared.declared.as_ref());
     let mut nothing_new = true;
     for entry in &table.files {
         let (offset, record) = match sink.places.next(&shared.location, runtime, entry)? {

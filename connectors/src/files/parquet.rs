@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use arrow::{
     array::RecordBatch,
-    datatypes::{DataType, Field, Schema},
+    datatypes::{DataType, Field, Schema, TimeUnit},
 };
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture};
@@ -15,6 +15,7 @@ use parquet::{
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
         async_reader::AsyncFileReader,
     },
+    basic::Type as PhysicalType,
     errors::{ParquetError, Result as ParquetResult},
     file::metadata::{ParquetMetaData, ParquetMetaDataReader},
 };
@@ -75,9 +76,27 @@ fn error(entry: &FileEntry, error: &ParquetError) -> Error {
 
 fn metadata(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Result<ArrowReaderMetadata, Error> {
     let mut remote = Remote::new(shared, entry);
-    runtime
+    let metadata = runtime
         .block_on(ArrowReaderMetadata::load_async(&mut remote, ArrowReaderOptions::new()))
-        .map_err(|failure| error(entry, &failure))
+        .map_err(|failure| error(entry, &failure))?;
+    let is_old = |column: usize| metadata.parquet_schema().column(column).physical_type() == PhysicalType::INT96;
+    if !(0..metadata.parquet_schema().num_columns()).any(is_old) {
+        return Ok(metadata);
+    }
+    // Hive's and Impala's own timestamps: in nanoseconds the years 1 and 9999 would come out as others.
+    let fields: Vec<Arc<Field>> = metadata.schema().fields().iter().map(in_microseconds).collect();
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(fields)));
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options).map_err(|failure| error(entry, &failure))
+}
+
+fn in_microseconds(field: &Arc<Field>) -> Arc<Field> {
+    match field.data_type() {
+        DataType::Timestamp(TimeUnit::Nanosecond, zone) => {
+            let data_type = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+            Arc::new(field.as_ref().clone().with_data_type(data_type))
+        }
+        _ => Arc::clone(field),
+    }
 }
 
 /// The columns of all files, and the rows that their footers count.

@@ -35,7 +35,7 @@ pub(super) fn distinct(texts: &[String]) -> Vec<String> {
     names
 }
 
-pub(super) type Fields = Vec<Option<Vec<u8>>>;
+pub(crate) type Fields = Vec<Option<Vec<u8>>>;
 
 /// Cuts a record into fields; the flag says whether a quote is still open at its end.
 pub(super) fn split(bytes: &[u8], delimiter: u8) -> (Fields, bool) {
@@ -82,11 +82,11 @@ pub(super) fn split(bytes: &[u8], delimiter: u8) -> (Fields, bool) {
 }
 
 /// One record, or why it is none.
-pub(super) struct Found {
-    pub(super) line: u64,
-    pub(super) last_line: u64,
-    pub(super) raw: Vec<u8>,
-    pub(super) outcome: Result<Fields, String>,
+pub(crate) struct Found {
+    pub(crate) line: u64,
+    pub(crate) last_line: u64,
+    pub(crate) raw: Vec<u8>,
+    pub(crate) outcome: Result<Fields, String>,
 }
 
 struct Physical {
@@ -96,8 +96,8 @@ struct Physical {
 }
 
 /// The records of a file.
-pub(super) struct Records<'a> {
-    pub(super) text: TextLines,
+pub(crate) struct Records<'a> {
+    pub(crate) text: TextLines,
     delimiter: u8,
     entry: &'a FileEntry,
     /// Lines that were taken for the inside of a quote and are to be read again.
@@ -105,7 +105,7 @@ pub(super) struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(text: TextLines, delimiter: u8, entry: &'a FileEntry) -> Self {
+    pub(crate) fn new(text: TextLines, delimiter: u8, entry: &'a FileEntry) -> Self {
         Self { text, delimiter, entry, pending: VecDeque::new() }
     }
 
@@ -124,7 +124,7 @@ impl<'a> Records<'a> {
 
     /// The next record that is not empty; `width` is the least and the greatest number of fields it should have, where
     /// that is known. Empty fields beyond the greatest are what a delimiter at the line's end makes: they are left away.
-    pub(super) fn next(&mut self, width: Option<(usize, usize)>) -> Result<Option<Found>, Error> {
+    pub(crate) fn next(&mut self, width: Option<(usize, usize)>) -> Result<Option<Found>, Error> {
         loop {
             let Some(first) = self.line()? else { return Ok(None) };
             // A line of tabs alone is a record of empty fields where the delimiter is a tab.
@@ -179,7 +179,7 @@ impl<'a> Records<'a> {
     }
 
     /// The place after the last record; `None` while lines wait to be read again.
-    pub(super) fn place(&self, entry: &FileEntry, done: bool) -> Option<Place> {
+    pub(crate) fn place(&self, entry: &FileEntry, done: bool) -> Option<Place> {
         self.pending.is_empty().then(|| Place {
             stamp: entry.stamp.clone(),
             offset: self.text.lines.offset(),

@@ -1,6 +1,6 @@
 use arrow::array::RecordBatch;
 
-use super::partition;
+use super::{Declared, partition};
 use crate::{
     Error, ReadRequest,
     objects::{FileEntry, Place, Places},
@@ -14,12 +14,19 @@ pub(super) struct Sink<'a> {
     pub(super) places: Places,
     /// Whether a reading may go on from the middle.
     is_append: bool,
+    declared: Option<&'a Declared>,
     rows_since_cursor: usize,
 }
 
 impl<'a> Sink<'a> {
-    pub(super) fn new(output: &'a Output, request: &'a ReadRequest, places: Places, is_append: bool) -> Self {
-        Self { output, request, places, is_append, rows_since_cursor: 0 }
+    pub(super) fn new(
+        output: &'a Output,
+        request: &'a ReadRequest,
+        places: Places,
+        is_append: bool,
+        declared: Option<&'a Declared>,
+    ) -> Self {
+        Self { output, request, places, is_append, declared, rows_since_cursor: 0 }
     }
 
     /// A batch, cut to the size asked for, and the place after it where there is one.
@@ -27,6 +34,10 @@ impl<'a> Sink<'a> {
         let limit = self.request.batch_rows.max(1);
         let batch = partition::with_values(entry, batch)
             .map_err(|error| Error::Malformed { place: format!("file `{}`", entry.name), reason: error.to_string() })?;
+        let batch = match self.declared {
+            Some(declared) => declared.conform(&batch, &entry.name)?,
+            None => batch,
+        };
         self.rows_since_cursor += batch.num_rows();
         for start in (0..batch.num_rows()).step_by(limit) {
             self.output.batch(batch.slice(start, limit.min(batch.num_rows() - start)))?;

@@ -8,25 +8,22 @@ use tokio::runtime::Handle;
 use super::Shared;
 use crate::{
     Error,
-    objects::{FileEntry, Lines, open, read_whole, unreadable},
+    objects::{FileEntry, Lines, Opened, open, unreadable},
 };
 
 /// The lines of a text file from a place on.
-pub(super) struct TextLines {
-    pub(super) lines: Lines,
+pub(crate) struct TextLines {
+    pub(crate) lines: Lines,
     /// How the bytes of a line are text.
-    pub(super) encoding: &'static Encoding,
+    pub(crate) encoding: &'static Encoding,
     /// Whether a later reading can go on at a byte of the file itself.
-    pub(super) can_grow: bool,
+    pub(crate) can_grow: bool,
 }
 
 /// Bytes that tell encoding and line ends.
 const PROBE_BYTES: usize = 64 << 10;
 
 /// Opens a text file at a line whose start is known, or (offset 0) at its beginning.
-///
-/// UTF-16 is turned into UTF-8 as a whole; every other encoding is read line by line, since a line end is one byte in it.
-/// Lines that end in a carriage return alone (old Macintosh exports) are told by a beginning that has no other line end.
 pub(super) fn text_lines(
     shared: &Shared,
     runtime: &Handle,
@@ -34,16 +31,32 @@ pub(super) fn text_lines(
     offset: u64,
     record: u64,
 ) -> Result<TextLines, Error> {
+    lines_of(&|from| open(&shared.location, runtime, entry, from), shared.encoding, entry, offset, record)
+}
+
+/// The lines of what `open` opens at a byte of the text.
+///
+/// UTF-16 is turned into UTF-8 as a whole; every other encoding is read line by line, since a line end is one byte in it.
+/// Lines that end in a carriage return alone (old Macintosh exports) are told by a beginning that has no other line end.
+pub(crate) fn lines_of(
+    open: &dyn Fn(u64) -> Result<Opened, Error>,
+    declared: Option<&'static Encoding>,
+    entry: &FileEntry,
+    offset: u64,
+    record: u64,
+) -> Result<TextLines, Error> {
     let mut start = Vec::new();
-    let head = open(&shared.location, runtime, entry, 0)?;
+    let head = open(0)?;
     // Compressed data that is cut is told by whoever reads up to there.
     let probed = head.reader.take(PROBE_BYTES as u64).read_to_end(&mut start);
     if start.is_empty() {
         probed.map_err(|error| unreadable(entry, &error))?;
     }
-    let encoding = encoding_of(&start, shared.encoding);
+    let encoding = encoding_of(&start, declared);
     if encoding == UTF_16LE || encoding == UTF_16BE {
-        let text = utf16(&read_whole(&shared.location, runtime, entry)?, encoding, entry)?;
+        let mut bytes = Vec::new();
+        open(0)?.reader.read_to_end(&mut bytes).map_err(|error| unreadable(entry, &error))?;
+        let text = utf16(&bytes, encoding, entry)?;
         let returns = ends_in_returns(text.as_bytes());
         let mut reader = Cursor::new(text.into_bytes());
         reader.set_position(offset);
@@ -51,14 +64,14 @@ pub(super) fn text_lines(
         return Ok(TextLines { lines, encoding: UTF_8, can_grow: false });
     }
     let returns = ends_in_returns(&start);
-    let opened = open(&shared.location, runtime, entry, offset)?;
+    let opened = open(offset)?;
     let can_grow = !opened.is_compressed && !returns;
     Ok(TextLines { lines: Lines::new(line_ends(opened.reader, returns), offset, record), encoding, can_grow })
 }
 
 /// The encoding of a text that begins so: its mark's, the one that was declared, UTF-16 where every other byte of what
 /// is mostly Latin text is zero, else UTF-8.
-pub(super) fn encoding_of(start: &[u8], declared: Option<&'static Encoding>) -> &'static Encoding {
+pub(crate) fn encoding_of(start: &[u8], declared: Option<&'static Encoding>) -> &'static Encoding {
     if let Some((marked, _)) = Encoding::for_bom(start) {
         return marked;
     }
@@ -80,7 +93,7 @@ pub(super) fn encoding_of(start: &[u8], declared: Option<&'static Encoding>) -> 
 }
 
 /// UTF-16 as text, without its mark.
-pub(super) fn utf16(bytes: &[u8], encoding: &'static Encoding, entry: &FileEntry) -> Result<String, Error> {
+pub(crate) fn utf16(bytes: &[u8], encoding: &'static Encoding, entry: &FileEntry) -> Result<String, Error> {
     let (text, had_errors) = encoding.decode_with_bom_removal(bytes);
     if had_errors {
         return Err(Error::Malformed {
@@ -116,13 +129,13 @@ impl Read for Returns {
 }
 
 /// Why a line is set aside whose bytes are not of the encoding.
-pub(super) fn not_text(encoding: &'static Encoding) -> String {
+pub(crate) fn not_text(encoding: &'static Encoding) -> String {
     let hint = if encoding == UTF_8 { "windows-1252" } else { "utf-8" };
     format!("the line is not valid {}: set the source's `encoding`, e.g. {hint}", encoding.name())
 }
 
 /// The text of some bytes; `None` where they are not of the encoding.
-pub(super) fn decode(encoding: &'static Encoding, bytes: &[u8]) -> Option<String> {
+pub(crate) fn decode(encoding: &'static Encoding, bytes: &[u8]) -> Option<String> {
     if encoding == UTF_8 {
         return std::str::from_utf8(bytes).ok().map(str::to_owned);
     }

@@ -7,5 +7,5 @@ mod place;
 
 pub(crate) use lines::{Lines, printable};
 pub(crate) use location::{FileEntry, Location};
-pub(crate) use open::{open, read_whole, unreadable};
+pub(crate) use open::{Opened, decompressed, open, read_whole, unreadable};
 pub(crate) use place::{Next, Place, Places};

@@ -41,15 +41,21 @@ pub(crate) fn open(location: &Location, runtime: &Handle, entry: &FileEntry, fro
         return Ok(Opened { reader, is_compressed: false });
     }
     let raw = body(location, runtime, store.as_ref(), entry, GetOptions::default())?;
-    let mut reader: Box<dyn Read + Send> = match compression {
-        Compression::Gzip => Box::new(MultiGzDecoder::new(raw)),
-        Compression::Bzip2 => Box::new(MultiBzDecoder::new(raw)),
-        _ => Box::new(zstd::Decoder::new(raw).map_err(|error| unreadable(entry, &error))?),
-    };
+    let (mut reader, _) = decompressed(&magic, raw).map_err(|error| unreadable(entry, &error))?;
     if from > 0 {
         io::copy(&mut reader.by_ref().take(from), &mut io::sink()).map_err(|error| unreadable(entry, &error))?;
     }
     Ok(Opened { reader, is_compressed: true })
+}
+
+/// Bytes that begin so, decompressed, and whether they were compressed.
+pub(crate) fn decompressed(magic: &[u8], raw: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + Send>, bool)> {
+    Ok(match Compression::of(magic) {
+        Compression::None => (raw, false),
+        Compression::Gzip => (Box::new(MultiGzDecoder::new(raw)), true),
+        Compression::Bzip2 => (Box::new(MultiBzDecoder::new(raw)), true),
+        Compression::Zstd => (Box::new(zstd::Decoder::new(raw)?), true),
+    })
 }
 
 /// The whole file, decompressed.

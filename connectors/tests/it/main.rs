@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod fhir_files;
+mod fhir_server;
 mod files;
 mod files_s3;
+mod hive;
+mod http;
 mod postgres;
 mod push;
 mod sqlite;
 mod ssh;
+mod stub;

@@ -13,7 +13,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 /// The members of an object, their values untouched.
-pub(super) struct Members<'a>(pub(super) Vec<(String, &'a RawValue)>);
+pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -39,7 +39,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
 /// What a column has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Null,
     Boolean,
     /// Whole numbers; `is_exact` while every one is exact as a float, too.
@@ -53,7 +53,7 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    pub(super) fn of(raw: &str) -> Self {
+    pub(crate) fn of(raw: &str) -> Self {
         match raw.as_bytes().first() {
             Some(b'n') => Shape::Null,
             Some(b't' | b'f') => Shape::Boolean,
@@ -67,7 +67,7 @@ impl Shape {
         }
     }
 
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (one, Shape::Null) | (Shape::Null, one) => one,
             (Shape::Integer { is_exact: a }, Shape::Integer { is_exact: b }) => Shape::Integer { is_exact: a && b },
@@ -79,7 +79,7 @@ impl Shape {
         }
     }
 
-    pub(super) fn data_type(self) -> DataType {
+    pub(crate) fn data_type(self) -> DataType {
         match self {
             Shape::Boolean => DataType::Boolean,
             Shape::Integer { .. } => DataType::Int64,
@@ -88,7 +88,7 @@ impl Shape {
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Shape::Null => "null",
             Shape::Boolean => "boolean",
@@ -97,6 +97,19 @@ impl Shape {
             Shape::Text => "string",
             Shape::Mixed => "json",
         }
+    }
+
+    /// The shape of that name, as a cursor keeps it or a declaration says it.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "null" => Shape::Null,
+            "boolean" => Shape::Boolean,
+            "integer" => Shape::Integer { is_exact: true },
+            "number" => Shape::Float,
+            "string" | "text" => Shape::Text,
+            "json" => Shape::Mixed,
+            _ => return None,
+        })
     }
 }
 
@@ -116,7 +129,7 @@ fn is_float(raw: &str) -> bool {
 
 /// One column of a batch.
 #[derive(Debug)]
-pub(super) enum Builder {
+pub(crate) enum Builder {
     Boolean(BooleanBuilder),
     Integer(Int64Builder),
     Float(Float64Builder),
@@ -125,7 +138,7 @@ pub(super) enum Builder {
 
 /// A value as its column takes it.
 #[derive(Debug)]
-pub(super) enum Fitted {
+pub(crate) enum Fitted {
     Null,
     Boolean(bool),
     Integer(i64),
@@ -134,7 +147,7 @@ pub(super) enum Fitted {
 }
 
 impl Builder {
-    pub(super) fn new(data_type: &DataType) -> Self {
+    pub(crate) fn new(data_type: &DataType) -> Self {
         match data_type {
             DataType::Boolean => Self::Boolean(BooleanBuilder::new()),
             DataType::Int64 => Self::Integer(Int64Builder::new()),
@@ -144,7 +157,7 @@ impl Builder {
     }
 
     /// The value as this column takes it; the error says what the column wants.
-    pub(super) fn fit(&self, raw: &str) -> Result<Fitted, &'static str> {
+    pub(crate) fn fit(&self, raw: &str) -> Result<Fitted, &'static str> {
         let shape = Shape::of(raw);
         Ok(match (self, shape) {
             (_, Shape::Null) => Fitted::Null,
@@ -161,7 +174,7 @@ impl Builder {
         })
     }
 
-    pub(super) fn append(&mut self, value: Fitted) -> usize {
+    pub(crate) fn append(&mut self, value: Fitted) -> usize {
         match (self, value) {
             (Self::Boolean(builder), Fitted::Boolean(flag)) => builder.append_value(flag),
             (Self::Boolean(builder), _) => builder.append_null(),
@@ -178,7 +191,7 @@ impl Builder {
         8
     }
 
-    pub(super) fn finish(&mut self) -> ArrayRef {
+    pub(crate) fn finish(&mut self) -> ArrayRef {
         match self {
             Self::Boolean(builder) => Arc::new(builder.finish()),
             Self::Integer(builder) => Arc::new(builder.finish()),
