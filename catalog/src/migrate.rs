@@ -41,6 +41,7 @@ const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../migrations/0007_audit.sql"),
         postgres: Some(include_str!("../migrations/0007_audit.postgres.sql")),
     },
+    Migration::both(8, include_str!("../migrations/0008_schedules.sql")),
 ];
 
 /// Why a database could not be migrated.

@@ -1,10 +1,13 @@
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use mavis_types::{Counts, RunId, SourceId, TableId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Catalog, Error,
-    engine::Durability,
+    engine::{Durability, Tx},
+    lease::micros,
     value::{Row, json, values, word},
 };
 
@@ -131,32 +134,11 @@ impl Catalog {
     /// # Errors
     /// [`Error::Exists`] when the id is known: the same request was sent twice.
     pub async fn add_run(&self, new: NewRun) -> Result<Run, Error> {
-        let added = self
-            .engine
-            .write(
-                Durability::Disk,
-                "INSERT INTO runs (id, kind, source_id, request, requested_by, state, parent_id, attempt, counts,
-                                   created_at, log_sequence, unit_sequence)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NOW_MICROS, 0, 0)
-                 ON CONFLICT (id) DO NOTHING
-                 RETURNING *",
-                values![
-                    new.id.to_string(),
-                    word(&new.kind, "runs.kind")?,
-                    new.source.map(|id| id.to_string()),
-                    json(&new.request, "runs.request")?,
-                    &new.requested_by,
-                    word(&RunState::Pending, "runs.state")?,
-                    new.parent.map(|id| id.to_string()),
-                    new.attempt,
-                    json(&Counts::default(), "runs.counts")?,
-                ],
-            )
-            .await?;
-        match added.first() {
-            Some(row) => read_run(row),
-            None => Err(Error::Exists { what: "run", name: new.id.to_string() }),
-        }
+        let id = new.id;
+        let mut tx = self.engine.begin(Durability::Disk).await?;
+        let added = insert_run(&mut tx, new).await?;
+        tx.commit().await?;
+        added.ok_or_else(|| Error::Exists { what: "run", name: id.to_string() })
     }
 
     /// # Errors
@@ -271,6 +253,14 @@ impl Catalog {
             ],
         )
         .await?;
+        if unit.step == Step::ToRaw && unit.state == UnitState::Completed {
+            // The rows are those that there were when the reading began.
+            tx.all(
+                "UPDATE lake_tables SET fresh_at = NOW_MICROS - $2 WHERE id = $1",
+                values![unit.table.to_string(), micros(Duration::try_from_secs_f64(seconds).unwrap_or_default())],
+            )
+            .await?;
+        }
         tx.commit().await
     }
 
@@ -357,11 +347,36 @@ impl Catalog {
     }
 }
 
+/// `None`: the id is known.
+pub(crate) async fn insert_run(tx: &mut Tx<'_>, new: NewRun) -> Result<Option<Run>, Error> {
+    let row = tx
+        .one(
+            "INSERT INTO runs (id, kind, source_id, request, requested_by, state, parent_id, attempt, counts,
+                               created_at, log_sequence, unit_sequence)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NOW_MICROS, 0, 0)
+             ON CONFLICT (id) DO NOTHING
+             RETURNING *",
+            values![
+                new.id.to_string(),
+                word(&new.kind, "runs.kind")?,
+                new.source.map(|id| id.to_string()),
+                json(&new.request, "runs.request")?,
+                &new.requested_by,
+                word(&RunState::Pending, "runs.state")?,
+                new.parent.map(|id| id.to_string()),
+                new.attempt,
+                json(&Counts::default(), "runs.counts")?,
+            ],
+        )
+        .await?;
+    row.as_ref().map(read_run).transpose()
+}
+
 fn not_found(id: RunId) -> Error {
     Error::NotFound { what: "run", name: id.to_string() }
 }
 
-fn read_run(row: &Row) -> Result<Run, Error> {
+pub(crate) fn read_run(row: &Row) -> Result<Run, Error> {
     Ok(Run {
         id: row.parse("runs.id")?,
         kind: row.word("runs.kind")?,

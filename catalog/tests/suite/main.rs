@@ -18,6 +18,7 @@ mod mappings;
 mod opening;
 mod quarantine;
 mod runs;
+mod schedules;
 mod snapshots;
 mod sources;
 mod tables;

@@ -12,3 +12,4 @@ mod push;
 mod sqlite;
 mod ssh;
 mod stub;
+mod vault;
