@@ -211,6 +211,12 @@ impl Lake {
         &self.inner.catalog
     }
 
+    /// What this server is called as the holder of leases.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.inner.options.server
+    }
+
     /// Sessions over the lake's runtime.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {

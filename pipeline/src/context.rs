@@ -15,11 +15,11 @@ use mavis_connectors::{
     push::{Inbox, Push},
 };
 use mavis_lake::Lake;
-use mavis_types::{Counts, Principal, RunId, SourceName};
+use mavis_types::{Counts, Principal, RunId, SourceId, SourceName};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::{PipelineOptions, RunEvent, UnitProgress, clean::CleanConfig, failure::Failure};
+use crate::{PipelineOptions, RunEvent, UnitProgress, clean::CleanConfig, failure::Failure, turns::Places};
 
 /// Events that a slow watcher may fall behind by before it has to read the catalog again.
 const EVENTS: usize = 1_024;
@@ -34,6 +34,12 @@ pub(crate) struct Context {
     pub(crate) registry: Registry,
     pub(crate) secrets: Secrets,
     pub(crate) options: PipelineOptions,
+    /// Places for tables that are worked on at once, given to the sources in turn.
+    pub(crate) places: Places,
+    /// Somebody may want to look at the schedules: a run has ended.
+    pub(crate) wake: tokio::sync::Notify,
+    /// When a source was last looked at for changes of its tables.
+    pub(crate) looked: Mutex<HashMap<SourceId, Instant>>,
     /// Held while a snapshot of the FHIR zone is published: versions only ever grow.
     pub(crate) publishing: tokio::sync::Mutex<()>,
     /// Direct writes of one resource type take turns, in the order in which they came.
@@ -60,7 +66,11 @@ impl Context {
         options: PipelineOptions,
     ) -> Self {
         let live = Mutex::new(HashMap::new());
+        let places = Places::new(options.workers.max(1) * options.tables_per_run.max(1));
         Self {
+            places,
+            wake: tokio::sync::Notify::new(),
+            looked: Mutex::new(HashMap::new()),
             catalog,
             lake,
             registry,
@@ -123,8 +133,13 @@ impl Context {
 
     /// Notes an administrative change. A failure to note it is logged and does not undo the change.
     pub(crate) async fn audit(&self, by: &Principal, action: &str, object: &str) {
+        self.audit_as(&by.name, action, object).await;
+    }
+
+    /// As [`Context::audit`], for what the server does by itself.
+    pub(crate) async fn audit_as(&self, actor: &str, action: &str, object: &str) {
         let entry = NewAudit {
-            actor: by.name.clone(),
+            actor: actor.to_owned(),
             action: action.to_owned(),
             object: object.to_owned(),
             allowed: true,

@@ -97,6 +97,7 @@ async fn run(running: &Running, job: &Job) -> Outcome {
             Err(failure) => fail(running, &mut sum, failure).await,
         },
         Job::Import(options) | Job::Fetch { options, .. } => {
+            let _turn = running.context.places.take(None).await;
             let mut touched = Touched::default();
             let outcome = async {
                 let source = source(&running.context, &options.source).await?;
@@ -114,6 +115,7 @@ async fn run(running: &Running, job: &Job) -> Outcome {
             }
         }
         Job::Replay { ids, corrected } => {
+            let _turn = running.context.places.take(None).await;
             let mut touched = Touched::default();
             let outcome = Box::pin(replay::replay(running, ids, *corrected, &mut touched)).await;
             finish_fhir(running, &touched, &mut sum).await;
@@ -192,6 +194,7 @@ async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Re
         running.info("no mapping reads this source's tables; `map suggest` proposes some").await;
     }
     for rule in &rules {
+        let _turn = running.context.places.take(Some(source.id)).await;
         match Box::pin(to_fhir(running, rule, &mut touched)).await {
             Ok(counts) => sum.add(Ok(counts)),
             Err(failure) => fail(running, sum, failure).await,
@@ -295,6 +298,11 @@ async fn one_table(
     full: bool,
 ) -> Vec<Result<Counts, Failure>> {
     let mut outcomes = Vec::new();
+    // Sources take turns.
+    let _turn = running.context.places.take(Some(source.id)).await;
+    if running.cancel.is_cancelled() {
+        return vec![Err(Failure::Cancelled)];
+    }
     let place = format!("`{}`", table.table);
     let entry: Result<Table, Failure> =
         running.catalog().ensure_table(discover::raw_table(source, table)).await.map_err(Failure::from);

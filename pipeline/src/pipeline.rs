@@ -27,8 +27,12 @@ use crate::{
 mod curation;
 mod importing;
 mod pushing;
+mod scheduling;
 
 pub use pushing::Pushed;
+
+/// How often a run that another server works on is looked at.
+const ELSEWHERE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// How much the pipeline does at once.
 #[derive(Debug, Clone)]
@@ -323,7 +327,10 @@ impl Pipeline {
         };
         match self.catalog().add_run(new).await {
             Ok(run) => {
-                self.inner.workers.queue(run.clone());
+                // Another server that took it up in this moment works on it.
+                if self.inner.workers.hold(&run).await.map_err(Error::Catalog)? {
+                    self.inner.workers.queue(run.clone());
+                }
                 Ok(run)
             }
             // The same request came twice.
@@ -342,6 +349,7 @@ impl Pipeline {
     pub async fn watch(&self, run: RunId) -> Result<BoxStream<'static, RunEvent>, Error> {
         let first = self.run(run).await?;
         let context = Arc::clone(&self.inner.context);
+        let workers = Arc::clone(&self.inner.workers);
         // Before what happened is read, so that nothing falls between.
         let mut live = context.subscribe(run);
         let events = stream! {
@@ -355,7 +363,13 @@ impl Pipeline {
                 return;
             }
             loop {
-                match live.recv().await {
+                // Of a run that another server works on, the catalog tells.
+                let next = match tokio::time::timeout(ELSEWHERE, live.recv()).await {
+                    Ok(next) => next,
+                    Err(_) if workers.has(run) => continue,
+                    Err(_) => Err(RecvError::Lagged(0)),
+                };
+                match next {
                     Ok(RunEvent::Log(line)) if line.sequence <= after => {}
                     Ok(event) => {
                         if let RunEvent::Log(line) = &event {
@@ -391,7 +405,10 @@ impl Pipeline {
             return Err(Error::WrongState { run, state: word(row.state), wanted: "cancelled" });
         }
         self.context().audit(by, "run.cancel", &run.to_string()).await;
-        self.context().cancel_token(run).cancel();
+        self.catalog().cancel_run(run).await.map_err(Error::Catalog)?;
+        if self.inner.workers.has(run) {
+            self.context().cancel_token(run).cancel();
+        }
         self.run(run).await
     }
 
@@ -426,7 +443,9 @@ impl Pipeline {
             attempt: 1,
         };
         let child = self.catalog().add_run(new).await.map_err(Error::Catalog)?;
-        self.inner.workers.queue(child.clone());
+        if self.inner.workers.hold(&child).await.map_err(Error::Catalog)? {
+            self.inner.workers.queue(child.clone());
+        }
         self.context().audit(by, "run.retry", &run.to_string()).await;
         Ok(child)
     }

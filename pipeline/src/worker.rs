@@ -1,4 +1,7 @@
 //! Runs in the background: a queue, workers, retries, and what an earlier process left unfinished.
+//!
+//! Several servers may share a catalog: a run is worked on by the one that holds it, which says so again and again. Runs
+//! whose server has fallen silent are taken up by another one.
 
 use std::{
     collections::HashMap,
@@ -24,6 +27,14 @@ use crate::{
 /// The longest pause before a failed run is tried again.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
+/// How long a run stays its server's after the last word, and how often the word is given.
+pub(crate) const HELD_FOR: Duration = Duration::from_secs(60);
+const WORD: Duration = Duration::from_secs(15);
+/// Runs of other servers that are taken up in one go.
+const STRAYS: u32 = 64;
+/// Runs that are open at once for each one that could work: the sources take turns between them, table by table.
+const OPEN: usize = 8;
+
 /// Whether a run has come to its end.
 pub(crate) fn is_final(state: RunState) -> bool {
     !matches!(state, RunState::Pending | RunState::Running)
@@ -33,6 +44,10 @@ pub(crate) fn is_final(state: RunState) -> bool {
 #[derive(Debug)]
 pub(crate) struct Workers {
     context: Arc<Context>,
+    /// What this process is called as the holder of runs.
+    holder: String,
+    /// Runs that are queued or at work here; cancelled where another server has taken one up.
+    mine: Mutex<HashMap<RunId, CancellationToken>>,
     turns: Arc<Semaphore>,
     /// Runs of one source go one after the other.
     sources: Mutex<HashMap<SourceId, Arc<tokio::sync::Mutex<()>>>>,
@@ -42,9 +57,12 @@ pub(crate) struct Workers {
 
 impl Workers {
     pub(crate) fn new(context: Arc<Context>) -> Arc<Self> {
-        let turns = Arc::new(Semaphore::new(context.options.workers.max(1)));
+        let turns = Arc::new(Semaphore::new(context.options.workers.max(1) * OPEN));
+        let holder = format!("{}/{}", context.lake.server(), Uuid::new_v4());
         Arc::new(Self {
             context,
+            holder,
+            mine: Mutex::new(HashMap::new()),
             turns,
             sources: Mutex::new(HashMap::new()),
             tasks: Mutex::new(JoinSet::new()),
@@ -59,18 +77,80 @@ impl Workers {
     /// Takes up again what was pending or running when an earlier process ended. Units that were committed find nothing
     /// to do.
     pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Error> {
-        let mut runs = self.context.catalog.unfinished_runs().await.map_err(Error::Catalog)?;
-        runs.sort_by_key(|run| run.created_at);
-        for run in runs {
-            tracing::info!(run.id = %run.id, "resuming a run that an earlier process left unfinished");
-            self.queue(run);
+        self.context.catalog.release_runs(&format!("{}/", self.context.lake.server())).await.map_err(Error::Catalog)?;
+        self.take_strays(u32::MAX).await.map_err(Error::Catalog)?;
+        let workers = Arc::clone(self);
+        self.spawn_aside(async move {
+            loop {
+                tokio::time::sleep(WORD).await;
+                if let Err(error) = workers.keep_runs().await {
+                    tracing::warn!(%error, "the catalog was not told that this server works on its runs; trying again");
+                }
+            }
+        });
+        Ok(())
+    }
+
+    pub(crate) fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// Runs that may be begun besides those that wait here already: twice as many as can be open wait at most.
+    pub(crate) fn room(&self) -> usize {
+        if self.is_stopping() {
+            return 0;
+        }
+        (2 * OPEN * self.context.options.workers.max(1)).saturating_sub(self.mine().len())
+    }
+
+    /// Whether this process works on a run.
+    pub(crate) fn has(&self, run: RunId) -> bool {
+        self.mine().contains_key(&run)
+    }
+
+    fn mine(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, CancellationToken>> {
+        self.mine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the runs of this process are worked on, ends those that are another server's by now or that somebody asked
+    /// to end, and takes up those that nobody works on.
+    pub(crate) async fn keep_runs(self: &Arc<Self>) -> Result<(), mavis_catalog::Error> {
+        let before: Vec<RunId> = self.mine().keys().copied().collect();
+        let held = self.context.catalog.keep_runs(&self.holder, HELD_FOR).await?;
+        for run in before.iter().filter(|run| !held.iter().any(|held| held.run == **run)) {
+            if let Some(lost) = self.mine().get(run) {
+                lost.cancel();
+            }
+        }
+        for cancelled in held.iter().filter(|held| held.cancelled && self.has(held.run)) {
+            self.context.cancel_token(cancelled.run).cancel();
+        }
+        let room = u32::try_from(self.room()).unwrap_or(u32::MAX).min(STRAYS);
+        if room > 0 { self.take_strays(room).await } else { Ok(()) }
+    }
+
+    async fn take_strays(self: &Arc<Self>, limit: u32) -> Result<(), mavis_catalog::Error> {
+        for run in self.context.catalog.stray_runs(limit).await? {
+            if !self.has(run.id) && self.hold(&run).await? {
+                tracing::info!(run.id = %run.id, "taking up a run that an earlier process or another server left unfinished");
+                self.queue(run);
+            }
         }
         Ok(())
     }
 
-    /// Queues a run.
+    /// Whether this process is the one that works on a run.
+    pub(crate) async fn hold(&self, run: &Run) -> Result<bool, mavis_catalog::Error> {
+        self.context.catalog.hold_run(run.id, &self.holder, HELD_FOR).await
+    }
+
+    /// Queues a run that this process holds.
     pub(crate) fn queue(self: &Arc<Self>, run: Run) {
         if self.stopping.is_cancelled() {
+            return;
+        }
+        if self.mine().insert(run.id, self.stopping.child_token()).is_some() {
+            // It is here already.
             return;
         }
         let workers = Arc::clone(self);
@@ -97,6 +177,10 @@ impl Workers {
         self.stopping.cancel();
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
+        // Another server may go on at once.
+        if let Err(error) = self.context.catalog.release_runs(&self.holder).await {
+            tracing::warn!(%error, "unfinished runs stay this server's for a minute");
+        }
     }
 
     /// Ends everything at once, as a crash would.
@@ -119,8 +203,10 @@ impl Workers {
     async fn wait_and_work(self: Arc<Self>, run: Run) {
         let id = run.id;
         let cancel = self.context.cancel_token(id);
-        // Either ends the units; only the first one ends the run.
-        let ends = self.stopping.child_token();
+        // Each ends the units; only the first one ends the run.
+        let ends = self.mine().get(&id).cloned().unwrap_or_else(|| self.stopping.child_token());
+        let lost = ends.clone();
+        let ends = ends.child_token();
         let _watch = {
             let (cancel, ends) = (cancel.clone(), ends.clone());
             AbortOnDrop(tokio::spawn(async move {
@@ -146,14 +232,17 @@ impl Workers {
             held = turn => Some(held),
         };
         if held.is_some() {
-            self.work(&run, &running).await;
+            self.work(&run, &running, &lost).await;
         } else if cancel.is_cancelled() {
             self.end(&run, &running, RunState::Cancelled, Counts::default(), None).await;
         }
         self.context.forget(id);
+        self.mine().remove(&id);
+        // A schedule may have waited for this end.
+        self.context.wake.notify_one();
     }
 
-    async fn work(self: &Arc<Self>, run: &Run, running: &Running) {
+    async fn work(self: &Arc<Self>, run: &Run, running: &Running, lost: &CancellationToken) {
         let cancel = self.context.cancel_token(run.id);
         match self.context.catalog.run(run.id).await {
             Ok(row) if is_final(row.state) => return,
@@ -182,11 +271,15 @@ impl Workers {
             transient: false,
         });
         metrics::histogram!("mavis_run_seconds").record(began.elapsed().as_secs_f64());
-        if self.stopping.is_cancelled()
+        if lost.is_cancelled()
             && !cancel.is_cancelled()
             && matches!(outcome.state, RunState::Cancelled | RunState::Failed)
         {
-            running.info("the server is stopping; the run goes on at its next start").await;
+            if self.stopping.is_cancelled() {
+                running.info("the server is stopping; the run goes on at its next start, or at another server").await;
+            } else {
+                tracing::warn!(run.id = %run.id, "another server has taken this run up, since this one was silent for too long");
+            }
             return;
         }
         self.settle(run, running, outcome).await;
@@ -205,10 +298,13 @@ impl Workers {
             } else {
                 match self.child(run, &run.requested_by).await {
                     Ok(child) => {
+                        let held = self.hold(&child).await.unwrap_or(false);
                         let pause = pause_before(&child).unwrap_or_default();
                         let next = format!("trying again in {} s as run {}", pause.as_secs(), child.id);
                         running.info(next).await;
-                        self.queue(child);
+                        if held {
+                            self.queue(child);
+                        }
                         state = RunState::Retrying;
                     }
                     Err(error) => running.error(format!("a retry could not be queued: {error}")).await,

@@ -226,8 +226,8 @@ async fn login_only(password: Arc<Mutex<String>>) -> u16 {
                 let wanted = password.lock().unwrap().clone();
                 if given.strip_suffix(b"\0") == Some(wanted.as_bytes()) {
                     socket.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await?;
-                    let mut rest = Vec::new();
-                    socket.read_to_end(&mut rest).await?;
+                    // Whatever is asked then is asked in vain.
+                    let _message = socket.read_u8().await?;
                 } else {
                     let fields = b"SFATAL\0VFATAL\0C28P01\0Mno\0\0";
                     let mut error = vec![b'E'];
