@@ -2,10 +2,11 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "mavis/v1/run.proto",
     "mavis/v1/source.proto",
     "mavis/v1/ingest.proto",
+    "mavis/v1/schedule.proto",
     "mavis/v1/mapping.proto",
     "mavis/v1/quarantine.proto",
     "mavis/v1/token.proto",

@@ -168,6 +168,22 @@ impl Catalog {
         Ok(saved)
     }
 
+    /// Says that the newest report of a source is still true.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn touch_discovery(&self, source: SourceId) -> Result<(), Error> {
+        self.engine
+            .write(
+                Durability::System,
+                "UPDATE discoveries SET made_at = NOW_MICROS
+                 WHERE id = (SELECT MAX(id) FROM discoveries WHERE source_id = $1)",
+                values![source.to_string()],
+            )
+            .await?;
+        Ok(())
+    }
+
     /// The newest report of a source.
     ///
     /// # Errors

@@ -79,6 +79,9 @@ pub struct NewColumn {
     pub comment: Option<String>,
 }
 
+/// Tables that are made in one transaction.
+const ONE_TRANSACTION: usize = 200;
+
 impl Catalog {
     /// The table of that name, made if it is not there: an id, and a location `<zone>/<schema>/<table>` (with a number
     /// where the folder was another table's). Calling it again changes nothing.
@@ -90,35 +93,14 @@ impl Catalog {
             return Ok(table);
         }
         let base = location(&new.name);
-        let id = TableId::new().to_string();
         let mut number = 1_u64;
         loop {
             let location = if number == 1 { base.clone() } else { format!("{base}_{number}") };
-            let made = self
-                .engine
-                .write(
-                    Durability::Disk,
-                    "INSERT INTO lake_tables (id, zone, schema_name, table_name, source_id, source_schema, source_table,
-                                              location, key_columns, comment, created_at, updated_at)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NOW_MICROS, NOW_MICROS)
-                     ON CONFLICT DO NOTHING
-                     RETURNING *",
-                    values![
-                        &id,
-                        new.name.zone.as_str(),
-                        &new.name.schema,
-                        &new.name.table,
-                        new.source.map(|id| id.to_string()),
-                        &new.source_schema,
-                        &new.source_table,
-                        location,
-                        json(&new.key, "lake_tables.key_columns")?,
-                        &new.comment,
-                    ],
-                )
-                .await?;
-            if let Some(row) = made.first() {
-                return read_table(row);
+            let mut tx = self.engine.begin(Durability::Disk).await?;
+            let made = insert_table(&mut tx, &new, &location).await?;
+            tx.commit().await?;
+            if let Some(table) = made {
+                return Ok(table);
             }
             // Either somebody made the table in this moment, or its folder is another table's.
             if let Some(table) = self.find_table(&new.name).await? {
@@ -126,6 +108,52 @@ impl Catalog {
             }
             number += 1;
         }
+    }
+
+    /// Makes the tables that are not there yet, with their columns, in one transaction; of one that is there and was never
+    /// written to, the columns are replaced.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn ensure_tables(&self, tables: Vec<(NewTable, Vec<NewColumn>)>) -> Result<(), Error> {
+        let mut rest = Vec::new();
+        for many in tables.chunks(ONE_TRANSACTION) {
+            let mut tx = self.engine.begin(Durability::Disk).await?;
+            for (new, columns) in many {
+                let known = tx
+                    .one(
+                        "SELECT * FROM lake_tables WHERE zone = $1 AND schema_name = $2 AND table_name = $3",
+                        values![new.name.zone.as_str(), &new.name.schema, &new.name.table],
+                    )
+                    .await?;
+                let id = match known {
+                    Some(row) => {
+                        let table = read_table(&row)?;
+                        if table.version.is_some() {
+                            continue;
+                        }
+                        table.id
+                    }
+                    None => match insert_table(&mut tx, new, &location(&new.name)).await? {
+                        Some(table) => table.id,
+                        // Its folder is another table's.
+                        None => {
+                            rest.push((new, columns));
+                            continue;
+                        }
+                    },
+                };
+                replace_columns(&mut tx, id, columns).await?;
+            }
+            tx.commit().await?;
+        }
+        for (new, columns) in rest {
+            let table = self.ensure_table(new.clone()).await?;
+            if table.version.is_none() {
+                self.set_columns(table.id, columns).await?;
+            }
+        }
+        Ok(())
     }
 
     /// # Errors
@@ -225,6 +253,32 @@ impl Catalog {
             .await?;
         if noted.is_empty() { Err(not_found(table)) } else { Ok(()) }
     }
+}
+
+/// `None`: the name or the folder is taken.
+async fn insert_table(tx: &mut Tx<'_>, new: &NewTable, location: &str) -> Result<Option<Table>, Error> {
+    let made = tx
+        .one(
+            "INSERT INTO lake_tables (id, zone, schema_name, table_name, source_id, source_schema, source_table,
+                                      location, key_columns, comment, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, NOW_MICROS, NOW_MICROS)
+             ON CONFLICT DO NOTHING
+             RETURNING *",
+            values![
+                TableId::new().to_string(),
+                new.name.zone.as_str(),
+                &new.name.schema,
+                &new.name.table,
+                new.source.map(|id| id.to_string()),
+                &new.source_schema,
+                &new.source_table,
+                location,
+                json(&new.key, "lake_tables.key_columns")?,
+                &new.comment,
+            ],
+        )
+        .await?;
+    made.as_ref().map(read_table).transpose()
 }
 
 pub(crate) async fn replace_columns(tx: &mut Tx<'_>, table: TableId, columns: &[NewColumn]) -> Result<(), Error> {

@@ -1,18 +1,21 @@
 //! What a run does: a list of independent units, one per table and step. A table that fails does not stop the others.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError},
+};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
-use mavis_catalog::{RunState, Source, Table};
+use mavis_catalog::{DriftKind, DriftState, NewDrift, RunState, Source, Table};
 use mavis_connectors::{Selection, SourceSpec, TableRef};
 use mavis_types::Counts;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DiscoveryReport, FetchedFile, ImportOptions, IngestRequest, ReportTable,
+    DiscoveryReport, DriftConfig, FetchedFile, ImportOptions, IngestRequest, ReportTable,
     clean::CleanConfig,
     context::{Context, Running},
-    discover,
+    discover::{self, Look, drift},
     failure::Failure,
     fhir_zone::Touched,
     import::{self, IMPORT_KIND, Spool},
@@ -32,6 +35,10 @@ pub(crate) enum Job {
     Fetch {
         options: ImportOptions,
         files: Vec<FetchedFile>,
+    },
+    /// A look at what tables these sources have.
+    Discover {
+        sources: Vec<mavis_types::SourceName>,
     },
     Replay {
         ids: Vec<i64>,
@@ -94,6 +101,14 @@ async fn run(running: &Running, job: &Job) -> Outcome {
     match job {
         Job::Ingest(request) => match Box::pin(ingest(running, request, &mut sum)).await {
             Ok(()) => {}
+            Err(failure) => fail(running, &mut sum, failure).await,
+        },
+        Job::Discover { sources } => match Box::pin(discover::many::discover_many(running, sources)).await {
+            // Sources that failed are told one by one; only a job of which nothing is left has failed.
+            Ok(looked) if looked.failed > 0 && looked.failed == looked.sources => {
+                sum.failures.push(Failure::Permanent("no source could be looked at; see the run's log".to_owned()));
+            }
+            Ok(_) => {}
             Err(failure) => fail(running, &mut sum, failure).await,
         },
         Job::Import(options) | Job::Fetch { options, .. } => {
@@ -174,6 +189,13 @@ async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Re
             .await;
     }
     running.info(format!("ingesting {} tables of `{}`", tables.len(), source.name)).await;
+    let (waiting, tables): (Vec<_>, Vec<_>) = tables.into_iter().partition(|table| !table.held.is_empty());
+    for table in waiting {
+        let why = table.held.join(", ");
+        running
+            .warn(format!("`{}` is not read: {why}; accept it with `mavis source accept {}`", table.table, source.name))
+            .await;
+    }
     let at_once = running.context.options.tables_per_run.max(1);
     let (source_ref, connected_ref) = (&source, &connected);
     let units: Vec<BoxFuture<'_, Vec<Result<Counts, Failure>>>> = tables
@@ -216,18 +238,24 @@ async fn report(
     request: &IngestRequest,
 ) -> Result<DiscoveryReport, Failure> {
     let before = discover::latest_of(&running.context, source).await?;
+    let look = request.tables.is_empty() && look_is_due(running, source, before.as_ref().map(|(report, _)| report))?;
     if let Some((report, true)) = &before
         && chosen(report, request).is_ok()
         && !report.tables.is_empty()
+        && !look
         && (!FOLDERS.contains(&source.kind.as_str()) || same_tables(running, connected, report).await?)
     {
         return Ok(report.clone());
     }
-    running.info(format!("discovering `{}`", source.name)).await;
-    let (report, notes) = discover::discover(&running.context, source, connected).await?;
+    if !look {
+        running.info(format!("discovering `{}`", source.name)).await;
+    }
+    let found = discover::discover(&running.context, source, connected, Some(running.id), Look::Changes).await?;
+    let discover::Discovered { report, notes, changes } = found;
     for note in notes {
         running.info(note).await;
     }
+    tell_changes(running, &changes).await;
     for (table, reason) in &report.failures {
         running.warn(format!("`{table}` could not be described: {reason}")).await;
     }
@@ -244,6 +272,39 @@ async fn report(
         }
     }
     Ok(report)
+}
+
+/// Whether a run of the whole source looks at its tables again. What files there are in a folder is looked at in any case, and
+/// a report that was made elsewhere is followed as it is.
+fn look_is_due(running: &Running, source: &Source, before: Option<&DiscoveryReport>) -> Result<bool, Failure> {
+    let imported = before.is_some_and(|report| report.tables.iter().any(|table| table.rules.is_none()));
+    if imported || FOLDERS.contains(&source.kind.as_str()) {
+        return Ok(false);
+    }
+    let config = DriftConfig::from_params(&source.params).map_err(Failure::Permanent)?;
+    let every = std::time::Duration::from_secs(config.look_every_seconds);
+    let mut looked = running.context.looked.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = looked.get(&source.id).is_none_or(|at| at.elapsed() >= every);
+    if due {
+        looked.insert(source.id, std::time::Instant::now());
+    }
+    Ok(due)
+}
+
+/// Changes that a run's log tells; the others stand in `system.ops.drift`.
+const TOLD: usize = 50;
+
+async fn tell_changes(running: &Running, changes: &[NewDrift]) {
+    // Tables that are gone are told with their source's name, below.
+    let mut told = changes.iter().filter(|change| change.kind != DriftKind::TableDropped);
+    for change in told.by_ref().take(TOLD) {
+        let held = if change.state == DriftState::Held { "held back until it is accepted: " } else { "" };
+        running.info(format!("{held}{}", drift::told(change))).await;
+    }
+    let rest = told.count();
+    if rest > 0 {
+        running.info(format!("{rest} more changes stand in system.ops.drift")).await;
+    }
 }
 
 /// Whether a folder has the tables of its report. Warns of files that are none, which a report does not have.

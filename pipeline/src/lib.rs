@@ -31,6 +31,7 @@ mod upkeep;
 mod worker;
 mod write;
 
+pub use discover::drift::{DriftConfig, DriftMode};
 pub use erase::{EraseOptions, Erasure};
 pub use error::Error;
 pub use pipeline::{Pipeline, PipelineOptions, Pushed};

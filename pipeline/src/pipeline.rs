@@ -10,11 +10,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    DiscoveryReport, Effect, Error, IngestRequest, Refusal, RunEvent, SourceSummary, Together, UnitProgress, Write,
-    WriteError, Written,
+    DiscoveryReport, DriftConfig, Effect, Error, IngestRequest, Refusal, RunEvent, SourceSummary, Together,
+    UnitProgress, Write, WriteError, Written,
     clean::CleanConfig,
     context::Context,
-    discover,
+    discover::{self, Look},
     failure::Failure,
     import::{IMPORT_KIND, Spool},
     job::{self, Job},
@@ -207,8 +207,9 @@ impl Pipeline {
     /// Checks a declaration without connecting: the kind, its parameters, its secrets, and what it says about cleaning.
     fn check_spec(&self, spec: &SourceSpec) -> Result<NewSource, Error> {
         let config = CleanConfig::from_params(&spec.params);
-        config
-            .map_err(|reason| Error::Invalid { reason: format!("parameters of source `{}`: {reason}", spec.name) })?;
+        let invalid = |reason| Error::Invalid { reason: format!("parameters of source `{}`: {reason}", spec.name) };
+        config.map_err(invalid)?;
+        DriftConfig::from_params(&spec.params).map_err(invalid)?;
         let seen = SourceSpec { params: CleanConfig::without(&spec.params), ..spec.clone() };
         self.context().registry.connect(&seen, &self.context().secrets)?;
         Ok(NewSource {
@@ -277,12 +278,44 @@ impl Pipeline {
             });
         }
         let connected = self.context().connect(&job::spec(&source))?;
-        let (report, notes) = discover::discover(self.context(), &source, &connected).await.map_err(refused)?;
-        for note in notes {
+        let found =
+            discover::discover(self.context(), &source, &connected, None, Look::Whole).await.map_err(refused)?;
+        let discover::Discovered { report, notes, changes } = found;
+        for note in notes.into_iter().chain(changes.iter().map(discover::drift::told)) {
             tracing::info!(source = %name, "{note}");
         }
         self.context().audit(by, "source.discover", name.as_str()).await;
         Ok(report)
+    }
+
+    /// Queues a run that looks at what tables these sources have, all of them where none is named: what is new or described
+    /// otherwise than before is sampled and told. `id`: chosen by the caller, so that a request sent twice starts one run.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] naming a source that is not there.
+    pub async fn discover_many(&self, by: &Principal, id: RunId, names: &[SourceName]) -> Result<Run, Error> {
+        let mut sources = Vec::new();
+        for name in names {
+            sources.push(self.source(name).await?.name);
+        }
+        if sources.is_empty() {
+            let all = self.catalog().sources().await.map_err(Error::Catalog)?;
+            sources = all.into_iter().filter(|source| source.kind != IMPORT_KIND).map(|source| source.name).collect();
+        }
+        self.enqueue_job(by, id, RunKind::Discover, None, &Job::Discover { sources }).await
+    }
+
+    /// Accepts the changes of a source that were held back: the lake follows from the next run on.
+    ///
+    /// # Errors
+    /// Where the source cannot be looked at now.
+    pub async fn accept_drift(&self, by: &Principal, name: &SourceName) -> Result<DiscoveryReport, Error> {
+        let source = self.source(name).await?;
+        let connected = self.context().connect(&job::spec(&source))?;
+        let found =
+            discover::discover(self.context(), &source, &connected, None, Look::Accepting).await.map_err(refused)?;
+        self.context().audit(by, "source.accept", name.as_str()).await;
+        Ok(found.report)
     }
 
     pub async fn discovery_report(&self, name: &SourceName) -> Result<Option<DiscoveryReport>, Error> {
@@ -312,14 +345,26 @@ impl Pipeline {
         source: &Source,
         job: &Job,
     ) -> Result<Run, Error> {
+        self.enqueue_job(by, id, kind, Some(source), job).await
+    }
+
+    async fn enqueue_job(
+        &self,
+        by: &Principal,
+        id: RunId,
+        kind: RunKind,
+        source: Option<&Source>,
+        job: &Job,
+    ) -> Result<Run, Error> {
         if self.inner.workers.is_stopping() {
-            return Err(Error::Busy { name: source.name.to_string(), reason: "the server is stopping".to_owned() });
+            let name = source.map_or_else(|| "the pipeline".to_owned(), |source| source.name.to_string());
+            return Err(Error::Busy { name, reason: "the server is stopping".to_owned() });
         }
         let request = serde_json::to_value(job).map_err(|error| Error::Invalid { reason: error.to_string() })?;
         let new = NewRun {
             id,
             kind,
-            source: Some(source.id),
+            source: source.map(|source| source.id),
             request,
             requested_by: by.name.clone(),
             parent: None,

@@ -31,6 +31,12 @@ pub struct ReportTable {
     /// How the table is cleaned on its way to the processed zone; `None`: by default rules.
     #[serde(default)]
     pub rules: Option<TableRules>,
+    /// Changes that wait for somebody to accept them, in words: the table is not read until then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
+    /// Columns that wait for somebody to accept them: they are left out of the rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_columns: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

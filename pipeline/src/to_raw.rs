@@ -3,7 +3,10 @@
 //! What a second reading yields decides how rows meet those that are there: a snapshot is compared, rows after a cursor
 //! replace those of their key. Long readings are committed where the source says that it may be begun again.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::{
     array::RecordBatch,
@@ -60,19 +63,24 @@ pub(crate) async fn to_raw(running: &Running, job: &ToRaw<'_>, entry: &Table) ->
 #[derive(Debug, Clone)]
 struct Columns {
     fields: Vec<(String, Field)>,
+    /// Columns of the source that are left out.
+    held: HashSet<String>,
 }
 
 impl Columns {
     fn of(table: &ReportTable) -> Self {
         let data_type = |text: &str| text.parse::<DataType>().unwrap_or(DataType::Utf8);
         let field = |c: &crate::ReportColumn| (c.name.clone(), Field::new(&c.lake_name, data_type(&c.data_type), true));
-        Self { fields: table.columns.iter().map(field).collect() }
+        Self { fields: table.columns.iter().map(field).collect(), held: table.held_columns.iter().cloned().collect() }
     }
 
     /// Takes over the types that really come, and columns that were not there before. Whether there were any.
     fn learn(&mut self, batch: &Schema) -> bool {
         let mut grown = false;
         for field in batch.fields() {
+            if self.held.contains(field.name()) {
+                continue;
+            }
             if let Some((_, known)) = self.fields.iter_mut().find(|(name, _)| name == field.name()) {
                 known.set_data_type(field.data_type().clone());
                 continue;
@@ -91,7 +99,7 @@ impl Columns {
     }
 
     fn knows(&self, batch: &Schema) -> bool {
-        batch.fields().iter().all(|field| {
+        batch.fields().iter().filter(|field| !self.held.contains(field.name())).all(|field| {
             self.fields.iter().any(|(name, known)| name == field.name() && known.data_type() == field.data_type())
         })
     }
@@ -101,6 +109,13 @@ impl Columns {
     }
 
     fn rename(&self, batch: &RecordBatch) -> Result<RecordBatch, Failure> {
+        let batch = &if self.held.is_empty() {
+            batch.clone()
+        } else {
+            let schema = batch.schema();
+            let kept = schema.fields().iter().enumerate().filter(|(_, field)| !self.held.contains(field.name()));
+            batch.project(&kept.map(|(index, _)| index).collect::<Vec<_>>())?
+        };
         let names: BTreeMap<&str, &Field> = self.fields.iter().map(|(name, field)| (name.as_str(), field)).collect();
         let fields: Vec<Field> = batch
             .schema()

@@ -105,7 +105,8 @@ mod tests {
         let held = places.take(source(9)).await;
         let done = Arc::new(Mutex::new(Vec::new()));
         let mut tasks = Vec::new();
-        for (name, number) in [("big", 1), ("big", 1), ("big", 1), ("big", 1), ("small", 2), ("other", 3), ("small", 2)] {
+        for (name, number) in [("big", 1), ("big", 1), ("big", 1), ("big", 1), ("small", 2), ("other", 3), ("small", 2)]
+        {
             let (places, done) = (Arc::clone(&places), Arc::clone(&done));
             tasks.push(tokio::spawn(async move {
                 let _place = places.take(source(number)).await;
@@ -133,6 +134,9 @@ mod tests {
             (places.take(source(3)).await, places.take(source(3)).await)
         });
         assert!(again.await.is_ok());
-        assert!(tokio::time::timeout(Duration::from_millis(1), places.take(source(4))).await.is_ok(), "both are free again");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(1), places.take(source(4))).await.is_ok(),
+            "both are free again"
+        );
     }
 }

@@ -72,6 +72,7 @@ impl Server {
         let postgres_listener = bind_postgres(&config).await?;
         let postgres_address = postgres_listener.as_ref().map(TcpListener::local_addr).transpose()?;
 
+        let secrets = config.secrets.complete(secrets)?;
         let catalog = Catalog::open(data.catalog().expose()).await?;
         let lake = Lake::open(lake_options(&config, &data)?, catalog.clone()).await;
         let lake = lake.map_err(|error| unopened(error, data.lake()))?;
@@ -91,6 +92,9 @@ impl Server {
         .await?;
         if let Some(upkeep) = config.upkeep.upkeep() {
             pipeline.keep_up(upkeep);
+        }
+        if config.schedules.look_every_seconds > 0 {
+            pipeline.follow_schedules(Duration::from_secs(config.schedules.look_every_seconds));
         }
         let engine = Engine::new(lake.clone(), engine_options(&config, data.mask_key()?));
         first_token::ensure(&catalog, &data).await?;

@@ -105,12 +105,13 @@ impl CleanConfig {
         }
     }
 
-    /// The parameters as the connector may see them.
+    /// The parameters as the connector may see them: without what is the pipeline's.
     #[must_use]
     pub fn without(params: &serde_json::Value) -> serde_json::Value {
         let mut params = params.clone();
         if let Some(members) = params.as_object_mut() {
             members.remove(MEMBER);
+            members.remove(crate::discover::drift::MEMBER);
         }
         params
     }

@@ -122,6 +122,8 @@ fn table(name: &str, object: &Map<String, Value>, columns: &Value, source: &str)
         comment: text(object, &["comment", "description"]).map(str::to_owned),
         row_estimate: ["rows", "row_count", "count"].iter().find_map(|name| object.get(*name)?.as_u64()),
         rules: None,
+        held: Vec::new(),
+        held_columns: Vec::new(),
     })
 }
 

@@ -57,7 +57,9 @@ impl Pipeline {
     ) -> Result<Schedule, Error> {
         let source = self.source(name).await?;
         if source.kind == IMPORT_KIND {
-            return Err(Error::Invalid { reason: format!("source `{name}` was made by an import: nothing can be read by itself") });
+            return Err(Error::Invalid {
+                reason: format!("source `{name}` was made by an import: nothing can be read by itself"),
+            });
         }
         spec.check()?;
         let schedule = self.put(&source, spec).await?;
@@ -90,9 +92,11 @@ impl Pipeline {
     /// [`Error::NotFound`] where the source or its schedule is not there.
     pub async fn enable_schedule(&self, by: &Principal, name: &SourceName, enabled: bool) -> Result<Schedule, Error> {
         let source = self.source(name).await?;
-        let known = self.catalog().schedule(source.id).await.map_err(Error::Catalog)?.ok_or_else(|| no_schedule(name))?;
-        let spec: ScheduleSpec = serde_json::from_value(known.spec.clone())
-            .map_err(|error| Error::Invalid { reason: format!("the schedule cannot be read ({error}); set it again") })?;
+        let known =
+            self.catalog().schedule(source.id).await.map_err(Error::Catalog)?.ok_or_else(|| no_schedule(name))?;
+        let spec: ScheduleSpec = serde_json::from_value(known.spec.clone()).map_err(|error| Error::Invalid {
+            reason: format!("the schedule cannot be read ({error}); set it again"),
+        })?;
         let schedule = if enabled {
             self.put(&source, &spec).await?
         } else {

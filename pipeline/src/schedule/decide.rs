@@ -170,12 +170,7 @@ pub(super) fn put_back(
     Ok(ScheduleState { recent, decided_at: now, ..at(spec, source, state.clone(), planned) })
 }
 
-fn at(
-    spec: &ScheduleSpec,
-    source: SourceId,
-    state: ScheduleState,
-    planned: Option<DateTime<Utc>>,
-) -> ScheduleState {
+fn at(spec: &ScheduleSpec, source: SourceId, state: ScheduleState, planned: Option<DateTime<Utc>>) -> ScheduleState {
     ScheduleState {
         next_at: planned.map(|planned| planned + jitter(spec, source, planned)),
         planned_at: planned,
@@ -302,11 +297,7 @@ mod tests {
     #[case(Missed::Once, &["2026-05-02T02:00:00Z"], "2026-05-05T02:00:00Z")]
     #[case(Missed::All, &["2026-05-02T02:00:00Z", "2026-05-03T02:00:00Z", "2026-05-04T02:00:00Z"], "2026-05-05T02:00:00Z")]
     #[case(Missed::Skip, &[], "2026-05-05T02:00:00Z")]
-    fn times_that_passed_while_nobody_looked(
-        #[case] missed: Missed,
-        #[case] runs: &[&str],
-        #[case] then: &str,
-    ) {
+    fn times_that_passed_while_nobody_looked(#[case] missed: Missed, #[case] runs: &[&str], #[case] then: &str) {
         let spec = ScheduleSpec { missed, ..daily() };
         let mut state = begin(&spec, source(), at("2026-05-01T12:00:00Z")).unwrap();
         let now = at("2026-05-04T09:00:00Z");
@@ -330,7 +321,10 @@ mod tests {
         let state = begin(&spec, source(), at("2026-01-01T00:00:00Z")).unwrap();
         let state = fire(&spec, &state, at("2026-02-01T00:00:00Z"));
         assert_eq!(state.last_run, Some(run_id(source(), at("2026-01-31T22:21:00Z"))));
-        let spec = ScheduleSpec { missed: Missed::All, ..ScheduleSpec::new(When::Cron { cron: "* * * * *".into(), zone: "UTC".into() }) };
+        let spec = ScheduleSpec {
+            missed: Missed::All,
+            ..ScheduleSpec::new(When::Cron { cron: "* * * * *".into(), zone: "UTC".into() })
+        };
         let state = ScheduleState { planned_at: Some(at("2026-01-31T00:00:00Z")), ..state };
         let state = fire(&spec, &state, at("2026-02-01T00:00:00Z"));
         assert_eq!(state.last_run, Some(run_id(source(), at("2026-01-31T22:21:00Z"))));
@@ -392,7 +386,13 @@ mod tests {
         let settled = ended(&daily(), &fired, Ended::Done { rows: 1 }, at("2026-05-01T02:05:00Z"));
         // Ten days forward: one run, then back to the day it was.
         let jumped = fire(&daily(), &settled, at("2026-05-11T02:05:00Z"));
-        let back = put_back(&daily(), source(), &ended(&daily(), &jumped, Ended::Done { rows: 0 }, at("2026-05-11T02:06:00Z")), at("2026-05-01T02:06:00Z")).unwrap();
+        let back = put_back(
+            &daily(),
+            source(),
+            &ended(&daily(), &jumped, Ended::Done { rows: 0 }, at("2026-05-11T02:06:00Z")),
+            at("2026-05-01T02:06:00Z"),
+        )
+        .unwrap();
         assert_eq!(back.next_at, Some(at("2026-05-02T02:00:00Z")));
         // An hour back over the time of the plan: it comes again, and its run is the one that there was.
         let again = put_back(&daily(), source(), &settled, at("2026-05-01T01:30:00Z")).unwrap();

@@ -51,12 +51,19 @@ pub(super) async fn tell(context: &Context, now: DateTime<Utc>) -> Result<(), Fa
     let all = all(context, now).await?;
     let late: Vec<&TableFreshness> = all.iter().filter(|table| table.late_seconds > 0).collect();
     metrics::gauge!("mavis_tables_late").set(late.len() as f64);
-    metrics::gauge!("mavis_tables_late_seconds").set(late.iter().map(|table| table.late_seconds).max().unwrap_or(0) as f64);
+    metrics::gauge!("mavis_tables_late_seconds")
+        .set(late.iter().map(|table| table.late_seconds).max().unwrap_or(0) as f64);
     for of_one in late.chunk_by(|a, b| a.source == b.source) {
         if let Some(worst) = of_one.iter().max_by_key(|table| table.late_seconds) {
             tracing::warn!(
-                source = worst.source, tables = of_one.len(), seconds = worst.late_seconds,
-                "{} tables of `{}` are late, `{}` by {} s", of_one.len(), worst.source, worst.table, worst.late_seconds
+                source = worst.source,
+                tables = of_one.len(),
+                seconds = worst.late_seconds,
+                "{} tables of `{}` are late, `{}` by {} s",
+                of_one.len(),
+                worst.source,
+                worst.table,
+                worst.late_seconds
             );
         }
     }

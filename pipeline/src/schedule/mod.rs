@@ -97,7 +97,9 @@ impl Scheduler {
             for begun in begun {
                 match begun {
                     Ok(begun) => ticked.begun += u64::from(begun),
-                    Err(failure) => tracing::warn!(%failure, "a schedule could not be followed; the next look tries again"),
+                    Err(failure) => {
+                        tracing::warn!(%failure, "a schedule could not be followed; the next look tries again")
+                    }
                 }
             }
         }
@@ -134,7 +136,12 @@ impl Scheduler {
     }
 
     /// Takes account of the end of a schedule's run: whether, and whether the schedule is disabled for it.
-    async fn settle(&self, schedule: &Schedule, run: Option<&Run>, now: DateTime<Utc>) -> Result<(bool, bool), Failure> {
+    async fn settle(
+        &self,
+        schedule: &Schedule,
+        run: Option<&Run>,
+        now: DateTime<Utc>,
+    ) -> Result<(bool, bool), Failure> {
         let Some(spec) = self.spec(schedule, now).await? else { return Ok((false, true)) };
         let how = match run.map(|run| (run.state, run.id)) {
             Some((RunState::Completed | RunState::CompletedWithWarnings, _)) => {
@@ -180,7 +187,8 @@ impl Scheduler {
         };
         metrics::counter!("mavis_schedules_disabled_total").increment(1);
         tracing::error!(
-            source = name, reason,
+            source = name,
+            reason,
             "the schedule of source `{name}` is disabled: {reason}; see to it and enable it again"
         );
         self.context.audit_as(BY, "schedule.disable", &name).await;
@@ -227,7 +235,8 @@ impl Scheduler {
     ) -> Result<bool, Failure> {
         let Some(id) = state.last_run else { return Ok(false) };
         let request = IngestRequest { source: source.name.clone(), tables: spec.tables.clone(), full: spec.full };
-        let request = serde_json::to_value(Job::Ingest(request)).map_err(|error| Failure::permanent(error.to_string()))?;
+        let request =
+            serde_json::to_value(Job::Ingest(request)).map_err(|error| Failure::permanent(error.to_string()))?;
         let new = NewRun {
             id,
             kind: RunKind::Ingest,
@@ -237,7 +246,12 @@ impl Scheduler {
             parent: None,
             attempt: 1,
         };
-        match self.context.catalog.fire_schedule(source.id, version, state, new, self.workers.holder(), HELD_FOR).await? {
+        match self
+            .context
+            .catalog
+            .fire_schedule(source.id, version, state, new, self.workers.holder(), HELD_FOR)
+            .await?
+        {
             Fired::Begun(run) => {
                 metrics::counter!("mavis_schedules_fired_total").increment(1);
                 self.workers.queue(*run);
@@ -262,7 +276,7 @@ impl Scheduler {
 
     async fn ask(&self, source: &Source, spec: &ScheduleSpec) -> Result<bool, Failure> {
         let context = &self.context;
-        let connected = context.registry.connect(&job::spec(source), &context.secrets)?;
+        let connected = context.connect(&job::spec(source))?;
         let Some(report) = crate::discover::latest(context, source).await? else { return Ok(true) };
         let wanted = |table: &crate::ReportTable| {
             let names = [&table.table.name, &table.table.to_string(), &table.lake_name.1];

@@ -1,7 +1,10 @@
 use std::{collections::BTreeMap, str::FromStr};
 
 use chrono_tz::Tz;
-use croner::{Cron, parser::{CronParser, Seconds}};
+use croner::{
+    Cron,
+    parser::{CronParser, Seconds},
+};
 use mavis_connectors::{Selection, TableRef};
 use serde::{Deserialize, Serialize};
 
@@ -115,9 +118,7 @@ impl Freshness {
     /// Seconds that the rows of a table may be old.
     #[must_use]
     pub fn of(&self, table: &TableRef) -> Option<u64> {
-        let fits = |pattern: &String| {
-            Selection { include: vec![pattern.clone()], exclude: Vec::new() }.takes(table)
-        };
+        let fits = |pattern: &String| Selection { include: vec![pattern.clone()], exclude: Vec::new() }.takes(table);
         let named = self.tables.iter().filter(|(pattern, _)| fits(pattern)).map(|(_, seconds)| *seconds).min();
         named.or(self.seconds)
     }

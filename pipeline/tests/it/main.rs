@@ -1,6 +1,7 @@
 //! Runs of the pipeline from a source to the FHIR zone, in one process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod disk;
 mod every_type;
 #[path = "../../../fhir/tests/it/generate.rs"]
 mod generate;
@@ -9,6 +10,7 @@ mod import;
 mod ingest;
 mod quarantine;
 mod quarantine_fhir;
+mod schedules;
 mod support;
 mod upkeep;
 mod write;

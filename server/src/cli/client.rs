@@ -4,7 +4,7 @@ use clap::Args;
 use mavis_proto::v1::{
     ingest_service_client::IngestServiceClient, maintenance_service_client::MaintenanceServiceClient,
     mapping_service_client::MappingServiceClient, quarantine_service_client::QuarantineServiceClient,
-    token_service_client::TokenServiceClient,
+    schedule_service_client::ScheduleServiceClient, token_service_client::TokenServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -190,6 +190,10 @@ impl ClientArgs {
 
     pub(super) async fn quarantine(&self) -> Result<QuarantineServiceClient<Door>, Failure> {
         Ok(QuarantineServiceClient::new(self.door().await?).max_decoding_message_size(ANSWER))
+    }
+
+    pub(super) async fn schedules(&self) -> Result<ScheduleServiceClient<Door>, Failure> {
+        Ok(ScheduleServiceClient::new(self.door().await?).max_decoding_message_size(ANSWER))
     }
 
     pub(super) async fn tokens(&self) -> Result<TokenServiceClient<Door>, Failure> {

@@ -15,6 +15,7 @@ mod map;
 pub(crate) mod output;
 mod quarantine;
 mod run;
+mod schedule;
 mod serve;
 mod source;
 mod sql;
@@ -58,6 +59,9 @@ enum Command {
     /// List, show, watch, cancel and retry runs
     #[command(subcommand)]
     Run(run::RunCommand),
+    /// Say when sources are read by themselves; list, enable and disable schedules
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// Ask a question in SQL
     Sql(sql::Sql),
     /// Load FHIR resources
@@ -118,6 +122,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Source(command) => command.run(&client, format).await,
             Command::Ingest(command) => command.run(&client, format).await,
             Command::Run(command) => command.run(&client, format).await,
+            Command::Schedule(command) => command.run(&client, format).await,
             Command::Sql(command) => command.run(&client, format).await,
             Command::Fhir(command) => command.run(&client, format).await,
             Command::Map(command) => command.run(&client, format).await,

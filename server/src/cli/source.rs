@@ -9,6 +9,7 @@ use super::{
     Failure,
     client::ClientArgs,
     output::{Format, Table, optional, state_word, time},
+    watch,
 };
 
 #[derive(Debug, Subcommand)]
@@ -26,6 +27,19 @@ pub(super) enum SourceCommand {
     },
     /// Read what tables there are and profile them
     Discover {
+        /// Name of the source
+        name: String,
+    },
+    /// Look at many sources as one job: what is new or different is profiled and told
+    DiscoverMany {
+        /// Names of sources; none: all
+        names: Vec<String>,
+        /// Only queue the run and write its id
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Accept changes of a source's tables that were held back
+    Accept {
         /// Name of the source
         name: String,
     },
@@ -162,6 +176,20 @@ impl SourceCommand {
             Self::Test { name } => test(name, client, format).await,
             Self::Discover { name } => {
                 let answer = client.ingest().await?.discover(pb::DiscoverRequest { name }).await?.into_inner();
+                report(answer.report.unwrap_or_default(), format)
+            }
+            Self::DiscoverMany { names, no_wait } => {
+                let mut ingest = client.ingest().await?;
+                let run_id = mavis_types::RunId::new().to_string();
+                ingest.discover_many(pb::DiscoverManyRequest { run_id: run_id.clone(), sources: names }).await?;
+                if no_wait {
+                    println!("{run_id}");
+                    return Ok(());
+                }
+                watch::to_end(&mut ingest, &run_id, format).await
+            }
+            Self::Accept { name } => {
+                let answer = client.ingest().await?.accept_drift(pb::AcceptDriftRequest { name }).await?.into_inner();
                 report(answer.report.unwrap_or_default(), format)
             }
             Self::Report { name } => {

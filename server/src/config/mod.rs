@@ -6,6 +6,7 @@ mod load;
 mod log;
 mod oidc;
 mod secret;
+mod secrets;
 mod storage;
 mod work;
 
@@ -19,8 +20,9 @@ pub use load::{ConfigError, load, unknown};
 pub use log::{LogConfig, LogFormat};
 pub use oidc::OidcConfig;
 pub use secret::Secret;
+pub use secrets::{SecretsConfig, VaultConfig};
 pub use storage::{CatalogConfig, LakeConfig};
-pub use work::{PipelineConfig, QueryConfig, UpkeepConfig};
+pub use work::{PipelineConfig, QueryConfig, SchedulesConfig, UpkeepConfig};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -48,6 +50,8 @@ pub struct Config {
     pub query: QueryConfig,
     pub limits: LimitsConfig,
     pub pipeline: PipelineConfig,
+    pub schedules: SchedulesConfig,
+    pub secrets: SecretsConfig,
     pub upkeep: UpkeepConfig,
     pub log: LogConfig,
 }

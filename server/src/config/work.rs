@@ -66,6 +66,20 @@ impl Default for PipelineConfig {
     }
 }
 
+/// Following schedules.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SchedulesConfig {
+    /// How often the schedules are looked at, in seconds; 0: this server follows none. Default: 1.
+    pub look_every_seconds: u64,
+}
+
+impl Default for SchedulesConfig {
+    fn default() -> Self {
+        Self { look_every_seconds: 1 }
+    }
+}
+
 /// What keeps the lake in order in the background.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -101,6 +101,28 @@ impl IngestService for Ingest {
         Ok(Response::new(pb::DiscoverResponse { report: Some(convert::report(&report)) }))
     }
 
+    async fn discover_many(
+        &self,
+        request: Request<pb::DiscoverManyRequest>,
+    ) -> Result<Response<pb::DiscoverManyResponse>, Status> {
+        let by = engineer(&self.app, &request, "source.discover").await?;
+        let request = request.into_inner();
+        let id = chosen_run_id(&request.run_id)?;
+        let names = request.sources.iter().map(|name| source_name(name)).collect::<Result<Vec<_>, _>>()?;
+        let run = self.app.pipeline.discover_many(&by, id, &names).await.map_err(status)?;
+        Ok(Response::new(pb::DiscoverManyResponse { run: Some(self.run(run).await?) }))
+    }
+
+    async fn accept_drift(
+        &self,
+        request: Request<pb::AcceptDriftRequest>,
+    ) -> Result<Response<pb::AcceptDriftResponse>, Status> {
+        let by = engineer(&self.app, &request, "source.accept").await?;
+        let name = source_name(&request.into_inner().name)?;
+        let report = self.app.pipeline.accept_drift(&by, &name).await.map_err(status)?;
+        Ok(Response::new(pb::AcceptDriftResponse { report: Some(convert::report(&report)) }))
+    }
+
     async fn get_discovery_report(
         &self,
         request: Request<pb::GetDiscoveryReportRequest>,

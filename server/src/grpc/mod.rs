@@ -7,6 +7,7 @@ mod ingest;
 mod maintenance;
 mod mapping;
 mod quarantine;
+mod schedule;
 mod status;
 mod token;
 mod visible;
@@ -18,7 +19,7 @@ use futures::Stream;
 use mavis_proto::v1::{
     ingest_service_server::IngestServiceServer, maintenance_service_server::MaintenanceServiceServer,
     mapping_service_server::MappingServiceServer, quarantine_service_server::QuarantineServiceServer,
-    token_service_server::TokenServiceServer,
+    schedule_service_server::ScheduleServiceServer, token_service_server::TokenServiceServer,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{
@@ -104,6 +105,7 @@ async fn routes(app: &App) -> anyhow::Result<Routes> {
         .add_service(
             QuarantineServiceServer::new(quarantine::Quarantine { app: app.clone() }).max_decoding_message_size(limit),
         )
+        .add_service(ScheduleServiceServer::new(schedule::Schedules { app: app.clone() }))
         .add_service(TokenServiceServer::new(token::Tokens { app: app.clone() }))
         .add_service(MaintenanceServiceServer::new(maintenance::Maintenance { app }));
     Ok(routes.routes())

@@ -73,7 +73,7 @@ fn described() -> (Router<App>, Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(tables::list))
         .routes(routes!(rows::range::list, rows::read::batch))
         .routes(routes!(rows::past::one))
-        .routes(routes!(runs::list))
+        .routes(routes!(runs::list, runs::start))
         .routes(routes!(runs::show))
         .routes(routes!(events::watch))
         .routes(routes!(metrics::render));

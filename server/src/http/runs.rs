@@ -3,16 +3,22 @@ use std::collections::HashMap;
 use axum::{
     Extension, Json,
     extract::{Path, State},
+    http::StatusCode,
 };
 use chrono::{DateTime, Utc};
 use mavis_catalog::{Run as Row, RunState, RunUnit, Source};
+use mavis_pipeline::IngestRequest;
 use mavis_sql::{knows_counts, knows_run, knows_source};
 use mavis_types::{Counts, Principal, RunId, SourceId, SourceName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiError, ErrorBody, extract::Arguments, page};
-use crate::App;
+use super::{
+    ApiError, ErrorBody,
+    extract::{Arguments, Body},
+    page,
+};
+use crate::{App, auth::Door};
 
 /// A run of the pipeline.
 #[derive(Debug, Serialize, ToSchema)]
@@ -146,6 +152,50 @@ pub(super) async fn list(
     runs.retain(|run| known.may_see(&principal, run));
     runs.truncate(limit as usize);
     Ok(Json(Runs { runs: runs.into_iter().map(|run| known.told(run)).collect() }))
+}
+
+/// A source to read.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Start {
+    source: String,
+    /// Only these tables, as the source calls them; all when left out.
+    #[serde(default)]
+    tables: Vec<String>,
+    /// Read again from the beginning and compare.
+    #[serde(default)]
+    full: bool,
+    /// A UUID that the caller chooses: sent twice, it starts one run.
+    id: Option<String>,
+}
+
+/// Starts a run
+///
+/// The answer comes at once; ask for the run until its state is final. Needs a token of role engineer or admin.
+#[utoipa::path(
+    post,
+    path = "/api/v1/runs",
+    tag = "runs",
+    request_body = Start,
+    responses((status = 202, body = Run), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody, description = "There is no such source"))
+)]
+pub(super) async fn start(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Body(start): Body<Start>,
+) -> Result<(StatusCode, Json<Run>), ApiError> {
+    app.auth.permit(&principal, principal.may_engineer(), "run.start", Door::Http).await?;
+    let wrong = |error: &dyn std::fmt::Display| ApiError::invalid(error.to_string());
+    let source = SourceName::new(&start.source).map_err(|error| wrong(&error))?;
+    let id = match start.id {
+        None => RunId::new(),
+        Some(id) => id.parse().map_err(|_| ApiError::invalid(format!("`{id}` is no UUID")))?,
+    };
+    let request = IngestRequest { source, tables: start.tables, full: start.full };
+    let run = app.pipeline.start_run(&principal, id, request).await?;
+    let known = Known::read(&app, &principal).await?;
+    Ok((StatusCode::ACCEPTED, Json(known.told(run))))
 }
 
 /// One run with its parts

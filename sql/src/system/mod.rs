@@ -55,7 +55,7 @@ impl Definition {
 }
 
 /// Tables of `system`.
-pub(crate) static TABLES: [Definition; 10] = [
+pub(crate) static TABLES: [Definition; 14] = [
     catalog::SOURCES,
     catalog::TABLES,
     catalog::COLUMNS,
@@ -63,6 +63,10 @@ pub(crate) static TABLES: [Definition; 10] = [
     ops::RUNS,
     ops::RUN_UNITS,
     ops::RUN_LOG,
+    ops::SCHEDULES,
+    ops::FRESHNESS,
+    ops::DRIFT,
+    ops::DISCOVERIES,
     ops::QUARANTINE,
     ops::AUDIT,
     ops::GRANTS,

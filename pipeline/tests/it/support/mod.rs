@@ -33,22 +33,31 @@ impl House {
     }
 
     pub async fn start(&self) -> Life {
-        self.start_with(Registry::built_in()).await
+        self.start_as("test").await
+    }
+
+    /// One of several servers that share the catalog and the lake.
+    pub async fn start_as(&self, server: &str) -> Life {
+        self.start_all(server, Registry::built_in()).await
     }
 
     pub async fn start_with(&self, registry: Registry) -> Life {
+        self.start_all("test", registry).await
+    }
+
+    async fn start_all(&self, server: &str, registry: Registry) -> Life {
         let catalog = Catalog::open(&format!("sqlite://{}", self.path("catalog.sqlite").display())).await.unwrap();
         for name in ["lake", "spill", "spool"] {
             std::fs::create_dir_all(self.path(name)).unwrap();
         }
-        catalog.release_all("test").await.unwrap();
+        catalog.release_all(&format!("{server}/")).await.unwrap();
         let options = LakeOptions {
             url: url::Url::from_directory_path(self.path("lake")).unwrap(),
             storage: HashMap::new(),
             memory_bytes: 1 << 30,
             spill_dir: self.path("spill"),
             partitions: 2,
-            server: "test".to_owned(),
+            server: server.to_owned(),
         };
         let lake = Lake::open(options, catalog.clone()).await.unwrap();
         let options = PipelineOptions { workers: 2, tables_per_run: 2, spool: self.path("spool"), attempts: 1 };

@@ -1,18 +1,26 @@
-//! `system.ops`: runs, their parts and logs, quarantine, audit, grants.
+//! `system.ops`: runs, their parts and logs, schedules and what is late, drift, quarantine, audit, grants.
 
 mod audit;
+mod discoveries;
+mod drift;
+mod freshness;
 mod grants;
 mod quarantine;
 mod run_log;
 mod run_units;
 mod runs;
+mod schedules;
 
 pub(super) use audit::AUDIT;
+pub(super) use discoveries::DISCOVERIES;
+pub(super) use drift::DRIFT;
+pub(super) use freshness::FRESHNESS;
 pub(super) use grants::GRANTS;
 pub(super) use quarantine::QUARANTINE;
 pub(super) use run_log::RUN_LOG;
 pub(super) use run_units::RUN_UNITS;
 pub(super) use runs::RUNS;
+pub(super) use schedules::SCHEDULES;
 
 use mavis_catalog::Run;
 use mavis_types::RunId;
