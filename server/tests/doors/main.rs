@@ -26,6 +26,7 @@ mod oidc;
 mod postgres;
 mod push;
 mod runs;
+mod secrets;
 mod security;
 mod smart;
 mod sql_export;

@@ -1,0 +1,240 @@
+//! Secrets that are set as canaries, and looked for in everything that leaves a server.
+
+use std::{
+    fs::File,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use reqwest::Client;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use crate::harness::{client, run, stderr, stdout};
+
+const IN_ENVIRONMENT: &str = "canary-of-the-environment-4711";
+const IN_FILE: &str = "canary-of-a-file-4712";
+const IN_VAULT: &str = "canary-of-the-store-4713";
+const CATALOG_TOKEN: &str = "canary-of-the-token-4714";
+
+/// Something that asks for a password in clear text, as PostgreSQL does, and refuses whatever comes.
+async fn refusing() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let length = socket.read_u32().await?;
+                let mut startup = vec![0; length as usize - 4];
+                socket.read_exact(&mut startup).await?;
+                socket.write_all(b"R\0\0\0\x08\0\0\0\x03").await?;
+                let _kind = socket.read_u8().await?;
+                let length = socket.read_u32().await?;
+                let mut given = vec![0; length as usize - 4];
+                socket.read_exact(&mut given).await?;
+                // A server that says more than it should.
+                let mut fields = b"SFATAL\0VFATAL\0C28P01\0Mwrong password ".to_vec();
+                fields.extend(given.strip_suffix(b"\0").unwrap_or(&given));
+                fields.extend(b"\0\0");
+                let mut error = vec![b'E'];
+                error.extend(u32::try_from(fields.len() + 4).unwrap().to_be_bytes());
+                error.extend(fields);
+                socket.write_all(&error).await
+            });
+        }
+    });
+    port
+}
+
+/// A store of secrets with one entry, as far as a token and one read.
+async fn store() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(socket.read_u8().await?);
+                }
+                let request = String::from_utf8_lossy(&request).into_owned();
+                let (status, body) = if request.contains("/v1/auth/token/lookup-self") {
+                    let data = json!({"accessor": "a", "creation_time": 0, "creation_ttl": 0, "display_name": "d",
+                        "entity_id": "", "expire_time": null, "explicit_max_ttl": 0, "id": CATALOG_TOKEN, "num_uses": 0,
+                        "orphan": true, "path": "p", "policies": [], "renewable": false, "ttl": 0});
+                    ("200 OK", json!({"data": data}))
+                } else if request.contains("/v1/secret/data/datalake/OF_STORE") {
+                    (
+                        "200 OK",
+                        json!({"data": {"data": {"password": IN_VAULT}, "metadata": {"created_time": "",
+                        "deletion_time": "", "destroyed": false, "version": 1, "custom_metadata": null}}}),
+                    )
+                } else {
+                    ("404 Not Found", json!({"errors": []}))
+                };
+                let body = body.to_string();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                socket.write_all(answer.as_bytes()).await
+            });
+        }
+    });
+    port
+}
+
+struct Served {
+    child: Child,
+    grpc: String,
+    http: String,
+    token: String,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+async fn serve(folder: &Path, vault: u16) -> Served {
+    let (http, grpc) = (free_port(), free_port());
+    std::fs::create_dir_all(folder.join("mounted")).unwrap();
+    std::fs::write(folder.join("mounted/POSTGRES_PASSWORD_OF_FILE"), IN_FILE).unwrap();
+    let log = File::create(folder.join("log")).unwrap();
+    let data = folder.join("data");
+    let child = Command::new(env!("CARGO_BIN_EXE_mavis"))
+        .args(["serve", "--data"])
+        .arg(&data)
+        .env("RUST_LOG", "trace")
+        .env("POSTGRES_PASSWORD_OF_ENVIRONMENT", IN_ENVIRONMENT)
+        .env("MAVIS_HTTP__LISTEN", format!("127.0.0.1:{http}"))
+        .env("MAVIS_GRPC__LISTEN", format!("127.0.0.1:{grpc}"))
+        .env("MAVIS_POSTGRES__ENABLED", "false")
+        .env("MAVIS_SECRETS__FOLDER", folder.join("mounted"))
+        .env("MAVIS_SECRETS__VAULT__ADDRESS", format!("http://127.0.0.1:{vault}"))
+        .env("MAVIS_SECRETS__VAULT__TOKEN", CATALOG_TOKEN)
+        .stdout(Stdio::from(log.try_clone().unwrap()))
+        .stderr(Stdio::from(log))
+        .spawn()
+        .unwrap();
+    let mut served = Served {
+        child,
+        grpc: format!("127.0.0.1:{grpc}"),
+        http: format!("http://127.0.0.1:{http}"),
+        token: String::new(),
+    };
+    let began = Instant::now();
+    let asked = Client::new();
+    while asked
+        .get(format!("{}/health/ready", served.http))
+        .send()
+        .await
+        .is_ok_and(|answer| answer.status().is_success())
+        != true
+    {
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", std::fs::read_to_string(folder.join("log")).unwrap());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    served.token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
+    served
+}
+
+/// Every file below a folder, whole.
+fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else {
+            found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_canary_leaves_the_server_or_is_kept_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, vault) = (refusing().await, store().await);
+    let served = serve(folder.path(), vault).await;
+    let mut told: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut mavis = async |args: &[&str]| {
+        let output = run(client(&served.grpc, &served.token, args)).await;
+        let text = format!("{}{}", stdout(&output), stderr(&output));
+        told.push((args.join(" "), text.clone().into_bytes()));
+        text
+    };
+    let port = format!("port={port}");
+    for name in ["of_environment", "of_file", "of_store"] {
+        let params = ["host=127.0.0.1", &port, "user=reader", "database=d", "sslmode=disable"];
+        let mut add = vec!["source", "add", name, "--kind", "postgres"];
+        for param in params {
+            add.extend(["--param", param]);
+        }
+        mavis(&add).await;
+        let tested = mavis(&["source", "test", name]).await;
+        assert!(tested.contains("login") && tested.contains("was not let in"), "{name}: {tested}");
+        mavis(&["source", "discover", name]).await;
+        mavis(&["ingest", name]).await;
+        mavis(&["schedule", "set", name, "--every", "1h"]).await;
+    }
+    // One who writes a secret where none belongs is told so without it.
+    let refused =
+        mavis(&["source", "add", "x", "--kind", "postgres", "--param", "password=canary-of-a-parameter-4715"]).await;
+    assert!(refused.contains("POSTGRES_PASSWORD_X"), "{refused}");
+    mavis(&["source", "discover-many"]).await;
+    mavis(&["source", "list"]).await;
+    mavis(&["schedule", "list"]).await;
+    mavis(&["run", "list"]).await;
+    for table in [
+        "catalog.sources",
+        "catalog.tables",
+        "ops.runs",
+        "ops.run_log",
+        "ops.run_units",
+        "ops.audit",
+        "ops.schedules",
+        "ops.freshness",
+        "ops.drift",
+        "ops.discoveries",
+        "ops.quarantine",
+        "ops.grants",
+    ] {
+        let answer = mavis(&["sql", &format!("SELECT * FROM system.{table}"), "--format", "json"]).await;
+        assert!(!answer.contains("error:"), "{table}: {answer}");
+    }
+    for path in ["/api/v1/sources", "/api/v1/runs", "/api/v1/tables", "/metrics", "/openapi.json", "/fhir/metadata"] {
+        let answer =
+            Client::new().get(format!("{}{path}", served.http)).bearer_auth(&served.token).send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+        told.push((path.to_owned(), answer.bytes().await.unwrap().to_vec()));
+    }
+    if cfg!(target_os = "linux") {
+        let line = format!("/proc/{}/cmdline", served.child.id());
+        told.push((line.clone(), std::fs::read(line).unwrap()));
+    }
+    drop(served);
+    files(&folder.path().join("data"), &mut told);
+    told.push(("the log".to_owned(), std::fs::read(folder.path().join("log")).unwrap()));
+    assert!(told.iter().any(|(name, _)| name.contains("catalog.sqlite")), "the catalog is looked at");
+    let log = told.last().unwrap();
+    assert!(log.1.windows(5).any(|word| word == b"TRACE"), "the log says everything");
+    for canary in [IN_ENVIRONMENT, IN_FILE, IN_VAULT, CATALOG_TOKEN, "canary-of-a-parameter-4715"] {
+        for (place, bytes) in &told {
+            let found = bytes.windows(canary.len()).position(|word| word == canary.as_bytes());
+            if let Some(at) = found {
+                let around = String::from_utf8_lossy(&bytes[at.saturating_sub(200)..at]).into_owned();
+                panic!("a secret is in {place}, after: {around}");
+            }
+        }
+    }
+}
