@@ -44,7 +44,7 @@ const AT_ONCE: u32 = 200;
 /// Sources asked at once whether something changed, and how long an answer is waited for.
 const ASKED: usize = 8;
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(60);
-/// How often lateness is told.
+/// How often lateness is told, in seconds.
 const LATENESS: i64 = 60;
 
 /// What one look at the schedules came to.
@@ -65,13 +65,14 @@ pub struct Ticked {
 pub(crate) struct Scheduler {
     context: Arc<Context>,
     workers: Arc<Workers>,
-    /// When lateness was told, in seconds since 1970.
+    /// When lateness was told, and is told next, in seconds since 1970.
     told: AtomicI64,
+    tells: AtomicI64,
 }
 
 impl Scheduler {
     pub(crate) fn new(context: Arc<Context>, workers: Arc<Workers>) -> Self {
-        Self { context, workers, told: AtomicI64::new(0) }
+        Self { context, workers, told: AtomicI64::new(0), tells: AtomicI64::new(0) }
     }
 
     /// One look at what is due at `now`.
@@ -103,9 +104,14 @@ impl Scheduler {
                 }
             }
         }
-        if (now.timestamp() - self.told.load(Ordering::Relaxed)).abs() >= LATENESS {
-            self.told.store(now.timestamp(), Ordering::Relaxed);
+        let told = self.told.load(Ordering::Relaxed);
+        if now.timestamp() >= self.tells.load(Ordering::Relaxed) || now.timestamp() < told {
+            let began = std::time::Instant::now();
             fresh::tell(&self.context, now).await?;
+            // Of very many tables it is told less often.
+            let pause = i64::try_from(began.elapsed().as_secs().saturating_mul(20)).unwrap_or(i64::MAX).max(LATENESS);
+            self.told.store(now.timestamp(), Ordering::Relaxed);
+            self.tells.store(now.timestamp().saturating_add(pause), Ordering::Relaxed);
         }
         Ok(ticked)
     }

@@ -348,3 +348,23 @@ async fn many_sources_are_looked_at_as_one_job_and_a_second_look_tells_only_what
     let log = life.log(second.id).await.join("\n");
     assert!(log.contains("`s7`: new table `w`") && log.contains("11"), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_servers_that_read_one_source_at_once_leave_every_row_once() {
+    let house = House::new();
+    let one = clinic(&house).await;
+    let two = house.start_as("other").await;
+    for round in 0..4 {
+        house
+            .sqlite(
+                "a.db",
+                &[&format!("INSERT INTO t VALUES ({}, 'r')", round + 10), "UPDATE t SET v = v || 'x' WHERE id = 1"],
+            )
+            .await;
+        let (a, b) = tokio::join!(one.ingest("a"), two.ingest("a"));
+        assert_eq!((a.state, b.state), (RunState::Completed, RunState::Completed), "{a:?} {b:?}");
+        assert_eq!(a.counts.inserted + b.counts.inserted, if round == 0 { 6 } else { 2 }, "raw and processed, once");
+        assert_eq!(one.count("raw.a.t").await, round + 3);
+        assert_eq!(two.count("processed.a.t").await, round + 3);
+    }
+}

@@ -104,3 +104,70 @@ async fn a_file_shorter_than_announced_is_thrown_away() {
     assert_eq!(names, ["whole.ndjson"]);
     test.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_started_over_http_once_and_asked_for_until_it_ends() {
+    let test = TestServer::start().await;
+    visits(&test).await;
+    let body = serde_json::json!({"source": "visits", "id": "0190f3b4-0000-7000-8000-000000000002"});
+    let http = reqwest::Client::new();
+    let post = async |token: &str, body: &Value| {
+        let answer = http.post(test.http("/api/v1/runs")).bearer_auth(token).json(body).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let admin = test.admin_token();
+    for _ in 0..2 {
+        let (status, run) = post(&admin, &body).await;
+        assert_eq!((status, &run["id"]), (202, &body["id"]), "{run}");
+    }
+    let url = test.http(&format!("/api/v1/runs/{}", body["id"].as_str().unwrap()));
+    let ended = async {
+        loop {
+            let run: Value = http.get(&url).bearer_auth(&admin).send().await.unwrap().json().await.unwrap();
+            if !["pending", "running"].contains(&run["state"].as_str().unwrap()) {
+                return run;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let run = tokio::time::timeout(std::time::Duration::from_secs(60), ended).await.expect("it does not end");
+    assert_eq!(run["counts"]["read"], 6, "raw and processed: {run}");
+    let reader = test.token("reader", pb::Role::Reader, &[]).await;
+    assert_eq!(post(&reader, &serde_json::json!({"source": "visits"})).await.0, 403);
+    assert_eq!(post(&admin, &serde_json::json!({"source": "nobody"})).await.0, 404);
+    assert_eq!(post(&admin, &serde_json::json!({"source": "visits", "colour": 1})).await.0, 400);
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_is_set_followed_disabled_and_taken_away() {
+    let test = TestServer::start().await;
+    visits(&test).await;
+    let set = test.mavis(&["schedule", "set", "visits", "--every", "1h", "--fresh", "1d", "--format", "json"]).await;
+    assert!(set.status.success(), "{}", stderr(&set));
+    let ask = async |sql: &str| -> Value {
+        let output = test.mavis(&["sql", sql, "--format", "json"]).await;
+        serde_json::from_str(&stdout(&output)).unwrap_or_else(|_| panic!("{sql}: {}", stderr(&output)))
+    };
+    let followed = async {
+        while ask("SELECT state FROM system.ops.runs WHERE requested_by = 'schedule'").await[0]["state"] != "completed"
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), followed).await.expect("no run completes by schedule");
+    let fresh = ask("SELECT source, table_name, late, expected_seconds FROM system.ops.freshness").await;
+    assert_eq!(
+        (&fresh[0]["source"], &fresh[0]["late"], &fresh[0]["expected_seconds"]),
+        (&"visits".into(), &false.into(), &86_400.into())
+    );
+    assert!(test.mavis(&["schedule", "disable", "visits"]).await.status.success());
+    let schedules = ask("SELECT enabled, disabled_reason, next_at FROM system.ops.schedules").await;
+    assert_eq!((&schedules[0]["enabled"], &schedules[0]["next_at"]), (&false.into(), &Value::Null), "{schedules}");
+    assert!(test.mavis(&["schedule", "enable", "visits"]).await.status.success());
+    let wrong = test.mavis(&["schedule", "set", "visits", "--cron", "61 * * * *"]).await;
+    assert!(!wrong.status.success() && stderr(&wrong).contains("no cron expression"), "{}", stderr(&wrong));
+    assert!(test.mavis(&["schedule", "remove", "visits"]).await.status.success());
+    assert_eq!(ask("SELECT count(*) AS n FROM system.ops.schedules").await[0]["n"], 0);
+    test.stop().await;
+}

@@ -64,7 +64,18 @@ async fn every_system_table_can_be_read_whole() {
     for table in ["sources", "tables", "columns", "mappings"] {
         lake.rows(&format!("SELECT * FROM system.catalog.{table}")).await;
     }
-    for table in ["runs", "run_units", "run_log", "quarantine", "audit", "grants"] {
+    for table in [
+        "runs",
+        "run_units",
+        "run_log",
+        "schedules",
+        "freshness",
+        "drift",
+        "discoveries",
+        "quarantine",
+        "audit",
+        "grants",
+    ] {
         lake.rows(&format!("SELECT * FROM system.ops.{table}")).await;
         lake.rows(&format!("SELECT count(*) FROM system.ops.{table} LIMIT 1")).await;
     }
