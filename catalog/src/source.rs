@@ -1,5 +1,6 @@
 use chrono::{DateTime, Utc};
 use mavis_types::{SourceId, SourceName};
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Catalog, Error,
@@ -145,27 +146,25 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such source.
-    pub async fn save_discovery(&self, source: SourceId, report: &serde_json::Value) -> Result<DiscoveryRow, Error> {
+    pub async fn save_discovery(&self, source: SourceId, report: &impl Serialize) -> Result<(), Error> {
+        let report = json(report, "discoveries.report")?;
         let mut tx = self.engine.begin(Durability::Disk).await?;
         let id = tx.count("discovery", 1).await?;
-        let row = tx
-            .one(
-                "INSERT INTO discoveries (id, source_id, made_at, report)
-                 SELECT $1, id, NOW_MICROS, $3 FROM sources WHERE id = $2
-                 RETURNING *",
-                values![id, source.to_string(), json(report, "discoveries.report")?],
-            )
-            .await?
-            .ok_or_else(|| Error::NotFound { what: "source", name: source.to_string() })?;
-        let saved = read_discovery(&row)?;
+        tx.one(
+            "INSERT INTO discoveries (id, source_id, made_at, report)
+             SELECT $1, id, NOW_MICROS, $3 FROM sources WHERE id = $2
+             RETURNING id",
+            values![id, source.to_string(), report],
+        )
+        .await?
+        .ok_or_else(|| Error::NotFound { what: "source", name: source.to_string() })?;
         tx.all(
             "DELETE FROM discoveries WHERE source_id = $1 AND id NOT IN
                 (SELECT id FROM discoveries WHERE source_id = $1 ORDER BY id DESC LIMIT $2)",
             values![source.to_string(), REPORTS_KEPT],
         )
         .await?;
-        tx.commit().await?;
-        Ok(saved)
+        tx.commit().await
     }
 
     /// Says that the newest report of a source is still true.
@@ -182,6 +181,22 @@ impl Catalog {
             )
             .await?;
         Ok(())
+    }
+
+    /// The newest report of a source, read into the form that it was written from, and when it was made. One of a large
+    /// database is tens of megabytes: it is read without a copy in between.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where it cannot be read so.
+    pub async fn latest_report<T: DeserializeOwned>(
+        &self,
+        source: SourceId,
+    ) -> Result<Option<(T, DateTime<Utc>)>, Error> {
+        let row = self
+            .engine
+            .one("SELECT * FROM discoveries WHERE source_id = $1 ORDER BY id DESC LIMIT 1", values![source.to_string()])
+            .await?;
+        row.map(|row| Ok((row.json("discoveries.report")?, row.time("discoveries.made_at")?))).transpose()
     }
 
     /// The newest report of a source.

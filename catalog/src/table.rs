@@ -200,12 +200,12 @@ impl Catalog {
         }
     }
 
-    /// Replaces the columns of a table.
+    /// Replaces the columns of a table. A loss of power may take it back: the lake compares with the table and says it again.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such table.
     pub async fn set_columns(&self, table: TableId, columns: &[NewColumn]) -> Result<(), Error> {
-        let mut tx = self.engine.begin(Durability::Disk).await?;
+        let mut tx = self.engine.begin(Durability::System).await?;
         // First the table's own row: it locks out whoever replaces the same columns.
         tx.one("UPDATE lake_tables SET updated_at = NOW_MICROS WHERE id = $1 RETURNING id", values![table.to_string()])
             .await?

@@ -37,7 +37,7 @@ const ELSEWHERE: std::time::Duration = std::time::Duration::from_secs(2);
 /// How much the pipeline does at once.
 #[derive(Debug, Clone)]
 pub struct PipelineOptions {
-    /// Runs at once.
+    /// Runs that get the places they can use: `workers` times `tables_per_run` tables are worked on at once.
     pub workers: usize,
     /// Tables of one run at once.
     pub tables_per_run: usize,
@@ -239,7 +239,8 @@ impl Pipeline {
     }
 
     pub async fn remove_source(&self, by: &Principal, name: &SourceName) -> Result<(), Error> {
-        self.source(name).await?;
+        let source = self.source(name).await?;
+        self.catalog().remove_schedule(source.id).await.map_err(Error::Catalog)?;
         self.catalog().remove_source(name).await.map_err(Error::Catalog)?;
         self.context().audit(by, "source.remove", name.as_str()).await;
         Ok(())

@@ -191,19 +191,20 @@ pub(crate) async fn latest(context: &Context, source: &Source) -> Result<Option<
 
 /// As [`latest`], and whether the source is declared as it was when the report was made.
 pub(crate) async fn latest_of(context: &Context, source: &Source) -> Result<Option<(DiscoveryReport, bool)>, Failure> {
-    let Some(row) = context.catalog.latest_discovery(source.id).await? else { return Ok(None) };
-    let report = serde_json::from_value(row.report).map_err(|error| {
-        Failure::Permanent(format!("the stored discovery report cannot be read ({error}); discover the source again"))
+    let found = context.catalog.latest_report(source.id).await.map_err(|error| match error {
+        mavis_catalog::Error::Corrupt { .. } => {
+            Failure::Permanent("the stored discovery report cannot be read; discover the source again".to_owned())
+        }
+        error => error.into(),
     })?;
-    Ok(Some((report, row.made_at >= source.updated_at)))
+    Ok(found.map(|(report, made_at): (DiscoveryReport, _)| (report, made_at >= source.updated_at)))
 }
 
 /// Stores a report and makes the raw tables' entries.
 pub(crate) async fn register(context: &Context, source: &Source, report: &DiscoveryReport) -> Result<(), Failure> {
     let tables = report.tables.iter().map(|table| (raw_table(source, table), columns(table))).collect();
     context.catalog.ensure_tables(tables).await?;
-    let stored = serde_json::to_value(report).map_err(|error| Failure::Permanent(error.to_string()))?;
-    context.catalog.save_discovery(source.id, &stored).await?;
+    context.catalog.save_discovery(source.id, report).await?;
     Ok(())
 }
 

@@ -52,7 +52,8 @@ impl Default for QueryConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PipelineConfig {
-    /// Runs at once. Default: 2.
+    /// Runs that get the places they can use; `workers` times `tables_per_run` tables are worked on at once, in turns between
+    /// the sources. Default: 2.
     pub workers: usize,
     /// Tables of one run at once. Default: the number of cores, at most 4.
     pub tables_per_run: usize,
