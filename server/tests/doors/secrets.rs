@@ -135,13 +135,11 @@ async fn serve(folder: &Path, vault: u16) -> Served {
     };
     let began = Instant::now();
     let asked = Client::new();
-    while asked
-        .get(format!("{}/health/ready", served.http))
-        .send()
-        .await
-        .is_ok_and(|answer| answer.status().is_success())
-        != true
-    {
+    loop {
+        let answer = asked.get(format!("{}/health/ready", served.http)).send().await;
+        if answer.is_ok_and(|answer| answer.status().is_success()) {
+            break;
+        }
         assert!(began.elapsed() < Duration::from_secs(60), "{}", std::fs::read_to_string(folder.join("log")).unwrap());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
