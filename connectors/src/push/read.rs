@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use mavis_types::Cursor;
 
 use super::{
-    Inbox,
+    Inbox, Taken,
     inbox::{delete_through, description, failed, file_name, numbers},
 };
 use crate::{
@@ -32,6 +32,16 @@ fn places(cursor: Option<&Cursor>) -> Result<Places, Error> {
 
 fn cursor(places: &Places) -> Option<Cursor> {
     serde_json::to_value(places).ok().filter(|_| !places.is_empty()).map(Cursor)
+}
+
+impl Inbox {
+    /// Whether a committed cursor is behind an upload of this inbox.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for a cursor of another connector.
+    pub fn has_passed(&self, taken: Taken, cursor: Option<&Cursor>) -> Result<bool, Error> {
+        Ok(places(cursor)?.get(&self.id()?).is_some_and(|last| *last >= taken.number))
+    }
 }
 
 #[async_trait]

@@ -82,10 +82,13 @@ async fn uploads_are_read_once_in_their_order() {
 async fn an_inbox_that_was_lost_or_is_another_servers_hides_nothing() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (one, two) = (inbox(&first, &[]), inbox(&second, &[]));
+    let mut last = None;
     for id in 0..3 {
-        send(&one, "t", vec![Ok(batch(&[id], None))]).await.unwrap();
+        last = Some(send(&one, "t", vec![Ok(batch(&[id], None))]).await.unwrap());
     }
     let (_, cursor, _) = read(&one, "t", None).await;
+    assert!(one.has_passed(last.unwrap(), cursor.as_ref()).unwrap());
+    assert!(!two.has_passed(last.unwrap(), cursor.as_ref()).unwrap());
     send(&two, "t", vec![Ok(batch(&[10], None))]).await.unwrap();
     let (ids, cursor, _) = read(&two, "t", cursor).await;
     assert_eq!(ids, [10]);

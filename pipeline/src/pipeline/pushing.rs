@@ -3,7 +3,11 @@
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use futures::{StreamExt, stream::BoxStream};
 use mavis_catalog::{Run, RunKind, RunState, Source, Step, UnitState};
-use mavis_connectors::{SourceKind, push::Push};
+use mavis_connectors::{
+    SourceKind,
+    push::{Inbox, Push, Taken},
+};
+use mavis_lake::AppId;
 use mavis_types::{Principal, RunId, SourceName};
 
 use super::Pipeline;
@@ -52,9 +56,10 @@ impl Pipeline {
         // The rows are on the disk: from here on they land, whether anybody waits for the answer or not.
         let (pipeline, by, table) = (self.clone(), by.clone(), table.to_owned());
         let landing = tokio::spawn(async move {
-            let landed = pipeline.land(&by, &source, &table).await;
+            let upload = Upload { inbox, taken };
+            let landed = pipeline.land(&by, &source, &table, &upload).await;
             if landed.as_ref().is_err_and(|error| !matches!(error, Error::Busy { .. }))
-                && let Err(error) = inbox.withdraw(&table, taken).await
+                && let Err(error) = upload.inbox.withdraw(&table, taken).await
             {
                 tracing::error!(%error, "an upload that did not land could not be taken back");
             }
@@ -66,7 +71,7 @@ impl Pipeline {
         }
     }
 
-    async fn land(&self, by: &Principal, source: &Source, table: &str) -> Result<RunId, Error> {
+    async fn land(&self, by: &Principal, source: &Source, table: &str, upload: &Upload) -> Result<RunId, Error> {
         let request = IngestRequest { source: source.name.clone(), tables: vec![table.to_owned()], full: false };
         let id = RunId::new();
         let run = self.enqueue(by, id, RunKind::Ingest, source, &Job::Ingest(request)).await?;
@@ -77,7 +82,7 @@ impl Pipeline {
             }
         }
         let run = self.run(run.id).await?;
-        if self.has_landed(&run).await? {
+        if self.has_landed(source, &run, upload).await? {
             return Ok(run.id);
         }
         match run.state {
@@ -95,14 +100,23 @@ impl Pipeline {
         }
     }
 
-    /// Whether the raw table has what the run read; what comes behind it may have failed.
-    async fn has_landed(&self, run: &Run) -> Result<bool, Error> {
-        if matches!(run.state, RunState::Completed | RunState::CompletedWithWarnings) {
-            return Ok(true);
-        }
+    /// Whether the raw table has the upload; what comes behind it may have failed. A run that another server took up found
+    /// nothing in that server's inbox.
+    async fn has_landed(&self, source: &Source, run: &Run, upload: &Upload) -> Result<bool, Error> {
         let units = self.catalog().run_units(run.id).await.map_err(Error::Catalog)?;
-        Ok(units.iter().any(|unit| unit.step == Step::ToRaw && unit.state == UnitState::Completed))
+        let raw = units.iter().find(|unit| unit.step == Step::ToRaw && unit.state == UnitState::Completed);
+        let Some(raw) = raw else { return Ok(false) };
+        let app = AppId::ingest(source.id, raw.table);
+        let cursor = self.catalog().newest_cursor(app.as_str()).await.map_err(Error::Catalog)?;
+        Ok(upload.inbox.has_passed(upload.taken, cursor.and_then(|row| row.to).as_ref())?)
     }
+}
+
+/// An upload that is on the disk.
+#[derive(Debug, Clone)]
+struct Upload {
+    inbox: Inbox,
+    taken: Taken,
 }
 
 /// Who ended an upload before it was whole.
