@@ -110,7 +110,7 @@ impl IngestService for Ingest {
         let id = chosen_run_id(&request.run_id)?;
         let names = request.sources.iter().map(|name| source_name(name)).collect::<Result<Vec<_>, _>>()?;
         let run = self.app.pipeline.discover_many(&by, id, &names).await.map_err(status)?;
-        Ok(Response::new(pb::DiscoverManyResponse { run: Some(self.run(run).await?) }))
+        Ok(Response::new(pb::DiscoverManyResponse { run: Some(self.run(&by, run).await?) }))
     }
 
     async fn accept_drift(
