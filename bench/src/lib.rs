@@ -4,11 +4,13 @@
 mod delta;
 mod figure;
 mod flight;
+mod plain;
 mod synthea;
 mod wire;
 
 pub use delta::live_files;
 pub use figure::{Figure, median, percentile, timed};
 pub use flight::{Memory, client, serve_memory};
+pub use plain::Plain;
 pub use synthea::{as_ndjson, copy};
 pub use wire::Wire;

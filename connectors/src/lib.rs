@@ -7,20 +7,27 @@
 //! One file or folder per system; the registry is owned by whoever starts the server, nothing is static.
 
 mod ambient;
+mod decimal;
 mod error;
 mod fhir_files;
 pub mod fhir_server;
 mod files;
+mod firebird;
 pub mod frame;
+mod gather;
 pub mod hive;
 pub mod http;
 mod json;
+mod mysql;
 mod objects;
 mod params;
+mod payload;
+mod place;
 pub mod postgres;
 pub mod push;
 mod reading;
 mod registry;
+mod relay;
 mod route;
 mod secret;
 mod source;
@@ -33,6 +40,8 @@ pub use ambient::Ambient;
 pub use error::{Error, Stage};
 pub use fhir_files::{FhirFiles, FhirFilesParams};
 pub use files::{FileFormat, Files, FilesParams};
+pub use firebird::{Deletions, Firebird, FirebirdParams};
+pub use mysql::{Mariadb, Mysql, MysqlParams, SslMode, ZeroDates};
 pub use params::SourceSpec;
 pub use registry::{Registry, SourceKind};
 pub use secret::{AppRoleSecret, Secret, SecretWord, Secrets, VaultLogin, VaultOptions};

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Ambient, Error, FhirFiles, Files, Secrets, SourceSpec, Sqlite,
+    Ambient, Error, FhirFiles, Files, Firebird, Mariadb, Mysql, Secrets, SourceSpec, Sqlite,
     fhir_server::FhirServer,
     hive::Hive,
     http::Http,
@@ -88,8 +88,11 @@ impl Registry {
             .with::<FhirFiles>()
             .with::<FhirServer>()
             .with::<Files>()
+            .with::<Firebird>()
             .with::<Hive>()
             .with::<Http>()
+            .with::<Mariadb>()
+            .with::<Mysql>()
             .with::<Postgres>()
             .with::<Push>()
             .with::<Sqlite>()

@@ -5,52 +5,8 @@
 //! value to be remembered, they are all read again: the lake tells that they are unchanged. A row whose cursor column is
 //! null has no place in the order and is read each time.
 
-use mavis_types::Cursor;
-use serde::{Deserialize, Serialize};
-
 use super::types::{literal, quote};
-
-/// Most keys that a cursor remembers.
-const REMEMBERED: usize = 10_000;
-
-/// What a cursor of this connector holds.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Place {
-    /// The last value read, as PostgreSQL writes it.
-    last: String,
-    /// Keys of the rows of that value that were read, as PostgreSQL writes a row.
-    #[serde(default)]
-    read: Vec<String>,
-    /// More rows share the value than are remembered.
-    #[serde(default)]
-    too_many: bool,
-}
-
-impl Place {
-    pub(super) fn from_cursor(cursor: &Cursor) -> Option<Self> {
-        serde_json::from_value(cursor.0.clone()).ok()
-    }
-
-    pub(super) fn to_cursor(&self) -> Option<Cursor> {
-        serde_json::to_value(self).ok().map(Cursor)
-    }
-
-    /// Takes note of a row that was read; rows come in the order of the cursor column.
-    pub(super) fn pass(place: &mut Option<Self>, value: &str, key: Option<&str>) {
-        match place {
-            Some(place) if place.last == value => {}
-            _ => *place = Some(Self { last: value.to_owned(), ..Self::default() }),
-        }
-        let Some(place) = place else { return };
-        match key {
-            Some(key) if place.read.len() < REMEMBERED => place.read.push(key.to_owned()),
-            _ => {
-                place.too_many = true;
-                place.read.clear();
-            }
-        }
-    }
-}
+use crate::place::Place;
 
 /// A column of the table itself: an expression that is selected may carry the column's name, too.
 fn of_table(column: &str) -> String {
@@ -88,23 +44,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_remembers_the_keys_of_its_last_value_only() {
-        let mut place = None;
-        Place::pass(&mut place, "2024-01-01", Some("(1)"));
-        Place::pass(&mut place, "2024-01-02", Some("(2)"));
-        Place::pass(&mut place, "2024-01-02", Some("(3)"));
-        let place = place.unwrap();
-        assert_eq!(place, Place { last: "2024-01-02".into(), read: vec!["(2)".into(), "(3)".into()], too_many: false });
-        assert_eq!(Place::from_cursor(&place.to_cursor().unwrap()), Some(place));
-    }
-
-    #[test]
     fn too_many_rows_of_one_value_are_read_again() {
-        let mut place = None;
-        for i in 0..=REMEMBERED {
-            Place::pass(&mut place, "x", Some(&i.to_string()));
-        }
-        let sql = condition("at", "date", &["id".to_owned()], place.as_ref());
+        let place = Place { last: "x".to_owned(), too_many: true, ..Place::default() };
+        let sql = condition("at", "date", &["id".to_owned()], Some(&place));
         assert_eq!(
             sql,
             "WHERE t.\"at\" IS NULL OR t.\"at\" > E'x'::date OR t.\"at\" = E'x'::date ORDER BY t.\"at\" NULLS FIRST"

@@ -9,14 +9,12 @@ use tokio::sync::mpsc;
 
 use super::{
     Inner,
-    copy::{Batches, Rows, payload},
+    copy::{Batches, Rows},
     describe::{self, Described},
-    discover,
-    incremental::{self, Place},
-    session,
+    discover, incremental, session,
     types::{Wire, quote},
 };
-use crate::{Error, ReadItem, ReadRequest, ReadStream, Stage};
+use crate::{Error, ReadItem, ReadRequest, ReadStream, Stage, payload::payload, place::Place};
 
 /// Batches that wait for a slow reader; beyond them the server waits too.
 const WAITING: usize = 2;
