@@ -39,7 +39,10 @@ async fn firebird_keeps_the_contract() {
             30,
             "INSERT INTO RESULT VALUES (:I, DATEADD(:I / 4 SECOND TO TIMESTAMP '2024-01-01 10:00:00'), 'w' || MOD(:I, 3), :I / 4.00)"
         ),
-        fill(40, "INSERT INTO NOTE VALUES (:I, LPAD(CAST('' AS VARCHAR(1) CHARACTER SET WIN1251), MOD(:I, 5) * 5000, CAST('т' AS VARCHAR(1) CHARACTER SET WIN1251)))"),
+        fill(
+            40,
+            "INSERT INTO NOTE VALUES (:I, LPAD(CAST('' AS VARCHAR(1) CHARACTER SET WIN1251), MOD(:I, 5) * 5000, CAST('т' AS VARCHAR(1) CHARACTER SET WIN1251)))"
+        ),
         fill(20, "INSERT INTO BAD VALUES (:I, IIF(MOD(:I, 5) = 0, _OCTETS x'CFF0', 'ok'))"),
     )) else {
         return;
