@@ -199,7 +199,7 @@ impl Reading<'_> {
     fn lines(
         &mut self,
         file: &File,
-        each: &mut dyn FnMut(&mut Self, u64, &[u8]) -> Result<(), Halt>,
+        mut each: impl FnMut(&mut Self, u64, &[u8]) -> Result<(), Halt>,
     ) -> Result<(), Halt> {
         let mut tries = 0;
         let answer = loop {
@@ -222,7 +222,7 @@ impl Reading<'_> {
     }
 
     fn file(&mut self, number: u64, file: &File) -> Result<(), Halt> {
-        self.lines(file, &mut |reading, line, bytes| {
+        self.lines(file, |reading, line, bytes| {
             let origin = || format!("{} file {number} line {line}", reading.kind);
             for found in from_line(bytes) {
                 let record = match found {
@@ -250,7 +250,7 @@ impl Reading<'_> {
     fn deleted(&mut self, file: &File) -> Result<(), Halt> {
         let mut ids = Vec::new();
         let kind = self.kind;
-        self.lines(file, &mut |_, _, bytes| {
+        self.lines(file, |_, _, bytes| {
             let bundle: Value = serde_json::from_slice(bytes).unwrap_or_default();
             let entries = bundle.get("entry").and_then(Value::as_array);
             for entry in entries.into_iter().flatten() {
@@ -274,7 +274,7 @@ impl Reading<'_> {
     /// A file of what could not be exported; whether anything in it is an error.
     fn errors(&mut self, number: u64, file: &File) -> Result<bool, Halt> {
         let mut has_errors = false;
-        self.lines(file, &mut |reading, line, bytes| {
+        self.lines(file, |reading, line, bytes| {
             let text = String::from_utf8_lossy(bytes).into_owned();
             if !is_error(&text) {
                 return Ok(());

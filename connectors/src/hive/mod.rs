@@ -175,7 +175,7 @@ impl HiveSource {
                 .iter()
                 .filter_map(|(from, to)| {
                     let rest = location.strip_prefix(from.trim_end_matches('/'))?;
-                    (rest.is_empty() || rest.starts_with('/')).then(|| (from.len(), to, rest))
+                    (rest.is_empty() || rest.starts_with('/')).then_some((from.len(), to, rest))
                 })
                 .max_by_key(|(length, _, _)| *length);
             if let Some((_, to, rest)) = moved {

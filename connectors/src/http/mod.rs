@@ -138,7 +138,7 @@ impl SourceKind for Http {
 
 /// What the only table is called: the last part of the address.
 fn table_name(base: &Url) -> String {
-    let last = base.path_segments().and_then(|parts| parts.filter(|part| !part.is_empty()).next_back());
+    let last = base.path_segments().and_then(|mut parts| parts.rfind(|part| !part.is_empty()));
     let stem = last.unwrap_or_default().split('.').next().unwrap_or_default();
     if stem.is_empty() { "export".to_owned() } else { stem.to_owned() }
 }

@@ -71,7 +71,7 @@ pub(super) fn describe(inner: &Inner, table: &Table, runtime: &Handle) -> Result
     let pages = sample(&net, table, &mut walker, since.as_deref()).map_err(halted)?;
     let seen: HashSet<&String> = pages.iter().flat_map(|page| &page.learned.columns).map(|(name, _)| name).collect();
     let has_records = pages.iter().any(|page| page.count > 0);
-    for key in table.params.key.iter().filter(|key| has_records && !seen.contains(key)) {
+    if let Some(key) = table.params.key.iter().find(|key| has_records && !seen.contains(key)) {
         return Err(Error::Malformed {
             place: format!("`{}`", table.name),
             reason: format!("its key column `{key}` is in none of the first records"),

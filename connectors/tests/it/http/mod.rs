@@ -35,7 +35,7 @@ pub(crate) fn end(reading: &Reading) -> Option<Cursor> {
 }
 
 pub(crate) fn patient(number: usize) -> Value {
-    json!({"id": number, "name": format!("p{number}"), "weight": if number % 3 == 0 { Value::Null } else { json!(number as f64 + 0.5) }, "tags": [number]})
+    json!({"id": number, "name": format!("p{number}"), "weight": if number.is_multiple_of(3) { Value::Null } else { json!(number as f64 + 0.5) }, "tags": [number]})
 }
 
 pub(crate) fn patients(from: usize, to: usize) -> Vec<Value> {

@@ -129,7 +129,7 @@ fn launch(program: &PathBuf, folder: &TempDir, port: u16, more: &str) -> Child {
     );
     fs::write(path("config"), config).unwrap();
     let log = fs::OpenOptions::new().create(true).append(true).open(path("log")).unwrap();
-    let child = Command::new(program)
+    let mut child = Command::new(program)
         .args(["-D", "-e", "-f", &path("config")])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -142,6 +142,8 @@ fn launch(program: &PathBuf, folder: &TempDir, port: u16, more: &str) -> Child {
         }
         std::thread::sleep(Duration::from_millis(25));
     }
+    drop(child.kill());
+    drop(child.wait());
     panic!("sshd does not answer: {}", fs::read_to_string(path("log")).unwrap_or_default());
 }
 
