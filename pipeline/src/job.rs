@@ -283,12 +283,8 @@ fn look_is_due(running: &Running, source: &Source, before: Option<&DiscoveryRepo
     }
     let config = DriftConfig::from_params(&source.params).map_err(Failure::Permanent)?;
     let every = std::time::Duration::from_secs(config.look_every_seconds);
-    let mut looked = running.context.looked.lock().unwrap_or_else(PoisonError::into_inner);
-    let due = looked.get(&source.id).is_none_or(|at| at.elapsed() >= every);
-    if due {
-        looked.insert(source.id, std::time::Instant::now());
-    }
-    Ok(due)
+    let looked = running.context.looked.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(looked.get(&source.id).is_none_or(|at| at.elapsed() >= every))
 }
 
 /// Changes that a run's log tells; the others stand in `system.ops.drift`.

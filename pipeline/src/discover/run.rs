@@ -3,10 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arrow::array::RecordBatch;
@@ -67,6 +67,7 @@ pub(crate) async fn discover(
     let config = CleanConfig::from_params(&source.params).map_err(Failure::Permanent)?;
     let drifting = DriftConfig::from_params(&source.params).map_err(Failure::Permanent)?;
     let found = connected.discover(&Selection::default()).await?;
+    context.looked.lock().unwrap_or_else(PoisonError::into_inner).insert(source.id, Instant::now());
     let before = latest_of(context, source).await?;
     let current = before.as_ref().is_some_and(|(_, current)| *current);
     let before = before.map(|(report, _)| report);
