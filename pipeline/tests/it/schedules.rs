@@ -368,3 +368,53 @@ async fn two_servers_that_read_one_source_at_once_leave_every_row_once() {
         assert_eq!(two.count("processed.a.t").await, round + 3);
     }
 }
+
+/// A port that takes connections and never says a word.
+async fn silent() -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((socket, _)) = listener.accept().await {
+            open.push(socket);
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_database_costs_its_time_out_and_an_interrupted_job_goes_on_where_it_was() {
+    let house = House::new();
+    let life = house.start().await;
+    let port = silent().await;
+    for n in 0..8 {
+        let params = json!({"host": "127.0.0.1", "port": port, "user": "u", "database": format!("d{n}"),
+            "connect_timeout_seconds": 1, "sslmode": "disable"});
+        life.add(&format!("down{n}"), "postgres", params).await;
+        let file = format!("up{n}.db");
+        house.sqlite(&file, &["CREATE TABLE t (id INTEGER PRIMARY KEY)"]).await;
+        life.add(&format!("up{n}"), "sqlite", json!({"path": house.path(&file)})).await;
+    }
+    let began = std::time::Instant::now();
+    let job = life.pipeline.discover_many(&me(), RunId::new(), &[]).await.unwrap().id;
+    let found = async |life: &Life| {
+        let items = life.catalog.discovery_items(job).await.unwrap();
+        items.into_iter().filter(|item| item.finished_at.is_some()).collect::<Vec<_>>()
+    };
+    // Those that are up do not wait for those that are down: they are through before the first time-out.
+    while found(&life).await.iter().filter(|item| item.error.is_none()).count() < 8 {
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", found(&life).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let before = found(&life).await;
+    drop(life);
+    let life = house.start().await;
+    let run = life.wait(job).await;
+    assert_eq!(run.state, RunState::CompletedWithWarnings, "{:?}", run.error);
+    let after = found(&life).await;
+    assert_eq!(after.len(), 16);
+    assert!(before.iter().all(|item| after.contains(item)), "what was done is not done again");
+    let failed: Vec<_> = after.iter().filter_map(|item| item.error.as_deref()).collect();
+    assert!(failed.len() == 8 && failed.iter().all(|error| error.contains("no answer within 1 s")), "{failed:?}");
+    assert!(after.iter().filter(|item| item.error.is_some()).all(|item| item.millis < Some(3_000)), "{after:?}");
+}
