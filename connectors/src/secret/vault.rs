@@ -305,6 +305,10 @@ impl Inner {
                 unreachable(&format!("the store of secrets answered {code}"))
             }
             ClientError::APIError { code, .. } => self.refused(format!("the store of secrets answered {code}")),
+            // The library's word for an answer that is none of the interface's.
+            ClientError::RestClientError { source } if source.to_string().starts_with("Error parsing") => {
+                self.refused("what answers there does not speak Vault's interface; check the address".to_owned())
+            }
             ClientError::RestClientError { source: rustify_error } => unreachable(&format!(
                 "the store of secrets does not answer ({}); check its address and whether it runs",
                 rustify_error

@@ -50,6 +50,11 @@ async fn refusing() -> u16 {
     port
 }
 
+/// What a store puts around its answers.
+fn enveloped(data: serde_json::Value) -> serde_json::Value {
+    json!({"request_id": "r", "lease_id": "", "renewable": false, "lease_duration": 0, "data": data})
+}
+
 /// A store of secrets with one entry, as far as a token and one read.
 async fn store() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -66,13 +71,11 @@ async fn store() -> u16 {
                     let data = json!({"accessor": "a", "creation_time": 0, "creation_ttl": 0, "display_name": "d",
                         "entity_id": "", "expire_time": null, "explicit_max_ttl": 0, "id": CATALOG_TOKEN, "num_uses": 0,
                         "orphan": true, "path": "p", "policies": [], "renewable": false, "ttl": 0});
-                    ("200 OK", json!({"data": data}))
+                    ("200 OK", enveloped(data))
                 } else if request.contains("/v1/secret/data/datalake/OF_STORE") {
-                    (
-                        "200 OK",
-                        json!({"data": {"data": {"password": IN_VAULT}, "metadata": {"created_time": "",
-                        "deletion_time": "", "destroyed": false, "version": 1, "custom_metadata": null}}}),
-                    )
+                    let metadata = json!({"created_time": "", "deletion_time": "", "destroyed": false, "version": 1,
+                        "custom_metadata": null});
+                    ("200 OK", enveloped(json!({"data": {"password": IN_VAULT}, "metadata": metadata})))
                 } else {
                     ("404 Not Found", json!({"errors": []}))
                 };
