@@ -67,7 +67,7 @@ pub(super) struct Declaration {
     /// Name of the source; it becomes the schema of its tables
     #[arg(required_unless_present = "from")]
     name: Option<String>,
-    /// Kind of the connector: files, fhir_files, sqlite, postgres, push
+    /// Kind of the connector: files, fhir_files, sqlite, postgres, mysql, firebird, push
     #[arg(long, required_unless_present = "from")]
     kind: Option<String>,
     /// A parameter of the kind; `db.port=5432` sets `port` inside `db`. Numbers, true, false and JSON in [] or {} are

@@ -12,6 +12,7 @@ use super::{
     fill,
     support::{Database, Server, table},
 };
+use crate::ssh::sshd::{Proxy, Sshd};
 
 fn rows() -> String {
     format!(
@@ -158,4 +159,38 @@ async fn a_user_without_the_right_is_told_so() {
     assert!(error.to_string().contains("FIREBIRD_PASSWORD_MIS"), "{error}");
     let renewed = database.source_with(json!({ "user": user }), "new");
     assert_eq!(read_all(&*renewed, ReadRequest::whole(table("U"))).await.unwrap().rows.len(), 0);
+}
+
+#[tokio::test]
+async fn a_network_that_is_cut_interrupts_and_the_reading_goes_on_from_its_cursor() {
+    let Some(database) = Database::with(&rows()) else { return };
+    let network = Proxy::to(database.port).await;
+    let source = database.source(json!({ "port": network.port, "cursor_columns": { "T": "ID" } }));
+    let (mut stream, _, mut cursor) = begin(&*source, 1000).await;
+    network.cut();
+    let error = loop {
+        match stream.next().await.expect("a stream that breaks says so") {
+            Ok(ReadItem::Cursor(at)) => cursor = Some(at),
+            Ok(ReadItem::End { .. }) => panic!("it cannot be whole"),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_transient(), "{error}");
+    let first: usize = cursor.as_ref().unwrap().0["rows"]["last"].as_str().unwrap().parse().unwrap();
+    let rest = read_all(&*source, request(cursor)).await.unwrap();
+    assert_eq!(first + rest.rows.len(), 60_000, "every row once");
+}
+
+#[tokio::test]
+async fn a_database_behind_ssh_is_read_and_a_gate_that_is_closed_is_told_of() {
+    let Some(mut gate) = Sshd::start("") else { return };
+    let Some(database) = Database::with(&rows()) else { return };
+    let source = database.source(json!({ "ssh": gate.block() }));
+    let reports = source.check().await;
+    assert!(reports.iter().all(|report| report.outcome == mavis_connectors::StageOutcome::Passed), "{reports:?}");
+    assert_eq!(read_all(&*source, request(None)).await.unwrap().rows.len(), 60_000);
+    gate.stop();
+    let error = read_all(&*source, request(None)).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
 }

@@ -245,7 +245,7 @@ async fn a_thousand_small_tables_are_discovered_in_a_few_statements() {
     let discovery = database.source(json!({})).discover(&Selection::default()).await.unwrap();
     assert_eq!((discovery.tables.len(), discovery.failures.len()), (1000, 0));
     assert!(discovery.tables.iter().all(|table| table.key == ["ID"] && table.columns.len() == 3));
-    assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
+    assert!(begin.elapsed().as_secs() < 60, "{:?}", begin.elapsed());
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::mysql::support::counterpart;
 
 /// A database of its own.
 pub(crate) struct Database {
-    port: u16,
+    pub(crate) port: u16,
     /// On the server.
     pub(crate) path: String,
 }

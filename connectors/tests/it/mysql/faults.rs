@@ -12,6 +12,7 @@ use serde_json::json;
 use sqlx::Executor;
 
 use super::support::{Database, Server, table};
+use crate::ssh::sshd::{Proxy, Sshd};
 
 const ROWS: &str = "CREATE TABLE t (id int PRIMARY KEY, v varchar(200)) ENGINE=InnoDB;
     INSERT INTO t SELECT seq, repeat('x', 200) FROM seq_1_to_300000;";
@@ -168,4 +169,35 @@ async fn a_password_that_is_changed_is_refused_at_the_next_reading_and_accepted_
     let error = read_all(&*with("old"), request(None)).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }) && error.to_string().contains("MYSQL_PASSWORD_HIS"), "{error}");
     assert_eq!(read_all(&*with("new"), request(None)).await.unwrap().rows.len(), 1);
+}
+
+#[tokio::test]
+async fn a_network_that_is_cut_interrupts_and_the_reading_goes_on_from_its_cursor() {
+    let Some(database) = Database::with(ROWS).await else { return };
+    let network = Proxy::to(database.port).await;
+    let source = database.source(json!({ "port": network.port, "cursor_columns": { "t": "id" } }));
+    let (stream, mut ids, mut cursor) = begin(&*source, None, 2000).await;
+    network.cut();
+    let error = until_error(stream, &mut ids, &mut cursor).await;
+    assert!(error.is_transient(), "{error}");
+    let first = last(cursor.as_ref()).unwrap().parse::<usize>().unwrap();
+    let rest = read_all(&*source, request(cursor)).await.unwrap();
+    assert_eq!(first + rest.rows.len(), 300_000, "every row once");
+}
+
+#[tokio::test]
+async fn a_database_behind_ssh_is_read_and_a_gate_that_is_closed_is_told_of() {
+    let Some(mut gate) = Sshd::start("") else { return };
+    let Some(database) =
+        Database::with("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT seq FROM seq_1_to_3000;").await
+    else {
+        return;
+    };
+    let source = database.source(json!({ "ssh": gate.block() }));
+    let reports = source.check().await;
+    assert!(reports.iter().all(|report| report.outcome == mavis_connectors::StageOutcome::Passed), "{reports:?}");
+    assert_eq!(read_all(&*source, request(None)).await.unwrap().rows.len(), 3000);
+    gate.stop();
+    let error = read_all(&*source, request(None)).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
 }

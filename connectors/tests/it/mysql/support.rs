@@ -25,7 +25,7 @@ pub(crate) fn counterpart(variable: &str) -> Option<String> {
 pub(crate) struct Database {
     pub(crate) url: String,
     pub(crate) name: String,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Database {

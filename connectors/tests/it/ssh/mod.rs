@@ -1,6 +1,6 @@
 //! Sources behind SSH, through a real sshd (`MAVIS_TEST_SSHD`, see `tests/counterparts/sshd.sh`).
 
-mod sshd;
+pub(crate) mod sshd;
 
 use std::{sync::Arc, time::Duration};
 
