@@ -8,6 +8,7 @@
 
 mod ambient;
 mod decimal;
+mod compression;
 mod error;
 mod fhir_files;
 pub mod fhir_server;
@@ -19,6 +20,7 @@ pub mod hive;
 pub mod http;
 mod json;
 mod mysql;
+pub mod mongodb;
 mod objects;
 mod params;
 mod payload;

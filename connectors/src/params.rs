@@ -108,6 +108,7 @@ fn kind_of(text: &str) -> String {
         "postgres" | "postgresql" | "pg" => "postgres".to_owned(),
         "excel" | "csv" | "file" => "files".to_owned(),
         "qms" | "https" => "http".to_owned(),
+        "mongo" => "mongodb".to_owned(),
         other => other.to_owned(),
     }
 }

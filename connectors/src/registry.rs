@@ -8,6 +8,7 @@ use crate::{
     fhir_server::FhirServer,
     hive::Hive,
     http::Http,
+    mongodb::MongoDb,
     postgres::Postgres,
     push::Push,
     source::BoxedSource,
@@ -93,6 +94,7 @@ impl Registry {
             .with::<Http>()
             .with::<Mariadb>()
             .with::<Mysql>()
+            .with::<MongoDb>()
             .with::<Postgres>()
             .with::<Push>()
             .with::<Sqlite>()

@@ -4,6 +4,7 @@
 mod bad_input;
 mod fhir;
 mod fhir_clients;
+mod fhir_server;
 mod first_day;
 mod flight;
 mod hostile;

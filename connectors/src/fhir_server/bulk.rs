@@ -91,7 +91,8 @@ pub(super) fn run(inner: &Inner, net: &Net<'_>, request: &ReadRequest, output: &
         has_errors |= reading.errors(number, file)?;
     }
     let cursor = if has_errors { request.from.clone() } else { Some(since.cursor(Some(&manifest.transaction_time))?) };
-    let whole = request.from.is_none() && !has_errors && inner.params.bulk.level == Level::System;
+    let is_all = inner.params.bulk.level == Level::System && !inner.params.search.contains_key(kind);
+    let whole = request.from.is_none() && !has_errors && is_all;
     output.end(cursor, whole)
 }
 

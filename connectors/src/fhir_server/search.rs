@@ -172,7 +172,9 @@ pub(super) fn run(inner: &Inner, net: &Net<'_>, request: &ReadRequest, output: &
             continue;
         }
         was_repeated = false;
-        walk.page(&bundle)?;
+        let says_sorted =
+            inner.params.sorted && bundle.link("self").is_some_and(|link| link.contains("_sort=_lastUpdated"));
+        walk.page(&bundle, says_sorted)?;
         next = bundle.next(inner, &answer.url)?;
         if let Some(next) = &next
             && !walk.addresses.insert(next.url.to_string())
@@ -180,8 +182,7 @@ pub(super) fn run(inner: &Inner, net: &Net<'_>, request: &ReadRequest, output: &
             return Err(walk.endless(&answer.url).into());
         }
         // Between pages of a server that says that it sorted, a commit may happen.
-        let says_sorted = bundle.link("self").is_some_and(|link| link.contains("_sort=_lastUpdated"));
-        if inner.params.sorted && says_sorted && next.is_some() {
+        if says_sorted && next.is_some() {
             walk.rows.flush(output)?;
             output.cursor(walk.since.cursor(None)?)?;
         }
@@ -229,7 +230,7 @@ impl Walk<'_> {
         Error::Refused { endpoint: shown(url), stage: Stage::Read, reason }
     }
 
-    fn page(&mut self, bundle: &Bundle) -> Result<(), Halt> {
+    fn page(&mut self, bundle: &Bundle, says_sorted: bool) -> Result<(), Halt> {
         self.number += 1;
         for (position, entry) in (1_u64..).zip(&bundle.entry) {
             let mode = serde_json::from_str::<Entry>(entry.get()).ok().and_then(|entry| entry.search?.mode);
@@ -263,18 +264,16 @@ impl Walk<'_> {
                 continue;
             }
             match Version::of(record) {
-                Ok(version) => self.version(&version)?,
+                Ok(version) => self.version(&version, says_sorted)?,
                 Err(record) => self.output.reject(origin(), "the resource has no id", record.resource)?,
             }
         }
         Ok(())
     }
 
-    fn version(&mut self, version: &Version) -> Result<(), Halt> {
+    fn version(&mut self, version: &Version, says_sorted: bool) -> Result<(), Halt> {
         let stamp = version.stamp();
-        if self.since_is_sorted()
-            && let Some((stamp, _)) = &stamp
-        {
+        if says_sorted && let Some((stamp, _)) = &stamp {
             if self.greatest.as_ref().is_some_and(|greatest| stamp < greatest) {
                 return Err(Error::Malformed {
                     place: format!("`{}`", self.kind),
@@ -289,10 +288,6 @@ impl Walk<'_> {
             self.rows.push(version, self.request, self.output)?;
         }
         Ok(())
-    }
-
-    fn since_is_sorted(&self) -> bool {
-        self.since.is_sorted()
     }
 }
 

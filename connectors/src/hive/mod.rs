@@ -192,8 +192,8 @@ impl HiveSource {
                 Ok([format!("{root}/{}", table.name)].into_iter().chain(in_warehouse).collect())
             }
             (None, Some(_)) => Err(
-                "its files are on HDFS, which is not read from here: copy them (`hadoop distcp`) to S3 or a disk, and say where \
-                 in `locations`"
+                "its files are on HDFS: say in `locations` where they are read from, as `webhdfs://<name node>:9870/...`, or where \
+                 they were copied to (`hadoop distcp`)"
                     .to_owned(),
             ),
             (None, None) => Err("it declares no LOCATION: set `root` to the folder that its folder is in".to_owned()),

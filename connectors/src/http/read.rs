@@ -43,7 +43,7 @@ fn shapes(table: &Table, pages: &[Arc<Page>]) -> Vec<(String, Shape)> {
     for page in pages {
         learned.join(&page.learned);
     }
-    for name in table.types.keys().chain(&table.params.key) {
+    for name in table.types.keys() {
         learned.add(name, Shape::Null);
     }
     declared(table, learned.columns)

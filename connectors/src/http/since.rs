@@ -235,11 +235,6 @@ impl<'a> Since<'a> {
         }
     }
 
-    /// Whether the server is said to answer in order.
-    pub(crate) fn is_sorted(&self) -> bool {
-        self.declared.sorted
-    }
-
     /// Takes note of a record; whether it is new.
     pub(crate) fn pass(&mut self, value: Option<(Stamp, String)>, hash: u128) -> bool {
         let is_new = !self.before.contains(&hash) && !self.held.contains(&hash);

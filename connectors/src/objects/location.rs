@@ -12,6 +12,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, local::LocalFileSyst
 use secrecy::ExposeSecret;
 use url::Url;
 
+use super::webhdfs::WebHdfs;
 use crate::{Error, Secrets, Stage, StageOutcome, StageReport};
 
 /// Where files are: one file, a folder, or a pattern, in one store.
@@ -255,11 +256,20 @@ fn remote(
     if url.password().is_some() {
         return Err("`path` holds a secret: take it out of the URL".to_owned());
     }
+    if matches!(url.scheme(), "webhdfs" | "swebhdfs") {
+        let (store, path) = WebHdfs::new(&url, storage, source, secrets)?;
+        return Ok((Arc::new(store), path));
+    }
     let prefixes: &[&str] = match url.scheme() {
         "s3" | "s3a" => &["aws_"],
         "gs" => &["google_"],
         "az" | "adl" | "azure" | "abfs" | "abfss" => &["azure_"],
         "http" | "https" => &["aws_", "azure_"],
+        "hdfs" => {
+            return Err(
+                "`path`: HDFS is read over its HTTP interface: write `webhdfs://<name node>:9870/...`".to_owned()
+            );
+        }
         other => {
             return Err(format!("`path`: there is no store `{other}://`: use s3, gs, abfss, http or a local path"));
         }

@@ -4,8 +4,9 @@ mod lines;
 mod location;
 mod open;
 mod place;
+mod webhdfs;
 
 pub(crate) use lines::{Lines, printable};
 pub(crate) use location::{FileEntry, Location};
-pub(crate) use open::{Opened, decompressed, open, read_whole, unreadable};
+pub(crate) use open::{Opened, open, read_whole, unreadable};
 pub(crate) use place::{Next, Place, Places};

@@ -1,14 +1,13 @@
 use std::io::{self, Read};
 
 use bytes::Bytes;
-use bzip2::read::MultiBzDecoder;
-use flate2::read::MultiGzDecoder;
 use futures::{StreamExt, stream::BoxStream};
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 
 use crate::{
     Error,
+    compression::{Compression, decompressed},
     objects::{FileEntry, Location},
 };
 
@@ -46,16 +45,6 @@ pub(crate) fn open(location: &Location, runtime: &Handle, entry: &FileEntry, fro
         io::copy(&mut reader.by_ref().take(from), &mut io::sink()).map_err(|error| unreadable(entry, &error))?;
     }
     Ok(Opened { reader, is_compressed: true })
-}
-
-/// Bytes that begin so, decompressed, and whether they were compressed.
-pub(crate) fn decompressed(magic: &[u8], raw: Box<dyn Read + Send>) -> io::Result<(Box<dyn Read + Send>, bool)> {
-    Ok(match Compression::of(magic) {
-        Compression::None => (raw, false),
-        Compression::Gzip => (Box::new(MultiGzDecoder::new(raw)), true),
-        Compression::Bzip2 => (Box::new(MultiBzDecoder::new(raw)), true),
-        Compression::Zstd => (Box::new(zstd::Decoder::new(raw)?), true),
-    })
 }
 
 /// The whole file, decompressed.
@@ -106,24 +95,5 @@ impl Read for Body {
         let length = self.chunk.len().min(buffer.len());
         buffer[..length].copy_from_slice(&self.chunk.split_to(length));
         Ok(length)
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Compression {
-    None,
-    Gzip,
-    Bzip2,
-    Zstd,
-}
-
-impl Compression {
-    fn of(magic: &[u8]) -> Self {
-        match magic {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Self::Bzip2,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
-            _ => Self::None,
-        }
     }
 }

@@ -12,7 +12,7 @@ use reqwest::{
 };
 use url::Url;
 
-use crate::objects::decompressed;
+use crate::compression::decompressed;
 
 /// Bytes that an answer may hold in memory; beyond them it goes to a file that has no name.
 const MEMORY_BYTES: usize = 8 << 20;
@@ -71,6 +71,13 @@ impl Body {
         self.raw().take(4).read_to_end(&mut magic)?;
         let (reader, _) = decompressed(&magic, self.raw())?;
         Ok(BufReader::with_capacity(256 << 10, reader))
+    }
+
+    /// The bytes as they were sent.
+    pub(crate) fn raw_bytes(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.length).unwrap_or_default());
+        self.raw().read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn raw(&self) -> Box<dyn Read + Send> {

@@ -5,6 +5,7 @@
 //! breaks off is asked for again, and nothing of it has been handed on. Credentials go to the origin that was declared and
 //! to origins declared as trusted, never along a redirect or a link to another one.
 
+mod address;
 mod answer;
 mod auth;
 mod check;
@@ -13,10 +14,11 @@ mod link;
 mod net;
 mod token;
 
+pub(crate) use address::{base, names_a_secret, shown};
 pub(crate) use answer::Answer;
 pub(crate) use auth::Credentials;
 pub use auth::{Auth, SigningAlgorithm};
 pub(crate) use check::{fail, probe, reach};
-pub(crate) use client::{Client, Method, Request, Settings, base, names_a_secret, retry_after, shown};
+pub(crate) use client::{Client, Method, Request, Settings, retry_after};
 pub(crate) use link::next_link;
 pub(crate) use net::Net;

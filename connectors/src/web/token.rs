@@ -15,8 +15,9 @@ use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
 use super::{
+    address::same_origin,
     auth::{Auth, Credentials, SigningAlgorithm},
-    client::{Client, Method, Request, same_origin},
+    client::{Client, Method, Request},
 };
 use crate::{Error, Stage};
 

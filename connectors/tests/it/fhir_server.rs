@@ -243,7 +243,7 @@ async fn the_history_tells_what_is_gone() {
 #[case::outcome(json!({"entry": [{"resource": {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "diagnostics": "zebra"}]}, "search": {"mode": "outcome"}}]}), "failed in part")]
 #[case::no_bundle(json!({"resourceType": "OperationOutcome", "issue": []}), "no Bundle")]
 #[case::batch(json!({"type": "batch-response"}), "no Bundle of the type searchset")]
-#[case::unsorted(json!({"entry": [
+#[case::unsorted(json!({"link": [{"relation": "self", "url": "Patient?_sort=_lastUpdated"}], "entry": [
     {"resource": {"resourceType": "Patient", "id": "1", "meta": {"lastUpdated": "2024-01-02T00:00:00Z"}}},
     {"resource": {"resourceType": "Patient", "id": "2", "meta": {"lastUpdated": "2024-01-01T00:00:00Z"}}}]}), "set `sorted` to false")]
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,8 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::stub::{Asked, Reply, Stub};
+
 fn connect(params: Value) -> Arc<dyn Source> {
     let spec =
         SourceSpec { name: SourceName::new("lake").unwrap(), kind: "hive".to_owned(), params, authoritative: false };
@@ -108,7 +110,10 @@ async fn a_table_has_the_names_types_and_comments_that_hive_had() {
     let reasons: Vec<(String, &str)> =
         discovery.failures.iter().map(|(table, reason)| (table.to_string(), reason.as_str())).collect();
     assert!(reasons[0].0 == "notes" && reasons[0].1.contains("orc, which is not read"), "{reasons:?}");
-    assert!(reasons[1].0 == "far" && reasons[1].1.contains("distcp"), "{reasons:?}");
+    assert!(
+        reasons[1].0 == "far" && reasons[1].1.contains("distcp") && reasons[1].1.contains("webhdfs://"),
+        "{reasons:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,10 +151,102 @@ async fn a_value_that_does_not_fit_its_declared_type_is_told_without_the_value()
 
 #[rstest]
 #[case(json!({}), "declare `ddl`, `root` or both")]
-#[case(json!({"root": "hdfs://nn/x"}), "there is no store `hdfs://`")]
+#[case(json!({"root": "hdfs://nn/x"}), "write `webhdfs://<name node>:9870/...`")]
+#[case(json!({"root": "webhdfs://nn/x", "storage": {"aws_region": "x"}}), "only `hdfs_user` has")]
 fn parameters_that_cannot_work_are_refused(#[case] params: Value, #[case] part: &str) {
     let spec =
         SourceSpec { name: SourceName::new("lake").unwrap(), kind: "hive".to_owned(), params, authoritative: false };
     let error = Registry::built_in().connect(&spec, &Secrets::from_pairs([])).unwrap_err().to_string();
     assert!(error.contains(part), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timestamps_as_hive_writes_them_are_read_in_every_year() {
+    let Ok(python) = std::env::var("MAVIS_TEST_PYTHON") else {
+        assert!(std::env::var("CI").is_err(), "MAVIS_TEST_PYTHON is not set");
+        println!("skipped: MAVIS_TEST_PYTHON is not set");
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let script = "import sys, datetime as d, pyarrow as a, pyarrow.parquet as p\n\
+        at = [d.datetime(1, 1, 1), d.datetime(1969, 12, 31, 23, 59, 59, 999999), d.datetime(9999, 12, 31)]\n\
+        p.write_table(a.table({'at': a.array(at, a.timestamp('us'))}), sys.argv[1], use_deprecated_int96_timestamps=True)";
+    let path = folder.path().join("old.parquet");
+    let status = std::process::Command::new(python).args(["-c", script, path.to_str().unwrap()]).status().unwrap();
+    assert!(status.success());
+    let source = connect(json!({"root": folder.path()}));
+    let table = source.discover(&Selection::default()).await.unwrap().tables.remove(0).table;
+    let reading = read_all(source.as_ref(), ReadRequest::whole(table)).await.unwrap();
+    assert_eq!(reading.rows, ["at=0001-01-01T00:00:00", "at=1969-12-31T23:59:59.999999", "at=9999-12-31T00:00:00"]);
+}
+
+/// A name node over a folder, whose data node is another server; as WebHDFS answers.
+fn name_node(folder: &Path, data_node: &str, asked: &Asked) -> Reply {
+    let Some(below) = asked.path.strip_prefix("/webhdfs/v1") else { return Reply::status(400) };
+    let below = percent(below);
+    let path = folder.join(below.trim_start_matches('/'));
+    let Ok(meta) = fs::metadata(&path) else {
+        return Reply::of(404, "application/json", r#"{"RemoteException": {"exception": "FileNotFoundException"}}"#);
+    };
+    let status = |name: &str, meta: &fs::Metadata| {
+        let kind = if meta.is_dir() { "DIRECTORY" } else { "FILE" };
+        json!({"pathSuffix": name, "type": kind, "length": meta.len(), "modificationTime": 1_700_000_000_000_u64, "owner": "hdfs"})
+    };
+    assert_eq!(asked.query["user.name"], "etl");
+    match asked.query["op"].as_str() {
+        "GETFILESTATUS" => Reply::json(json!({"FileStatus": status("", &meta)})),
+        "LISTSTATUS" if meta.is_file() => Reply::json(json!({"FileStatuses": {"FileStatus": [status("", &meta)]}})),
+        "LISTSTATUS" => {
+            let mut found: Vec<Value> = fs::read_dir(&path)
+                .unwrap()
+                .map(|entry| entry.unwrap())
+                .map(|entry| status(entry.file_name().to_str().unwrap(), &entry.metadata().unwrap()))
+                .collect();
+            found.sort_by_key(|status| status["pathSuffix"].to_string());
+            Reply::json(json!({"FileStatuses": {"FileStatus": found}}))
+        }
+        _ => {
+            let target = format!(
+                "{data_node}/data?path={}&offset={}&length={}",
+                below.replace('%', "%25").replace('=', "%3D"),
+                asked.query["offset"],
+                asked.query["length"]
+            );
+            Reply::status(307).with("Location", &target)
+        }
+    }
+}
+
+fn percent(text: &str) -> String {
+    url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B").replace('&', "%26")).as_bytes())
+        .next()
+        .unwrap()
+        .1
+        .into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hdfs_is_read_over_its_http_interface() {
+    let folder = lake();
+    let root = folder.path().to_owned();
+    let data = Stub::start(move |asked, _| {
+        let bytes = fs::read(root.join(asked.query["path"].trim_start_matches('/'))).unwrap();
+        let start = asked.number("offset", 0);
+        Reply::of(200, "application/octet-stream", &bytes[start..start + asked.number("length", 0)])
+    })
+    .await;
+    let (root, data_node) = (folder.path().to_owned(), data.url.clone());
+    let names = Stub::start(move |asked, _| name_node(&root, &data_node, asked)).await;
+    let base = names.url.replace("http://", "webhdfs://");
+    let ddl = folder.path().join("tables.hql");
+    fs::write(&ddl, DDL.split("CREATE TABLE notes").next().unwrap()).unwrap();
+    let params = json!({
+        "ddl": ddl, "locations": {"hdfs://nn:8020": base}, "storage": {"hdfs_user": "etl"},
+    });
+    let source = connect(params);
+    let table = TableRef { schema: None, name: "hms_patient".to_owned() };
+    let reading = read_all(source.as_ref(), ReadRequest::whole(table)).await.unwrap();
+    assert_eq!((reading.rows.len(), reading.whole), (20, true));
+    assert_eq!(reading.rows[0], "PATIENT_ID=0|site=Saint Denis|weight=70.50|year=2023");
+    assert!(!data.asked().is_empty());
 }

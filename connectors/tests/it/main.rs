@@ -9,6 +9,7 @@ mod firebird;
 mod hive;
 mod http;
 mod mysql;
+mod mongodb;
 mod postgres;
 mod push;
 mod sqlite;
