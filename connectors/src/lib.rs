@@ -7,8 +7,8 @@
 //! One file or folder per system; the registry is owned by whoever starts the server, nothing is static.
 
 mod ambient;
-mod decimal;
 mod compression;
+mod decimal;
 mod error;
 mod fhir_files;
 pub mod fhir_server;
@@ -19,8 +19,8 @@ mod gather;
 pub mod hive;
 pub mod http;
 mod json;
-mod mysql;
 pub mod mongodb;
+mod mysql;
 mod objects;
 mod params;
 mod payload;
