@@ -1,11 +1,11 @@
 //! `mongodb` against an emulator of its protocol, whose limits are MongoDB's only in part: it has no logins, no replica sets
 //! and no 128-bit decimals.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mavis_connectors::{
     Error, ReadMode, ReadRequest, Registry, Secrets, Selection, Source, SourceSpec, Stage, TableRef,
-    testkit::{Expectation, Reading, assert_contract, read_all},
+    testkit::{Change, Expectation, Reading, assert_contract, read_all},
 };
 use mavis_types::{Cursor, SourceName};
 use mongodb::{
@@ -105,6 +105,46 @@ async fn by_a_field_only_what_is_new_comes_and_types_stay() {
     assert!(second.rows[2].contains("name=7"), "a text column has what is no text as its JSON: {:?}", second.rows);
     assert!(!second.whole);
     assert!(read(source.as_ref(), end(&second)).await.steps.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_stream_tells_of_what_is_new_changed_and_gone() {
+    let Some((uri, database)) = database("changes").await else { return };
+    let named = |n: i64| doc! { "_id": format!("p{n}"), "name": "n" };
+    // Texts as ids: the emulator tells of deleted numbers as texts.
+    database.collection("patients").insert_many((0..5).map(named)).await.unwrap();
+    let source = connect(&uri, database.name(), json!({"changes": true})).unwrap();
+    let first = read(source.as_ref(), None).await;
+    let patients = database.collection::<Document>("patients");
+    patients.insert_one(named(9)).await.unwrap();
+    patients.update_one(doc! { "_id": "p1" }, doc! { "$set": { "name": "changed" } }).await.unwrap();
+    patients.delete_one(doc! { "_id": "p2" }).await.unwrap();
+    patients.delete_one(doc! { "_id": "p3" }).await.unwrap();
+    patients.insert_one(named(3)).await.unwrap();
+    let second = read(source.as_ref(), end(&first)).await;
+    assert!(second.steps.iter().any(|step| matches!(step, Change::Gone(_))), "{:?}", second.steps);
+    let mut table = BTreeMap::new();
+    first.apply(&["_id"], &mut table);
+    second.apply(&["_id"], &mut table);
+    let fresh = read(connect(&uri, database.name(), json!({})).unwrap().as_ref(), None).await;
+    let mut wanted = BTreeMap::new();
+    fresh.apply(&["_id"], &mut wanted);
+    assert_eq!(table, wanted);
+    assert!(read(source.as_ref(), end(&second)).await.steps.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_the_server_does_not_know_reads_everything_anew() {
+    let Some((uri, database)) = database("lost").await else { return };
+    fill(&database, 4).await;
+    let source = connect(&uri, database.name(), json!({"changes": true})).unwrap();
+    let first = read(source.as_ref(), None).await;
+    // What a dropped or forgotten stream leaves behind: a cursor without a token.
+    let mut cursor = end(&first).unwrap();
+    cursor.0.as_object_mut().unwrap().remove("resume");
+    let second = read(source.as_ref(), Some(cursor)).await;
+    assert!(matches!(second.steps[0], Change::Emptied), "{:?}", second.steps);
+    assert_eq!((second.rows.len(), second.whole), (4, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
