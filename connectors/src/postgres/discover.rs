@@ -77,7 +77,7 @@ const DATABASES: &str = "
 
 /// The databases of the server.
 pub(super) async fn databases(inner: &Inner) -> Result<Vec<String>, Error> {
-    let mut connection = session::open(inner).await?;
+    let mut connection = session::open(inner, None).await?;
     let databases = sqlx::query_scalar(DATABASES).fetch_all(&mut connection).await;
     close(connection).await;
     databases.map_err(|error| session::refused(inner, Stage::Read, &error))

@@ -10,6 +10,8 @@ mod hive;
 mod http;
 mod mysql;
 mod postgres;
+mod postgres_faults;
+mod postgres_replication;
 mod push;
 mod sqlite;
 mod ssh;
