@@ -20,9 +20,10 @@ use super::{
 };
 use crate::{
     Error, ReadItem, ReadRequest, Stage,
+    payload::payload,
     postgres::{
         Inner,
-        copy::{Batches, Rows, payload},
+        copy::{Batches, Rows},
         describe::Described,
         read::{Sender, send},
         session,
