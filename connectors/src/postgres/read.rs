@@ -62,7 +62,7 @@ pub(super) fn stream<F: Future<Output = Result<(), Error>> + Send + 'static>(
             tracing::debug!("nobody waits for the end of a reading");
         }
     });
-    futures::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) }).boxed()
+    futures::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) }).fuse().boxed()
 }
 
 /// Which rows are read, and what may be said at the end.

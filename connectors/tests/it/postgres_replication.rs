@@ -404,6 +404,7 @@ async fn what_a_changed_definition_does_to_rows_without_telling_the_log_is_found
         let source = house.source();
         let error = house.read(&*source, "stay").await.unwrap_err().to_string();
         assert!(error.contains("no longer told of by publication"), "{error}");
+        drop(source);
         house.database.execute("DROP TABLE patient").await;
         let source = house.source();
         let error = house.read(&*source, "patient").await.unwrap_err().to_string();
