@@ -144,8 +144,22 @@ fn flatten(mut fields: Map<String, Value>, is_postgres: bool, wrong: &mut Vec<St
             },
         }
         for field in fields.keys() {
-            let known = ["ssh", "secret", "schemas", "tables_to_include", "tables_to_exclude", "cursor_columns"]
-                .contains(&field.as_str());
+            let known = [
+                "ssh",
+                "secret",
+                "schemas",
+                "tables_to_include",
+                "tables_to_exclude",
+                "cursor_columns",
+                "xmin",
+                "replication",
+                "parallel",
+                "statement_timeout_seconds",
+                "lock_timeout_seconds",
+                "max_rows_per_second",
+                "max_megabytes_per_second",
+            ]
+            .contains(&field.as_str());
             if !known {
                 wrong.push(format!("`{field}` is not a field of a postgres entry"));
             }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use datafusion::{catalog::TableProvider, common::ColumnStatistics};
 use deltalake_core::{DeltaTable, kernel::Version};
 use mavis_catalog::{Catalog, NewColumn, NewTable, Table};
-use mavis_types::{RunId, TableId, TableName};
+use mavis_types::{Cursor, RunId, TableId, TableName};
 use moka::sync::Cache;
 use object_store::ObjectStore;
 use tokio::sync::Mutex;
@@ -21,7 +21,7 @@ use crate::{
     lease::Hold,
     scan,
     store::Store,
-    unit::{Kind, Work},
+    unit::{self, Kind, Work},
 };
 
 /// Tables that stay open, and versions of each.
@@ -357,6 +357,15 @@ impl Lake {
     /// [`Error::NoSuchTable`], [`Error::Store`].
     pub async fn file_count(&self, table: TableId) -> Result<usize, Error> {
         Ok(self.opened(table).await?.newest().await?.snapshot()?.log_data().iter().count())
+    }
+
+    /// Where the last committed unit of an application ended, whoever writes the table now. `None` where it committed nothing,
+    /// and where the table is not there yet.
+    ///
+    /// # Errors
+    /// [`Error::CatalogBehind`], [`Error::Delta`].
+    pub async fn cursor(&self, table: TableId, app: &AppId) -> Result<Option<Cursor>, Error> {
+        Box::pin(unit::committed(self, table, app)).await
     }
 
     /// Takes the table's lease, loads a snapshot, reads where the application stands, and finishes or discards what an

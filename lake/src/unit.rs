@@ -87,6 +87,24 @@ pub(crate) enum Kind {
     Hop,
 }
 
+/// Where the last committed unit of an application ended, asked without the table's lease. `None` where it committed nothing,
+/// and where there is no such table yet.
+pub(crate) async fn committed(lake: &Lake, table: TableId, app: &AppId) -> Result<Option<Cursor>, Error> {
+    let open = match lake.opened(table).await {
+        Ok(open) => open,
+        Err(Error::NoSuchTable { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let base = open.newest().await?;
+    let Some(sequence) = base.snapshot()?.transaction_version(&base.log_store(), app.as_str()).await? else {
+        return Ok(None);
+    };
+    match lake.catalog().cursor(app.as_str(), sequence).await? {
+        Some(row) => commit::committed_cursor(lake, &base, row).await,
+        None => Err(Error::CatalogBehind { table: open.name.clone(), app_id: app.0.clone(), sequence }),
+    }
+}
+
 /// What a unit stands on.
 #[derive(Debug)]
 pub(crate) struct Work {

@@ -20,6 +20,7 @@ use crate::{
     fhir_zone::Touched,
     import::{self, IMPORT_KIND, Spool},
     mapping, replay,
+    settling::Settling,
     to_fhir::to_fhir,
     to_processed::to_processed,
     to_raw::{ToRaw, to_raw},
@@ -197,10 +198,11 @@ async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Re
             .await;
     }
     let at_once = running.context.options.tables_per_run.max(1);
-    let (source_ref, connected_ref) = (&source, &connected);
+    let settling = Settling::begin(running, &source, &connected).await?;
+    let (source_ref, connected_ref, settling_ref) = (&source, &connected, &settling);
     let units: Vec<BoxFuture<'_, Vec<Result<Counts, Failure>>>> = tables
         .into_iter()
-        .map(|table| one_table(running, source_ref, connected_ref, table, request.full).boxed())
+        .map(|table| one_table(running, source_ref, connected_ref, table, request.full, settling_ref).boxed())
         .collect();
     let outcomes: Vec<Vec<Result<Counts, Failure>>> = stream::iter(units).buffer_unordered(at_once).collect().await;
     for outcome in outcomes.into_iter().flatten() {
@@ -210,6 +212,7 @@ async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Re
         sum.cancelled = true;
         return Ok(());
     }
+    settling.end(running, &source, &connected, &report).await;
     let mut touched = Touched::default();
     let rules = mapping::rules_of_source(running, &source, &report).await?;
     if rules.is_empty() {
@@ -353,6 +356,7 @@ async fn one_table(
     connected: &Arc<dyn mavis_connectors::Source>,
     table: &ReportTable,
     full: bool,
+    settling: &Settling,
 ) -> Vec<Result<Counts, Failure>> {
     let mut outcomes = Vec::new();
     // Sources take turns.
@@ -365,7 +369,7 @@ async fn one_table(
         running.catalog().ensure_table(discover::raw_table(source, table)).await.map_err(Failure::from);
     let raw = match entry {
         Ok(entry) => {
-            let job = ToRaw { source, connected, table, full };
+            let job = ToRaw { source, connected, table, full, settling };
             let outcome = to_raw(running, &job, &entry).await;
             let through = outcome.is_ok();
             outcomes.push(outcome.map_err(|failure| failure.at(&place)));

@@ -22,6 +22,7 @@ mod report;
 mod request;
 mod retry;
 mod schedule;
+mod settling;
 mod tables;
 mod to_fhir;
 mod to_processed;

@@ -25,6 +25,7 @@ use crate::{
     failure::Failure,
     quarantine::{Aside, Rejected, tell_differing},
     retry,
+    settling::Settling,
 };
 
 /// A reading that may be begun again is committed after so many rows or bytes.
@@ -39,6 +40,7 @@ pub(crate) struct ToRaw<'a> {
     pub(crate) table: &'a ReportTable,
     /// Read from the beginning and compare.
     pub(crate) full: bool,
+    pub(crate) settling: &'a Settling,
 }
 
 /// Brings what is new of a table into the raw zone.
@@ -184,8 +186,9 @@ async fn bring(
     let mut columns = Columns::of(job.table);
     let mut stream: Option<ReadStream> = None;
     let mut held: Option<RecordBatch> = None;
-    let mut started = false;
     let mut from_the_beginning = false;
+    // Where the table stood when the reading began, and after each commit of it.
+    let mut stands: Option<Cursor> = None;
     'unit: loop {
         // The types are those that come, not those that a report says: look at the first rows before the table is made.
         let first = stream.is_none();
@@ -193,9 +196,16 @@ async fn bring(
             let from = if job.full || job.table.mode == ReadMode::Snapshot {
                 None
             } else {
-                cursor(running, &app, entry, started).await?
+                running.lake().cursor(entry.id, &app).await?
             };
+            if let Some(from) = &from {
+                job.settling.stands(&job.table.table, from);
+                if job.connected.changed(&job.table.table, Some(from)).await? == Some(false) {
+                    return Ok(());
+                }
+            }
             from_the_beginning = from.is_none();
+            stands.clone_from(&from);
             let request = ReadRequest { from, ..ReadRequest::whole(job.table.table.clone()) };
             stream = Some(job.connected.read(request).await?);
         }
@@ -204,7 +214,7 @@ async fn bring(
         if first {
             while let Some(item) = reading.next().await {
                 let item = item?;
-                let enough = !matches!(item, ReadItem::Reject { .. });
+                let enough = !matches!(item, ReadItem::Reject { .. } | ReadItem::Emptied);
                 if let ReadItem::Batch(batch) = &item {
                     columns.learn(&batch.schema());
                 }
@@ -217,8 +227,17 @@ async fn bring(
             waiting.push(ReadItem::Batch(batch));
         }
         let table = ensure(running, job, &columns).await?;
-        started = true;
         let unit = retry::begin(running, table.id, &app).await?;
+        if !job.full && job.table.mode != ReadMode::Snapshot && differ(unit.cursor(), stands.as_ref()) {
+            // Somebody else brought rows of this source meanwhile: what comes now may be older than what is there.
+            unit.abandon().await;
+            running
+                .info(format!("`{}` was read by another run meanwhile; reading on from there", job.table.table))
+                .await;
+            stream = None;
+            held = None;
+            continue 'unit;
+        }
         let mode = write_mode(job, &table.key, from_the_beginning && !unit.is_empty()?);
         let before = unit.cursor().cloned();
         let mut writer = unit.write(mode, columns.schema()).await?;
@@ -285,6 +304,7 @@ async fn bring(
                 }
             }
         };
+        stands.clone_from(&end.cursor);
         *total += finish(running, job, writer, mode, end, &aside).await?;
         from_the_beginning = false;
         line.progress(*total).await;
@@ -299,7 +319,11 @@ async fn finish(
     end: End,
     aside: &Aside,
 ) -> Result<Counts, Failure> {
+    let reached = end.cursor.clone();
     let committed = writer.finish(end).await?;
+    if let Some(reached) = &reached {
+        job.settling.stands(&job.table.table, reached);
+    }
     aside.report(running, &job.table.table.to_string()).await;
     // Of changes, several of one key are nothing to tell of.
     if mode == WriteMode::Snapshot || job.table.mode != ReadMode::Incremental {
@@ -311,21 +335,7 @@ async fn finish(
     Ok(counts)
 }
 
-/// Where the last committed reading ended; `None` where the table is not there yet.
-async fn cursor(running: &Running, app: &AppId, entry: &Table, started: bool) -> Result<Option<Cursor>, Failure> {
-    if entry.version.is_none() && !started {
-        return match running.lake().version(entry.id).await {
-            Ok(_) => committed_cursor(running, app, entry).await,
-            Err(mavis_lake::Error::NoSuchTable { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        };
-    }
-    committed_cursor(running, app, entry).await
-}
-
-async fn committed_cursor(running: &Running, app: &AppId, entry: &Table) -> Result<Option<Cursor>, Failure> {
-    let unit = retry::begin(running, entry.id, app).await?;
-    let cursor = unit.cursor().cloned();
-    unit.abandon().await;
-    Ok(cursor)
+/// Whether two cursors are not the same, as the catalog writes them.
+fn differ(one: Option<&Cursor>, other: Option<&Cursor>) -> bool {
+    one.map(Cursor::to_json) != other.map(Cursor::to_json)
 }

@@ -45,7 +45,11 @@ async fn stage_by_stage(inner: &Inner, stages: &mut Stages) {
     match discover::count_readable(inner).await {
         Ok(0) => stages
             .failed(Stage::Read, format!("user `{}` can read no table of what is declared; GRANT SELECT", params.user)),
-        Ok(tables) => stages.passed(Stage::Read, format!("{tables} tables can be read")),
+        Ok(tables) => match discover::replication(inner).await {
+            Ok(None) => stages.passed(Stage::Read, format!("{tables} tables can be read")),
+            Ok(Some(found)) => stages.passed(Stage::Read, format!("{tables} tables can be read; {found}")),
+            Err(error) => stages.failed(Stage::Read, error.to_string()),
+        },
         Err(error) => stages.failed(Stage::Read, error.to_string()),
     }
 }

@@ -4,7 +4,11 @@ use std::collections::HashMap;
 
 use sqlx::{Connection, PgConnection, Row, postgres::PgRow};
 
-use super::{Inner, describe, session};
+use super::{
+    Inner, describe,
+    replication::{self, Member},
+    session,
+};
 use crate::{Discovery, Error, ForeignKey, ReadMode, Selection, SourceTable, Stage, TableKind, TableRef};
 
 const SCHEMAS: &str = "
@@ -59,7 +63,7 @@ pub(super) const KEYLESS: &str = "a table of `cursor_columns` needs a primary ke
                                   never null; without one, take it out of `cursor_columns` and it is compared whole";
 
 pub(super) async fn discover(inner: &Inner, selection: &Selection) -> Result<Discovery, Error> {
-    let mut connection = session::open(inner).await?;
+    let mut connection = session::open(inner, None).await?;
     let discovery = read_catalogs(inner, &mut connection, selection).await;
     close(connection).await;
     discovery
@@ -73,7 +77,7 @@ const DATABASES: &str = "
 
 /// The databases of the server.
 pub(super) async fn databases(inner: &Inner) -> Result<Vec<String>, Error> {
-    let mut connection = session::open(inner).await?;
+    let mut connection = session::open(inner, None).await?;
     let databases = sqlx::query_scalar(DATABASES).fetch_all(&mut connection).await;
     close(connection).await;
     databases.map_err(|error| session::refused(inner, Stage::Read, &error))
@@ -81,10 +85,20 @@ pub(super) async fn databases(inner: &Inner) -> Result<Vec<String>, Error> {
 
 /// How many of the declared tables the user may read.
 pub(super) async fn count_readable(inner: &Inner) -> Result<usize, Error> {
-    let mut connection = session::open(inner).await?;
+    let mut connection = session::open(inner, None).await?;
     let tables = list(inner, &mut connection, &Selection::default()).await;
     close(connection).await;
     Ok(tables?.iter().filter(|table| table.readable).count())
+}
+
+/// What there is of the declared replication, for a connection test: the slot, the tables that it tells of, and why it does
+/// not tell of others of the publication.
+pub(super) async fn replication(inner: &Inner) -> Result<Option<String>, Error> {
+    let Some(params) = &inner.params.replication else { return Ok(None) };
+    let mut connection = session::open(inner, None).await?;
+    let found = replication::describe(inner, &mut connection, params).await;
+    close(connection).await;
+    found.map(Some)
 }
 
 /// Ends a session whose work is done; one that is broken has ended already.
@@ -120,17 +134,7 @@ async fn list(inner: &Inner, connection: &mut PgConnection, selection: &Selectio
     let mut tables = Vec::new();
     for row in &rows {
         let listed = listed(inner, row).map_err(|error| session::refused(inner, Stage::Read, &error))?;
-        // A pattern may name the default schema, although tables of it do not carry its name.
-        let full = TableRef { schema: Some(listed.schema.clone()), name: listed.table.name.clone() };
-        let takes = |selection: &Selection| {
-            let only = |include: &[String], exclude: &[String]| Selection {
-                include: include.to_vec(),
-                exclude: exclude.to_vec(),
-            };
-            let included = only(&selection.include, &[]);
-            let kept = only(&[], &selection.exclude);
-            (included.takes(&listed.table) || included.takes(&full)) && kept.takes(&listed.table) && kept.takes(&full)
-        };
+        let takes = |selection: &Selection| inner.takes(selection, &listed.schema, &listed.table.name);
         if takes(&declared) && takes(selection) {
             tables.push(listed);
         }
@@ -182,6 +186,13 @@ async fn read_catalogs(
         });
     }
 
+    let mut members: HashMap<(String, String), Member> = HashMap::new();
+    if let Some(replication) = &inner.params.replication {
+        for member in replication::members(inner, connection, &replication.publication, None).await? {
+            members.insert((member.schema.clone(), member.name.clone()), member);
+        }
+    }
+
     let mut discovery = Discovery::default();
     for found in listed {
         let place = (found.schema.clone(), found.table.name.clone());
@@ -202,7 +213,14 @@ async fn read_catalogs(
             discovery.failures.push((found.table, reason));
             continue;
         }
-        let key = keys.remove(&place).unwrap_or_default();
+        let mut key = keys.remove(&place).unwrap_or_default();
+        let mut described = described;
+        let told = members.remove(&place).filter(|member| cursor.is_none() && member.unfit().is_none());
+        if let Some(member) = &told {
+            described.retain(|described| member.published.contains(&described.column.name));
+            key.clone_from(&member.key);
+        }
+        let by_xmin = found.kind == TableKind::Table && !key.is_empty() && inner.by_xmin(&found.table);
         if cursor.is_some() && key.is_empty() {
             // Rows that share the cursor's last value could not be told apart.
             discovery.failures.push((found.table, KEYLESS.to_owned()));
@@ -216,7 +234,11 @@ async fn read_catalogs(
             foreign_keys: references.remove(&place).unwrap_or_default(),
             comment: found.comment,
             row_estimate: found.estimate,
-            mode: if cursor.is_some() { ReadMode::Incremental } else { ReadMode::Snapshot },
+            mode: if cursor.is_some() || told.is_some() || by_xmin {
+                ReadMode::Incremental
+            } else {
+                ReadMode::Snapshot
+            },
             table: found.table,
         });
     }

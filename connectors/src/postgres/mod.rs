@@ -7,24 +7,34 @@
 //! Every reading is one REPEATABLE READ transaction, so that a table is seen in one state. A value that Arrow has no place
 //! for (an infinite date, NaN in a NUMERIC) rejects its row; see [`Params::infinity`].
 
+mod changed;
 mod check;
 mod copy;
 mod describe;
 mod discover;
 mod incremental;
 mod numeric;
+mod pace;
+mod parallel;
 mod read;
+mod replication;
 mod session;
+mod text;
 mod types;
+mod xmin;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+use mavis_types::Cursor;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::replication::Replication;
+pub use self::replication::ReplicationParams;
 use crate::{
-    Ambient, Discovery, Error, ReadRequest, ReadStream, Secret, Selection, Source, SourceKind, StageReport, TableRef,
+    Ambient, Discovery, Error, ReadRequest, ReadStream, Secret, Selection, Settled, Source, SourceKind, StageReport,
+    TableRef,
     ssh::{SshParams, Tunnel},
 };
 
@@ -50,8 +60,31 @@ pub struct Params {
     /// value read are read again. Deletions are not seen this way.
     #[serde(default)]
     pub cursor_columns: BTreeMap<String, String>,
+    /// Tables (`name` or `schema.name`; `*` and `?` allowed) of which only rows written since the last reading are read, by
+    /// PostgreSQL's own transaction numbers. Deletions are not seen this way: ingest in full from time to time.
+    #[serde(default)]
+    pub xmin: Vec<String>,
+    /// Changes of the tables of a publication, deletions too, by a replication slot. Tables in `cursor_columns` are left out.
+    #[serde(default)]
+    pub replication: Option<ReplicationParams>,
     #[serde(default)]
     pub infinity: Infinity,
+    /// Connections that read one big table at the same time, in one snapshot (PostgreSQL 14 and later). More than one helps
+    /// where the network or the decoding is slower than the server's disk, and loads the server as much more.
+    #[serde(default = "one")]
+    pub parallel: u8,
+    /// Seconds that one statement may take on the server; 0: as long as it takes.
+    #[serde(default)]
+    pub statement_timeout_seconds: u32,
+    /// Seconds that a table locked by somebody else is waited for; 0: as long as it takes.
+    #[serde(default = "default_lock_timeout")]
+    pub lock_timeout_seconds: u32,
+    /// Rows of a table that are read in a second, at most.
+    #[serde(default)]
+    pub max_rows_per_second: Option<u64>,
+    /// Megabytes of a table that are read in a second, at most.
+    #[serde(default)]
+    pub max_megabytes_per_second: Option<u64>,
     /// `disable`, `prefer` (default), `require`, `verify-ca` or `verify-full`.
     #[serde(default)]
     pub sslmode: SslMode,
@@ -69,6 +102,14 @@ pub struct Params {
 
 fn default_port() -> u16 {
     5432
+}
+
+fn one() -> u8 {
+    1
+}
+
+fn default_lock_timeout() -> u32 {
+    60
 }
 
 fn default_connect_timeout() -> u64 {
@@ -108,7 +149,14 @@ impl SourceKind for Postgres {
 
     fn connect(name: &str, params: Params, ambient: &Ambient) -> Result<Arc<dyn Source>, Error> {
         let secret = params.secret.as_deref().unwrap_or(name);
+        if params.replication.iter().any(|replication| !is_slot(&replication.slot)) {
+            return Err(Error::Params {
+                source_name: name.to_owned(),
+                reason: "`replication.slot` is a name of lower-case letters, digits and `_`, at most 63".to_owned(),
+            });
+        }
         Ok(Arc::new(PostgresSource {
+            replication: params.replication.clone().map(|params| Arc::new(Replication::new(params))),
             inner: Arc::new(Inner {
                 name: name.to_owned(),
                 password: ambient.secrets.of(Self::NAME, secret),
@@ -119,9 +167,15 @@ impl SourceKind for Postgres {
     }
 }
 
+/// What PostgreSQL takes as a slot's name.
+fn is_slot(name: &str) -> bool {
+    (1..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
 #[derive(Debug)]
 struct PostgresSource {
     inner: Arc<Inner>,
+    replication: Option<Arc<Replication>>,
 }
 
 /// What every connection of a source needs.
@@ -161,11 +215,40 @@ impl Inner {
         table.schema.as_deref().unwrap_or_else(|| self.default_schema())
     }
 
+    /// Whether the declaration takes a table, by patterns with or without its schema.
+    fn declares(&self, schema: &str, name: &str) -> bool {
+        let named = self.params.schemas.is_empty() || self.params.schemas.iter().any(|declared| declared == schema);
+        named && self.takes(&self.selection(), schema, name)
+    }
+
+    /// A pattern may name the default schema, although tables of it do not carry its name.
+    fn takes(&self, selection: &Selection, schema: &str, name: &str) -> bool {
+        let (short, full) =
+            (self.table_ref(schema, name), TableRef { schema: Some(schema.to_owned()), name: name.to_owned() });
+        let only =
+            |include: &[String], exclude: &[String]| Selection { include: include.to_vec(), exclude: exclude.to_vec() };
+        let (included, kept) = (only(&selection.include, &[]), only(&[], &selection.exclude));
+        (included.takes(&short) || included.takes(&full)) && kept.takes(&short) && kept.takes(&full)
+    }
+
+    /// Whether a table is read by transaction numbers.
+    fn by_xmin(&self, table: &TableRef) -> bool {
+        let selection = Selection { include: self.params.xmin.clone(), exclude: Vec::new() };
+        !self.params.xmin.is_empty() && self.takes(&selection, self.schema_of(table), &table.name)
+    }
+
     /// The declared cursor column of a table, by `name`, or by `schema.name` in any case of a schema.
     fn cursor_column(&self, table: &TableRef) -> Option<&str> {
         let full = format!("{}.{}", self.schema_of(table), table.name);
         let columns = &self.params.cursor_columns;
         columns.get(&full).or_else(|| columns.get(&table.to_string())).map(String::as_str)
+    }
+}
+
+impl PostgresSource {
+    /// The replication that may tell of a table.
+    fn replicated(&self, table: &TableRef) -> Option<&Arc<Replication>> {
+        self.replication.as_ref().filter(|_| self.inner.cursor_column(table).is_none())
     }
 }
 
@@ -184,6 +267,33 @@ impl Source for PostgresSource {
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ReadStream, Error> {
+        if let Some(replication) = self.replicated(&request.table)
+            && !request.sample
+            && let Some(stream) = replication.read(&self.inner, &request).await?
+        {
+            return Ok(stream);
+        }
         read::read(Arc::clone(&self.inner), request).await
+    }
+
+    async fn changed(&self, table: &TableRef, from: Option<&Cursor>) -> Result<Option<bool>, Error> {
+        let Some(from) = from else { return Ok(None) };
+        match self.replicated(table) {
+            Some(replication) => replication.changed(&self.inner, table, from).await,
+            None => changed::changed(&self.inner, table, from).await,
+        }
+    }
+
+    async fn kept(&self, state: Option<&Cursor>) -> Result<bool, Error> {
+        let Some(replication) = &self.replication else { return Ok(false) };
+        replication.kept(&self.inner, state).await?;
+        Ok(true)
+    }
+
+    async fn settle(&self, committed: &[(TableRef, Cursor)]) -> Result<Settled, Error> {
+        match &self.replication {
+            Some(replication) => replication.settle(&self.inner, committed).await,
+            None => Ok(Settled::default()),
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Inner, SslMode};
-use crate::{Error, Stage};
+use super::{Inner, SslMode, types::quote};
+use crate::{Error, Stage, TableRef};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
     ConnectOptions, Executor, PgConnection,
@@ -14,16 +14,62 @@ use sqlx::{
 /// takes long.
 const SETTINGS: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET TimeZone = 'UTC'; \
                         SET extra_float_digits = 3; SET bytea_output = 'hex'; SET synchronize_seqscans = off; \
-                        SET statement_timeout = 0; SET search_path = pg_catalog; SET lc_monetary = 'C'";
+                        SET search_path = pg_catalog; SET lc_monetary = 'C'";
 
-/// A connection in a read-only transaction that sees one state of the database.
-pub(super) async fn open(inner: &Inner) -> Result<PgConnection, Error> {
+/// A connection with our settings.
+pub(super) async fn plain(inner: &Inner) -> Result<PgConnection, Error> {
     let mut connection = connect(inner).await?;
-    let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-    for statement in [SETTINGS, begin] {
-        connection.execute(statement).await.map_err(|error| refused(inner, Stage::Read, &error))?;
-    }
+    let settings = format!(
+        "{SETTINGS}; SET statement_timeout = '{}s'; SET lock_timeout = '{}s'",
+        inner.params.statement_timeout_seconds, inner.params.lock_timeout_seconds
+    );
+    let set = connection.execute(sqlx::AssertSqlSafe(settings)).await;
+    set.map_err(|error| refused(inner, Stage::Read, &error))?;
     Ok(connection)
+}
+
+/// A connection in a read-only transaction that sees one state of the database. `table`: what is to be read; its definition
+/// stays as it is until the transaction ends.
+pub(super) async fn open(inner: &Inner, table: Option<&TableRef>) -> Result<PgConnection, Error> {
+    let mut connection = plain(inner).await?;
+    let broken = |error: sqlx::Error| refused(inner, Stage::Read, &error);
+    let begin = "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+    if let Some(table) = table {
+        let schema = inner.schema_of(table);
+        let lockable: Option<bool> = sqlx::query_scalar(
+            "SELECT c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'SELECT') FROM pg_class c
+             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
+        )
+        .bind(schema)
+        .bind(&table.name)
+        .fetch_optional(&mut connection)
+        .await
+        .map_err(broken)?;
+        connection.execute(begin).await.map_err(broken)?;
+        if lockable == Some(true) {
+            // Before the snapshot is taken: what is locked later may have been written anew without its rows showing it.
+            let lock = format!("LOCK TABLE ONLY {}.{} IN ACCESS SHARE MODE", quote(schema), quote(&table.name));
+            connection.execute(sqlx::AssertSqlSafe(lock)).await.map_err(|error| gone(inner, table, &error))?;
+        }
+        return Ok(connection);
+    }
+    connection.execute(begin).await.map_err(broken)?;
+    Ok(connection)
+}
+
+/// An error about one table.
+fn gone(inner: &Inner, table: &TableRef, error: &sqlx::Error) -> Error {
+    match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        Some("42P01" | "3F000") => Error::NoSuchTable { table: table.to_string() },
+        Some("55P03") => Error::Interrupted {
+            place: table.to_string(),
+            reason: format!(
+                "somebody else has locked it for longer than {} s (`lock_timeout_seconds`)",
+                inner.params.lock_timeout_seconds
+            ),
+        },
+        _ => refused(inner, Stage::Read, error),
+    }
 }
 
 /// A connection with the password as it is now. One that is refused is asked for anew once: it may have been changed a moment
@@ -146,7 +192,18 @@ pub(super) fn refused(inner: &Inner, stage: Stage, error: &sqlx::Error) -> Error
         return Error::Interrupted { place: endpoint, reason: "the connection broke".to_owned() };
     };
     match code.as_ref() {
-        "57014" | "57P01" | "57P02" | "40001" | "55P03" | "53300" | "53200" => {
+        "57014" => Error::Interrupted {
+            place: endpoint,
+            reason: "the server cancelled the statement: a time-out (`statement_timeout_seconds`), or a person"
+                .to_owned(),
+        },
+        "40001" => Error::Interrupted {
+            place: endpoint,
+            reason: "the standby cancelled the reading, since the primary removed rows that it saw; raise \
+                     max_standby_streaming_delay, or set hot_standby_feedback"
+                .to_owned(),
+        },
+        "57P01" | "57P02" | "57P03" | "55P03" | "53300" | "53200" => {
             Error::Interrupted { place: endpoint, reason: format!("the server ended the statement ({code})") }
         }
         "42501" => Error::Refused {

@@ -70,15 +70,25 @@ pub(super) struct Travel {
     pub(super) wire: Wire,
     /// The expression to select, over the quoted column name.
     pub(super) expression: String,
+    /// Whether the expression does more than write the value as its type is written.
+    pub(super) relay: bool,
 }
+
+/// Types whose text, cast to text, stays what it was.
+const WRITTEN: [&str; 25] = [
+    "text", "varchar", "name", "json", "jsonb", "numeric", "interval", "time", "timetz", "macaddr", "macaddr8", "cidr",
+    "bit", "varbit", "point", "line", "lseg", "box", "path", "polygon", "circle", "tsvector", "tsquery", "pg_lsn",
+    "citext",
+];
 
 /// Decides how a column travels. A time of day travels as text: PostgreSQL has a `24:00:00`, Arrow has none.
 pub(super) fn travel(column: &str, of: &ColumnType) -> Travel {
     let quoted = quote(column);
-    let as_is = |wire| Travel { wire, expression: quoted.clone() };
-    let as_text = || Travel { wire: Wire::Text, expression: format!("{quoted}::text") };
+    let as_is = |wire| Travel { wire, expression: quoted.clone(), relay: false };
+    let relay = !matches!(of.kind, 'e' | 'r' | 'm') && !WRITTEN.contains(&of.name.as_str());
+    let as_text = || Travel { wire: Wire::Text, expression: format!("{quoted}::text"), relay };
     if of.category == 'A' || of.kind == 'c' {
-        return Travel { wire: Wire::Text, expression: format!("to_json({quoted})::text") };
+        return Travel { wire: Wire::Text, expression: format!("to_json({quoted})::text"), relay: true };
     }
     if of.kind != 'b' {
         return as_text();

@@ -11,6 +11,8 @@ mod http;
 mod mongodb;
 mod mysql;
 mod postgres;
+mod postgres_faults;
+mod postgres_replication;
 mod push;
 mod sqlite;
 mod ssh;

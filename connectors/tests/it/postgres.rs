@@ -42,6 +42,11 @@ impl Database {
         connection.execute(sqlx::AssertSqlSafe(statements.to_owned())).await.unwrap();
     }
 
+    pub(crate) async fn text(&self, query: &str) -> String {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        sqlx::query_scalar(sqlx::AssertSqlSafe(query.to_owned())).fetch_one(&mut connection).await.unwrap()
+    }
+
     pub(crate) fn source(&self, more: Value) -> Arc<dyn Source> {
         let mut params = self.params.clone();
         params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -57,7 +62,7 @@ fn params(base: &str, database: &str) -> Value {
     json!({ "host": host, "port": port.parse::<u16>().unwrap(), "user": user, "database": database })
 }
 
-fn table(name: &str) -> TableRef {
+pub(crate) fn table(name: &str) -> TableRef {
     TableRef { schema: None, name: name.to_owned() }
 }
 

@@ -10,6 +10,7 @@ mod import;
 mod ingest;
 mod quarantine;
 mod quarantine_fhir;
+mod replication;
 mod schedules;
 mod support;
 mod upkeep;
