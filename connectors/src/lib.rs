@@ -19,6 +19,7 @@ pub mod hive;
 pub mod http;
 mod json;
 mod mysql;
+pub mod generate;
 mod objects;
 mod params;
 mod payload;
