@@ -16,6 +16,7 @@ mod files;
 mod firebird;
 pub mod frame;
 mod gather;
+pub mod generate;
 pub mod hive;
 pub mod http;
 mod json;
