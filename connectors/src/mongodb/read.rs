@@ -38,7 +38,8 @@ pub(super) async fn read(inner: Arc<Inner>, request: ReadRequest) -> Result<Read
     let database = session::open(&inner).await?;
     // A collection that was dropped may come back, and its change stream tells so.
     let is_there = session::collections(&inner, &database).await?.contains(&request.table.name);
-    if !is_there && !(inner.params.changes && request.from.is_some()) {
+    let goes_on = inner.params.changes && request.from.is_some();
+    if !(is_there || goes_on) {
         return Err(absent());
     }
     let (sender, receiver) = mpsc::channel(WAITING);
@@ -65,7 +66,7 @@ async fn run(inner: &Inner, database: &Database, request: &ReadRequest, sender: 
     };
     let mut reading = Reading::new(inner, database, request, sender, &columns);
     match inner.params.cursor_columns.get(collection) {
-        Some(column) => reading.from_value(column, from, &columns).await,
+        Some(column) => reading.after_value(column, from, &columns).await,
         None if inner.params.changes && !request.sample => changes::run(reading, from, &columns).await,
         None => {
             reading.all().await?;
@@ -143,7 +144,7 @@ impl<'a> Reading<'a> {
     }
 
     /// What came after the last value of a field, and of that value what was not read.
-    async fn from_value(mut self, column: &str, from: Option<Place>, columns: &[Column]) -> Result<(), Error> {
+    async fn after_value(mut self, column: &str, from: Option<Place>, columns: &[Column]) -> Result<(), Error> {
         let last = from.as_ref().and_then(|place| place.last.as_ref()).and_then(value::parse);
         let is_first = from.is_none();
         let filter = match &last {
