@@ -42,6 +42,7 @@ const MIGRATIONS: &[Migration] = &[
         postgres: Some(include_str!("../migrations/0007_audit.postgres.sql")),
     },
     Migration::both(8, include_str!("../migrations/0008_schedules.sql")),
+    Migration::both(9, include_str!("../migrations/0009_known_hosts.sql")),
 ];
 
 /// Why a database could not be migrated.

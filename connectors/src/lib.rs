@@ -21,6 +21,7 @@ pub mod http;
 mod json;
 pub mod mongodb;
 mod mysql;
+pub mod generate;
 mod objects;
 mod params;
 mod payload;

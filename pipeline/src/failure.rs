@@ -13,6 +13,9 @@ pub(crate) enum Failure {
     /// The same call may succeed later: a source that does not answer, a table in use.
     #[error("{0}")]
     Transient(String),
+    /// A source that was being read does so no more: its way broke, and may take a while to come back.
+    #[error("{0}")]
+    Interrupted(String),
     /// Nobody but a person can help.
     #[error("{0}")]
     Permanent(String),
@@ -20,7 +23,7 @@ pub(crate) enum Failure {
 
 impl Failure {
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Transient(_))
+        matches!(self, Self::Transient(_) | Self::Interrupted(_))
     }
 
     pub(crate) fn permanent(message: impl Into<String>) -> Self {
@@ -32,6 +35,7 @@ impl Failure {
         match self {
             Self::Cancelled => Self::Cancelled,
             Self::Transient(message) => Self::Transient(format!("{place}: {message}")),
+            Self::Interrupted(message) => Self::Interrupted(format!("{place}: {message}")),
             Self::Permanent(message) => Self::Permanent(format!("{place}: {message}")),
         }
     }
@@ -39,7 +43,11 @@ impl Failure {
 
 impl From<mavis_connectors::Error> for Failure {
     fn from(error: mavis_connectors::Error) -> Self {
-        if error.is_transient() { Self::Transient(error.to_string()) } else { Self::Permanent(error.to_string()) }
+        match &error {
+            mavis_connectors::Error::Interrupted { .. } => Self::Interrupted(error.to_string()),
+            _ if error.is_transient() => Self::Transient(error.to_string()),
+            _ => Self::Permanent(error.to_string()),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod mapping;
 mod pipeline;
 mod quality;
 mod quarantine;
+mod reading;
 mod replay;
 mod report;
 mod request;

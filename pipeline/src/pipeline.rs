@@ -239,6 +239,16 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Forgets the host key of an SSH server that was trusted on first use: the next one that it shows is trusted.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`]: none is recorded for it.
+    pub async fn forget_host_key(&self, by: &Principal, host: &str, port: u16) -> Result<(), Error> {
+        self.catalog().forget_known_host(host, port).await.map_err(Error::Catalog)?;
+        self.context().audit(by, "host_key.forget", &format!("{host}:{port}")).await;
+        Ok(())
+    }
+
     pub async fn sources(&self) -> Result<Vec<SourceSummary>, Error> {
         let mut summaries = Vec::new();
         for source in self.catalog().sources().await.map_err(Error::Catalog)? {

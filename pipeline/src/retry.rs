@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use mavis_lake::{Ahead, AppId, Hop, Unit};
 use mavis_types::TableId;
 
@@ -13,8 +13,17 @@ const UNIT_TRIES: usize = 4;
 /// How long a table in use is waited for: another source may be writing a large import.
 const LEASE_WAIT: Duration = Duration::from_secs(30 * 60);
 
-/// Runs a unit, and again after 0.5, 1, 2 s where it failed for a passing reason. A unit is committed once or not at all,
-/// so that doing it again is safe.
+/// Pauses before a way that broke is tried again: 91 s in all, as long as a tunnel or a restarting database may take.
+pub(crate) fn way_back() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_secs(1))
+        .with_max_delay(Duration::from_secs(30))
+        .with_max_times(7)
+        .build()
+}
+
+/// Runs a unit, and again after 0.5, 1, 2 s where it failed for a passing reason; where a reading broke in the middle, as
+/// long as its way may take to come back. A unit is committed once or not at all, so that doing it again is safe.
 pub(crate) async fn unit<T, F, Fut>(running: &Running, what: &str, mut attempt: F) -> Result<T, Failure>
 where
     F: FnMut() -> Fut,
@@ -25,10 +34,14 @@ where
         .with_max_delay(Duration::from_secs(30))
         .with_max_times(UNIT_TRIES - 1)
         .build();
+    let mut broken = false;
     loop {
         running.check()?;
         match attempt().await {
             Err(failure) if failure.is_transient() => {
+                if !broken && matches!(failure, Failure::Interrupted(_)) {
+                    (broken, waits) = (true, way_back());
+                }
                 let Some(wait) = waits.next() else { return Err(failure) };
                 running.info(format!("{what}: {failure}; trying again in {:.1} s", wait.as_secs_f64())).await;
                 sleep(running, wait).await?;
@@ -86,7 +99,7 @@ where
 
 /// # Errors
 /// [`Failure::Cancelled`] where the run was asked to end meanwhile.
-async fn sleep(running: &Running, wait: Duration) -> Result<(), Failure> {
+pub(crate) async fn sleep(running: &Running, wait: Duration) -> Result<(), Failure> {
     tokio::select! {
         () = running.cancel.cancelled() => Err(Failure::Cancelled),
         () = tokio::time::sleep(wait) => Ok(()),

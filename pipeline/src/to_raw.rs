@@ -12,9 +12,8 @@ use arrow::{
     array::RecordBatch,
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
-use futures::StreamExt;
 use mavis_catalog::{NewColumn, Source, Step, Table};
-use mavis_connectors::{ReadItem, ReadMode, ReadRequest, ReadStream, Source as Connected};
+use mavis_connectors::{ReadItem, ReadMode, Source as Connected};
 use mavis_lake::{AppId, End, TableSpec, WriteMode, Writer};
 use mavis_types::{Counts, Cursor, normalize_name};
 
@@ -24,6 +23,7 @@ use crate::{
     discover,
     failure::Failure,
     quarantine::{Aside, Rejected, tell_differing},
+    reading::Reading,
     retry,
 };
 
@@ -182,7 +182,7 @@ async fn bring(
 ) -> Result<(), Failure> {
     let app = AppId::ingest(job.source.id, entry.id);
     let mut columns = Columns::of(job.table);
-    let mut stream: Option<ReadStream> = None;
+    let mut stream: Option<Reading<'_>> = None;
     let mut held: Option<RecordBatch> = None;
     let mut started = false;
     let mut from_the_beginning = false;
@@ -196,14 +196,13 @@ async fn bring(
                 cursor(running, &app, entry, started).await?
             };
             from_the_beginning = from.is_none();
-            let request = ReadRequest { from, ..ReadRequest::whole(job.table.table.clone()) };
-            stream = Some(job.connected.read(request).await?);
+            stream = Some(Reading::open(running, job.connected, &job.table.table, from).await?);
         }
         let Some(reading) = stream.as_mut() else { continue };
         let mut waiting: Vec<ReadItem> = Vec::new();
         if first {
-            while let Some(item) = reading.next().await {
-                let item = item?;
+            loop {
+                let item = reading.next(false).await?;
                 let enough = !matches!(item, ReadItem::Reject { .. });
                 if let ReadItem::Batch(batch) = &item {
                     columns.learn(&batch.schema());
@@ -232,15 +231,11 @@ async fn bring(
             }
             let item = match waiting.next() {
                 Some(item) => item,
-                None => match reading.next().await {
-                    Some(Ok(item)) => item,
-                    Some(Err(error)) => {
+                None => match reading.next(mode != WriteMode::Snapshot).await {
+                    Ok(item) => item,
+                    Err(failure) => {
                         writer.abandon().await;
-                        return Err(error.into());
-                    }
-                    None => {
-                        writer.abandon().await;
-                        return Err(Failure::Transient("the source stopped in the middle of the table".to_owned()));
+                        return Err(failure);
                     }
                 },
             };

@@ -20,7 +20,9 @@ use crate::{
     config::Config,
     data_dir::DataDir,
     fhir::Exports,
-    first_token, grpc, http,
+    first_token, grpc,
+    host_keys::CatalogKeys,
+    http,
     listen::{Peer, PlainListener, TlsListener},
     pgwire,
     read_log::ReadLog,
@@ -80,7 +82,7 @@ impl Server {
         let pipeline = Pipeline::start(
             catalog.clone(),
             lake.clone(),
-            Registry::built_in(),
+            Registry::built_in().with_host_keys(Arc::new(CatalogKeys(catalog.clone()))),
             secrets,
             PipelineOptions {
                 workers: config.pipeline.workers,

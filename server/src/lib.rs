@@ -18,7 +18,8 @@ pub mod demo;
 pub mod fhir;
 pub mod flight;
 pub mod grpc;
-pub mod http;
+pub mod host_keys;
+mod http;
 pub mod telemetry;
 
 mod erase;

@@ -13,6 +13,7 @@ mod audit;
 mod backend;
 mod cursors;
 mod intents;
+mod known_hosts;
 mod leases;
 mod mappings;
 mod opening;

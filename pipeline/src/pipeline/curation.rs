@@ -145,7 +145,9 @@ impl Pipeline {
         let done = tokio::spawn(async move { Box::pin(erase::erase(&context, &patient, options)).await }).await;
         match done.map_err(Failure::from).flatten() {
             Ok(done) => Ok(done),
-            Err(Failure::Transient(reason)) => Err(Error::Busy { name: "the lake".to_owned(), reason }),
+            Err(Failure::Transient(reason) | Failure::Interrupted(reason)) => {
+                Err(Error::Busy { name: "the lake".to_owned(), reason })
+            }
             Err(failure) => Err(Error::Invalid { reason: failure.to_string() }),
         }
     }

@@ -107,7 +107,7 @@ pub(crate) async fn write(
 
 fn failed(failure: Failure) -> WriteError {
     match failure {
-        Failure::Transient(reason) => WriteError::Busy { reason },
+        Failure::Transient(reason) | Failure::Interrupted(reason) => WriteError::Busy { reason },
         failure => WriteError::Failed { reason: failure.to_string() },
     }
 }

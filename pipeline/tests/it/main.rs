@@ -8,9 +8,12 @@ mod generate;
 mod gone;
 mod import;
 mod ingest;
+mod interrupted;
 mod quarantine;
 mod quarantine_fhir;
 mod schedules;
+#[path = "../../../connectors/tests/it/ssh/sshd.rs"]
+mod sshd;
 mod support;
 mod upkeep;
 mod write;

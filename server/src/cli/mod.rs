@@ -8,6 +8,7 @@ mod demo;
 mod erase;
 mod failure;
 mod fhir;
+mod generate;
 mod grant;
 mod ingest;
 mod lake;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Failure,
     client::ClientArgs,
+    generate,
     output::{Format, Table, optional, state_word, time},
     watch,
 };
@@ -54,6 +55,14 @@ pub(super) enum SourceCommand {
         name: String,
         /// The report, as JSON
         file: PathBuf,
+    },
+    /// Write entries of a data_sources.json for the databases of a server, without registering them
+    Generate(generate::Generate),
+    /// Forget the host key of an SSH server that was trusted when it was first seen: the next one that it shows is trusted
+    ForgetHostKey {
+        /// As sources declare it: HOST, or HOST:PORT where the port is not 22
+        #[arg(value_name = "HOST[:PORT]")]
+        server: String,
     },
     /// Take a source out of the list; its tables and rows stay
     Remove {
@@ -117,7 +126,7 @@ impl Declaration {
 }
 
 /// Parameters from `key=value` texts. `local`: the server is on this machine, so a relative path is from here.
-fn parameters(texts: &[String], local: bool) -> Result<Map<String, Value>, Failure> {
+pub(super) fn parameters(texts: &[String], local: bool) -> Result<Map<String, Value>, Failure> {
     let mut params = Map::new();
     for text in texts {
         let (key, value) = text
@@ -202,6 +211,14 @@ impl SourceCommand {
                 let answer = client.ingest().await?.import_discovery_report(request).await?.into_inner();
                 report(answer.report.unwrap_or_default(), format)
             }
+            Self::Generate(generate) => Box::pin(generate.run()).await,
+            Self::ForgetHostKey { server } => {
+                let (host, port) = host_and_port(&server)?;
+                let request = pb::ForgetHostKeyRequest { host: host.clone(), port: port.into() };
+                client.ingest().await?.forget_host_key(request).await?;
+                eprintln!("forgot the host key of {host}:{port}; the next one that it shows is trusted");
+                Ok(())
+            }
             Self::Remove { name } => {
                 client.ingest().await?.remove_source(pb::RemoveSourceRequest { name: name.clone() }).await?;
                 eprintln!("removed `{name}`; its tables and rows stay");
@@ -209,6 +226,17 @@ impl SourceCommand {
             }
         }
     }
+}
+
+/// `gate`, `gate:2222`, `::1`, `[::1]:2222`.
+fn host_and_port(server: &str) -> Result<(String, u16), Failure> {
+    let wrong = || Failure::usage(format!("`{server}` is not a server: write HOST or HOST:PORT"));
+    let (host, port) = match server.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().map_err(|_| wrong())?),
+        _ => (server, 22),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() || port == 0 { Err(wrong()) } else { Ok((host.to_owned(), port)) }
 }
 
 async fn declare(declaration: Declaration, client: &ClientArgs, format: Format, update: bool) -> Result<(), Failure> {
@@ -312,6 +340,18 @@ mod tests {
             Value::Object(params),
             json!({"db": {"host": "localhost", "port": 5432}, "tables": ["a"], "code": "007x", "strict": true})
         );
+    }
+
+    #[rstest]
+    #[case("gate", Some(("gate", 22)))]
+    #[case("gate:2222", Some(("gate", 2222)))]
+    #[case("::1", Some(("::1", 22)))]
+    #[case("[::1]:2222", Some(("::1", 2222)))]
+    #[case("gate:ssh", None)]
+    #[case(":22", None)]
+    fn a_server_is_a_host_and_perhaps_a_port(#[case] text: &str, #[case] expected: Option<(&str, u16)>) {
+        let expected = expected.map(|(host, port)| (host.to_owned(), port));
+        assert_eq!(host_and_port(text).ok(), expected);
     }
 
     #[rstest]

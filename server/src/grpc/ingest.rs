@@ -72,6 +72,18 @@ impl IngestService for Ingest {
         Ok(Response::new(pb::RemoveSourceResponse {}))
     }
 
+    async fn forget_host_key(
+        &self,
+        request: Request<pb::ForgetHostKeyRequest>,
+    ) -> Result<Response<pb::ForgetHostKeyResponse>, Status> {
+        let by = engineer(&self.app, &request, "host_key.forget").await?;
+        let pb::ForgetHostKeyRequest { host, port } = request.into_inner();
+        let port = u16::try_from(port).ok().filter(|port| *port > 0);
+        let port = port.ok_or_else(|| Status::invalid_argument("`port` is not a port (1 to 65535)"))?;
+        self.app.pipeline.forget_host_key(&by, &host, port).await.map_err(status)?;
+        Ok(Response::new(pb::ForgetHostKeyResponse {}))
+    }
+
     async fn list_sources(
         &self,
         request: Request<pb::ListSourcesRequest>,

@@ -31,5 +31,8 @@ mod security;
 mod smart;
 mod sql_export;
 mod sql_on_fhir;
+mod ssh;
+#[path = "../../../connectors/tests/it/ssh/sshd.rs"]
+mod sshd;
 mod tls;
 mod work;

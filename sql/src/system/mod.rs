@@ -55,11 +55,12 @@ impl Definition {
 }
 
 /// Tables of `system`.
-pub(crate) static TABLES: [Definition; 14] = [
+pub(crate) static TABLES: [Definition; 15] = [
     catalog::SOURCES,
     catalog::TABLES,
     catalog::COLUMNS,
     catalog::MAPPINGS,
+    catalog::KNOWN_HOSTS,
     ops::RUNS,
     ops::RUN_UNITS,
     ops::RUN_LOG,

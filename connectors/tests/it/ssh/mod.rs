@@ -1,5 +1,7 @@
 //! Sources behind SSH, through a real sshd (`MAVIS_TEST_SSHD`, see `tests/counterparts/sshd.sh`).
 
+mod inside;
+mod login;
 pub(crate) mod sshd;
 
 use std::{sync::Arc, time::Duration};
@@ -298,5 +300,33 @@ async fn a_tunnel_that_is_cut_ends_a_reading_as_interrupted() {
     let error = source.read(ReadRequest::whole(table("t"))).await.err().unwrap();
     assert!(error.is_transient() && error.to_string().contains("(ssh)"), "{error}");
     proxy.refuse(false);
+    assert_eq!(read_all(&*source, ReadRequest::whole(table("t"))).await.unwrap().rows.len(), 50_000);
+}
+
+#[tokio::test]
+async fn a_network_that_is_gone_without_a_word_is_noticed_by_what_keeps_the_session_alive() {
+    use futures::StreamExt;
+    let Some(gate) = Sshd::start("") else { return };
+    let Some(database) =
+        Database::with("CREATE TABLE t AS SELECT i, repeat('x', 1000) AS t FROM generate_series(1, 50000) i").await
+    else {
+        return;
+    };
+    let proxy = Proxy::to(gate.port).await;
+    let block = gate.block_with(json!({ "port": proxy.port, "keep_alive_seconds": 1 }));
+    let source = plain(&Registry::built_in(), &database, &block);
+    let mut stream = source.read(ReadRequest { batch_rows: 1000, ..ReadRequest::whole(table("t")) }).await.unwrap();
+    stream.next().await.unwrap().unwrap();
+    proxy.freeze(true);
+    let end = async {
+        loop {
+            if let Err(error) = stream.next().await.expect("a cut reading does not end well") {
+                return error;
+            }
+        }
+    };
+    let error = tokio::time::timeout(Duration::from_secs(15), end).await.expect("it is noticed");
+    assert!(error.is_transient(), "{error}");
+    proxy.freeze(false);
     assert_eq!(read_all(&*source, ReadRequest::whole(table("t"))).await.unwrap().rows.len(), 50_000);
 }

@@ -1,4 +1,5 @@
 //! A real sshd with keys of its own, and a proxy that can be cut.
+#![allow(dead_code, reason = "shared by the tests of several crates")]
 
 use std::{
     fs,
@@ -14,7 +15,11 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::watch,
 };
 
@@ -154,6 +159,9 @@ pub(crate) struct Proxy {
     accepted: Arc<AtomicUsize>,
     refusing: Arc<AtomicBool>,
     cuts: watch::Sender<u64>,
+    /// Bytes from the server after which everything is cut, once.
+    after: Arc<AtomicUsize>,
+    frozen: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -164,8 +172,11 @@ impl Proxy {
             accepted: Arc::default(),
             refusing: Arc::default(),
             cuts: watch::channel(0).0,
+            after: Arc::new(AtomicUsize::new(usize::MAX)),
+            frozen: Arc::default(),
         };
         let (accepted, refusing) = (Arc::clone(&proxy.accepted), Arc::clone(&proxy.refusing));
+        let (after, frozen) = (Arc::clone(&proxy.after), Arc::clone(&proxy.frozen));
         let cuts = proxy.cuts.subscribe();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
@@ -173,12 +184,12 @@ impl Proxy {
                     continue;
                 }
                 accepted.fetch_add(1, Ordering::SeqCst);
-                let mut cuts = cuts.clone();
+                let (mut cuts, after, frozen) = (cuts.clone(), Arc::clone(&after), Arc::clone(&frozen));
                 cuts.mark_unchanged();
                 tokio::spawn(async move {
                     let far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
                     tokio::select! {
-                        () = carry(near, far) => {}
+                        () = carry(near, far, &after, &frozen) => {}
                         _ = cuts.changed() => {}
                     }
                 });
@@ -197,13 +208,58 @@ impl Proxy {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
+    /// Ends the connection that carries these bytes from the server, counted from now on.
+    pub(crate) fn cut_after(&self, bytes: usize) {
+        self.after.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Whether the bytes of [`cut_after`](Self::cut_after) have come.
+    pub(crate) fn has_cut(&self) -> bool {
+        self.after.load(Ordering::SeqCst) == usize::MAX
+    }
+
+    /// Whether nothing comes through any more, without anybody being told: a cable that is pulled.
+    pub(crate) fn freeze(&self, freeze: bool) {
+        self.frozen.store(freeze, Ordering::SeqCst);
+    }
+
     /// Whether new connections end at once.
     pub(crate) fn refuse(&self, refuse: bool) {
         self.refusing.store(refuse, Ordering::SeqCst);
     }
 }
 
-async fn carry(mut near: TcpStream, mut far: TcpStream) {
-    // Whoever ends it, both ends are closed.
-    drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
+async fn carry(near: TcpStream, far: TcpStream, after: &AtomicUsize, frozen: &AtomicBool) {
+    let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+    let up = one_way(near_in, far_out, frozen, |_| false);
+    let down = one_way(far_in, near_out, frozen, |length| {
+        let left = after.load(Ordering::SeqCst);
+        let cut = left != usize::MAX && left <= length;
+        after.store(if cut || left == usize::MAX { usize::MAX } else { left - length }, Ordering::SeqCst);
+        cut
+    });
+    tokio::select! {
+        _ = up => {}
+        _ = down => {}
+    }
+}
+
+/// Carries bytes until the end, or until `is_enough` says so of a length.
+async fn one_way(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    frozen: &AtomicBool,
+    is_enough: impl Fn(usize) -> bool,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let length = from.read(&mut buffer).await?;
+        while frozen.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if length == 0 || is_enough(length) {
+            return Ok(());
+        }
+        to.write_all(&buffer[..length]).await?;
+    }
 }

@@ -1,11 +1,13 @@
-//! `system.catalog`: sources, tables, columns, mappings.
+//! `system.catalog`: sources, tables, columns, mappings, known hosts.
 
 mod columns;
+mod known_hosts;
 mod mappings;
 mod sources;
 mod tables;
 
 pub(super) use columns::COLUMNS;
+pub(super) use known_hosts::KNOWN_HOSTS;
 pub(super) use mappings::MAPPINGS;
 pub(super) use sources::SOURCES;
 pub(super) use tables::TABLES;
