@@ -102,6 +102,9 @@ fn connect_error(inner: &Inner, has_password: bool, error: &sqlx::Error) -> Erro
         }
         "" => match error {
             // A server that asks for a password when there is none to give ends in a protocol error of the driver.
+            sqlx::Error::Tls(_) => untrusted(endpoint),
+            // A certificate that is not trusted ends as data that is none.
+            sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => untrusted(endpoint),
             sqlx::Error::Io(error) if inner.tunnel.is_none() => {
                 Error::Unreachable { endpoint, stage: Stage::Route, reason: error.kind().to_string() }
             }
@@ -109,11 +112,6 @@ fn connect_error(inner: &Inner, has_password: bool, error: &sqlx::Error) -> Erro
                 endpoint,
                 stage: Stage::Database,
                 reason: format!("it ended the connection through the SSH tunnel ({})", error.kind()),
-            },
-            sqlx::Error::Tls(_) => Error::Refused {
-                endpoint,
-                stage: Stage::Database,
-                reason: "TLS could not be agreed on; check `sslmode` and the server's certificate".to_owned(),
             },
             _ if !has_password => {
                 Error::Refused { endpoint, stage: Stage::Login, reason: login_advice(inner, has_password) }
@@ -125,6 +123,14 @@ fn connect_error(inner: &Inner, has_password: bool, error: &sqlx::Error) -> Erro
             },
         },
         code => Error::Refused { endpoint, stage: Stage::Database, reason: format!("the server said {code}") },
+    }
+}
+
+fn untrusted(endpoint: String) -> Error {
+    Error::Refused {
+        endpoint,
+        stage: Stage::Database,
+        reason: "TLS could not be agreed on; check `sslmode` and the server's certificate".to_owned(),
     }
 }
 

@@ -107,11 +107,13 @@ async fn a_database_that_ends_the_connection_is_asked_again_from_the_cursor() {
     life.add("far", "postgres", database.params(json!({ "cursor_columns": { "big": "id" } }))).await;
     life.pipeline.discover(&me(), &name("far")).await.unwrap();
     let mut admin = database.connect().await;
+    // The sample that discovery took may still be on its way out.
+    let now: String = sqlx::query_scalar("SELECT clock_timestamp()::text").fetch_one(&mut admin).await.unwrap();
     let run = life.pipeline.start_run(&me(), mavis_types::RunId::new(), request("far")).await.unwrap();
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-               WHERE datname = current_database() AND query LIKE 'COPY (SELECT%' AND state = 'active'";
+               WHERE datname = current_database() AND query LIKE 'COPY (SELECT%' AND query_start > $1::timestamptz";
     let ended = async {
-        while sqlx::query_scalar::<_, i64>(end).fetch_one(&mut admin).await.unwrap() == 0 {
+        while sqlx::query_scalar::<_, i64>(end).bind(&now).fetch_one(&mut admin).await.unwrap() == 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };

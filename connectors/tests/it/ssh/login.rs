@@ -139,7 +139,7 @@ async fn a_password_that_is_refused_is_not_tried_again_by_itself_and_never_shown
     // Another password is another attempt.
     let right = Secrets::from_pairs([("SSH_PASSWORD_FAR", "open sesame")]);
     let source = source(&registry, &database, &block(port), json!({}), &right);
-    source.read(ReadRequest::whole(table("t"))).await.unwrap();
+    drop(source.read(ReadRequest::whole(table("t"))).await.unwrap());
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_password_that_was_changed_is_taken_up_without_a_restart() {
     let source = source(&Registry::built_in(), &database, &block(port), json!({}), &secrets);
     source.read(ReadRequest::whole(table("t"))).await.err().unwrap();
     std::fs::write(&file, "open sesame\n").unwrap();
-    source.read(ReadRequest::whole(table("t"))).await.unwrap();
+    drop(source.read(ReadRequest::whole(table("t"))).await.unwrap());
 }
 
 #[tokio::test]
