@@ -175,7 +175,7 @@ async fn ingest(running: &Running, request: &IngestRequest, sum: &mut Sum) -> Re
         )));
     }
     let connected = running.context.connect(&spec(&source))?;
-    let report = report(running, &source, &connected, request).await?;
+    let report = Box::pin(report(running, &source, &connected, request)).await?;
     let tables = chosen(&report, request)?;
     if let (true, Some((table, reason))) = (tables.is_empty(), report.failures.first()) {
         return Err(Failure::Permanent(format!("no table of `{}` can be read; `{table}`: {reason}", source.name)));
@@ -253,7 +253,7 @@ async fn report(
     if !look {
         running.info(format!("discovering `{}`", source.name)).await;
     }
-    let found = discover::discover(&running.context, source, connected, Some(running.id), Look::Changes).await?;
+    let found = Box::pin(discover::discover(&running.context, source, connected, Some(running.id), Look::Changes)).await?;
     let discover::Discovered { report, notes, changes } = found;
     for note in notes {
         running.info(note).await;

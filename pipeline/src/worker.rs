@@ -232,7 +232,7 @@ impl Workers {
             held = turn => Some(held),
         };
         if held.is_some() {
-            self.work(&run, &running, &lost).await;
+            Box::pin(self.work(&run, &running, &lost)).await;
         } else if cancel.is_cancelled() {
             self.end(&run, &running, RunState::Cancelled, Counts::default(), None).await;
         }
@@ -282,7 +282,7 @@ impl Workers {
             }
             return;
         }
-        self.settle(run, running, outcome).await;
+        Box::pin(self.settle(run, running, outcome)).await;
     }
 
     /// Writes down how the run ended, and queues its retry where one can help.

@@ -78,7 +78,7 @@ async fn in_turn(
         None => None,
     };
     let _in_all = in_all.acquire().await.ok();
-    if running.cancel.is_cancelled() { Ok(None) } else { one(running, source).await.map(Some) }
+    if running.cancel.is_cancelled() { Ok(None) } else { Box::pin(one(running, source)).await.map(Some) }
 }
 
 /// What a discovery of many came to.
@@ -105,7 +105,7 @@ async fn one(running: &Running, source: &Source) -> Result<bool, Failure> {
     running.catalog().set_discovery_item(&item).await?;
     let looked = async {
         let connected = running.context.connect(&job::spec(source))?;
-        discover(&running.context, source, &connected, Some(running.id), Look::Changes).await
+        Box::pin(discover(&running.context, source, &connected, Some(running.id), Look::Changes)).await
     };
     let looked = tokio::select! {
         () = running.cancel.cancelled() => Err(Failure::Cancelled),
