@@ -253,7 +253,8 @@ async fn report(
     if !look {
         running.info(format!("discovering `{}`", source.name)).await;
     }
-    let found = Box::pin(discover::discover(&running.context, source, connected, Some(running.id), Look::Changes)).await?;
+    let found =
+        Box::pin(discover::discover(&running.context, source, connected, Some(running.id), Look::Changes)).await?;
     let discover::Discovered { report, notes, changes } = found;
     for note in notes {
         running.info(note).await;

@@ -282,8 +282,9 @@ impl Pipeline {
             });
         }
         let connected = self.context().connect(&job::spec(&source))?;
-        let found =
-            Box::pin(discover::discover(self.context(), &source, &connected, None, Look::Whole)).await.map_err(refused)?;
+        let found = Box::pin(discover::discover(self.context(), &source, &connected, None, Look::Whole))
+            .await
+            .map_err(refused)?;
         let discover::Discovered { report, notes, changes } = found;
         for note in notes.into_iter().chain(changes.iter().map(discover::drift::told)) {
             tracing::info!(source = %name, "{note}");
@@ -316,8 +317,9 @@ impl Pipeline {
     pub async fn accept_drift(&self, by: &Principal, name: &SourceName) -> Result<DiscoveryReport, Error> {
         let source = self.source(name).await?;
         let connected = self.context().connect(&job::spec(&source))?;
-        let found =
-            Box::pin(discover::discover(self.context(), &source, &connected, None, Look::Accepting)).await.map_err(refused)?;
+        let found = Box::pin(discover::discover(self.context(), &source, &connected, None, Look::Accepting))
+            .await
+            .map_err(refused)?;
         self.context().audit(by, "source.accept", name.as_str()).await;
         Ok(found.report)
     }

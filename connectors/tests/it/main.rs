@@ -1,5 +1,5 @@
 //! Connectors against real files and real servers.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::large_futures, reason = "tests")]
 
 mod fhir_files;
 mod fhir_server;

@@ -1,5 +1,5 @@
 //! Runs of the pipeline from a source to the FHIR zone, in one process.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::large_futures, reason = "tests")]
 
 mod disk;
 mod every_type;

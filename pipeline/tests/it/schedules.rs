@@ -216,8 +216,8 @@ async fn the_loop_by_itself_begins_runs_and_goes_on_while_there_is_something() {
         .await
         .unwrap();
     life.pipeline.follow_schedules(Duration::from_millis(200));
-    let mut rows = 2;
     for n in 3..6 {
+        let rows = n - 1;
         let arrived = async {
             while life
                 .catalog
@@ -231,7 +231,6 @@ async fn the_loop_by_itself_begins_runs_and_goes_on_while_there_is_something() {
         };
         tokio::time::timeout(Duration::from_secs(60), arrived).await.expect("the rows do not arrive");
         house.sqlite("a.db", &[&format!("INSERT INTO t VALUES ({n}, 'x')")]).await;
-        rows += 1;
     }
     life.pipeline.stop().await;
 }

@@ -263,7 +263,8 @@ impl FlightSqlService for Commands {
         command: CommandStatementIngest,
         request: Request<PeekableFlightDataStream>,
     ) -> Result<i64, Status> {
-        ingest::ingest(self, &self.caller(&request)?, command, request.into_inner()).await
+        let caller = self.caller(&request)?;
+        Box::pin(ingest::ingest(self, &caller, command, request.into_inner())).await
     }
 
     async fn do_put_error_callback(

@@ -24,7 +24,7 @@ const LIMIT_SECONDS: u32 = 30;
 /// What an HTTP caller is told: `{"error": {"code", "message"}}` with the status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct ApiError {
+pub(crate) struct ApiError {
     pub status: StatusCode,
     /// A word that programs can tell cases apart by; it stays when the message is reworded.
     pub code: &'static str,
@@ -40,7 +40,7 @@ pub struct ApiError {
 
 /// The body of every error.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ErrorBody {
+pub(crate) struct ErrorBody {
     error: ErrorDetail,
 }
 
@@ -68,19 +68,19 @@ struct ErrorDetail {
 
 impl ApiError {
     #[must_use]
-    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), position: None, line_text: None, retry_after: None }
     }
 
     /// 400 for a request that no server would take.
     #[must_use]
-    pub fn invalid(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid", message)
     }
 
     /// Adds the line of the caller's text that the position names.
     #[must_use]
-    pub fn with_text(mut self, sql: &str) -> Self {
+    pub(crate) fn with_text(mut self, sql: &str) -> Self {
         let line = self.position.and_then(|(line, _)| usize::try_from(line).ok()?.checked_sub(1));
         self.line_text = line.and_then(|line| sql.lines().nth(line)).map(|line| line.trim_end().to_owned());
         self
@@ -88,7 +88,7 @@ impl ApiError {
 
     /// An error of a statement, with the place in its text where it is known.
     #[must_use]
-    pub fn of_statement(error: mavis_sql::Error, sql: &str) -> Self {
+    pub(crate) fn of_statement(error: mavis_sql::Error, sql: &str) -> Self {
         let place = error.place(sql);
         let mut told = Self::from(error);
         told.position = told.position.or(place);
@@ -97,7 +97,7 @@ impl ApiError {
 
     /// The body that tells of this error.
     #[must_use]
-    pub fn body(&self) -> ErrorBody {
+    pub(crate) fn body(&self) -> ErrorBody {
         ErrorBody {
             error: ErrorDetail {
                 code: self.code,
@@ -112,7 +112,7 @@ impl ApiError {
 
     /// 500: the detail goes to the log under a number that the answer carries.
     #[must_use]
-    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         let number = Uuid::new_v4();
         error!(error, %number, "a request failed");
         Self::new(

@@ -33,7 +33,7 @@ use tower_http::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use error::pointer;
-pub use error::{ApiError, ErrorBody};
+pub(crate) use error::{ApiError, ErrorBody};
 pub(crate) use sql::{Written, send};
 
 use crate::{App, auth::require_token, fhir};
@@ -42,7 +42,7 @@ use crate::{App, auth::require_token, fhir};
 const CHECK: Duration = Duration::from_secs(2);
 
 /// Every route of the door.
-pub fn router(app: &App) -> Router {
+pub(crate) fn router(app: &App) -> Router {
     let (open, guarded, description) = described();
     let guarded = guarded
         .route("/openapi.json", get(async move || axum::Json(description)))
