@@ -105,6 +105,12 @@ impl Tls {
         Ok(Some(tls))
     }
 
+    /// Whether who shows no certificate is turned away.
+    pub(crate) fn requires_certificates(&self) -> bool {
+        let files = &self.0.files;
+        files.client_ca.is_some() && files.client_certificates == ClientCertificates::Required
+    }
+
     /// The settings of the next connection.
     pub(crate) fn current(&self, inside: Inside) -> Arc<ServerConfig> {
         let current = self.0.current.read().unwrap_or_else(PoisonError::into_inner);

@@ -62,7 +62,7 @@ pub(super) enum SourceCommand {
     ForgetHostKey {
         /// As sources declare it: HOST, or HOST:PORT where the port is not 22
         #[arg(value_name = "HOST[:PORT]")]
-        server: String,
+        gate: String,
     },
     /// Take a source out of the list; its tables and rows stay
     Remove {
@@ -212,8 +212,8 @@ impl SourceCommand {
                 report(answer.report.unwrap_or_default(), format)
             }
             Self::Generate(generate) => Box::pin(generate.run()).await,
-            Self::ForgetHostKey { server } => {
-                let (host, port) = host_and_port(&server)?;
+            Self::ForgetHostKey { gate } => {
+                let (host, port) = host_and_port(&gate)?;
                 let request = pb::ForgetHostKeyRequest { host: host.clone(), port: port.into() };
                 client.ingest().await?.forget_host_key(request).await?;
                 eprintln!("forgot the host key of {host}:{port}; the next one that it shows is trusted");

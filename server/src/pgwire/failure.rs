@@ -98,8 +98,8 @@ impl From<Denied> for Failure {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Missing => Self::fatal(state::BAD_PASSWORD, "no password: give the token as the password"),
-            Denied::Forbidden => Self::fatal(state::FORBIDDEN, denied.to_string()),
-            Denied::Unavailable => Self::fatal(state::UNAVAILABLE, denied.to_string()),
+            denied if denied.is_forbidden() => Self::fatal(state::FORBIDDEN, denied.to_string()),
+            denied if denied.is_passing() => Self::fatal(state::UNAVAILABLE, denied.to_string()),
             denied => Self::fatal(state::BAD_PASSWORD, denied.to_string()),
         }
     }

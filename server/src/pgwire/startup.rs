@@ -146,7 +146,10 @@ async fn begun(
         .await;
     }
     let hello = Hello { minor: u16::try_from(minor).unwrap_or_default(), parameters: parameters(rest) };
-    let exposed = shared.tls.is_some() && !safe && !peer.is_loopback() && !shared.app.config.insecure;
+    // Where clients must show a certificate, there is no way round it, from this machine either.
+    let certified = shared.tls.as_ref().is_some_and(Tls::requires_certificates);
+    let exposed =
+        shared.tls.is_some() && !safe && !peer.is_loopback() && !shared.app.config.insecure || certified && !safe;
     if exposed {
         return refused(
             wire,

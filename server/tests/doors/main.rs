@@ -14,6 +14,7 @@ mod fhir_read;
 mod fhir_write;
 mod flight;
 mod flight_jdbc;
+mod flight_keys;
 mod flight_long;
 mod flight_many;
 mod harness;
