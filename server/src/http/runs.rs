@@ -178,7 +178,8 @@ pub(super) struct Start {
     tag = "runs",
     request_body = Start,
     responses((status = 202, body = Run), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody, description = "There is no such source"))
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody, description = "There is no such source"),
+        (status = 413, body = ErrorBody), (status = 415, body = ErrorBody, description = "The body is not JSON"))
 )]
 pub(super) async fn start(
     State(app): State<App>,
