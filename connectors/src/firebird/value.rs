@@ -21,6 +21,8 @@ pub(super) enum Field<'a> {
     Bool(bool),
     Moment(NaiveDateTime),
     Bytes(Cow<'a, [u8]>),
+    /// Text that did not come as its bytes: it has a place in no column.
+    Foreign,
 }
 
 impl Field<'_> {
@@ -34,6 +36,7 @@ impl Field<'_> {
             Field::Bool(value) => Field::Bool(*value),
             Field::Moment(value) => Field::Moment(*value),
             Field::Bytes(bytes) => Field::Bytes(Cow::Borrowed(bytes)),
+            Field::Foreign => Field::Foreign,
         }
     }
 }
@@ -61,7 +64,7 @@ pub(super) fn of_sql(value: &SqlType) -> Field<'_> {
         SqlType::Boolean(value) => Field::Bool(*value),
         SqlType::Timestamp(value) => Field::Moment(*value),
         SqlType::Binary(bytes) => Field::Bytes(Cow::Borrowed(bytes)),
-        SqlType::Text(text) => Field::Bytes(Cow::Owned(bytes_of_latin1(text).unwrap_or_default())),
+        SqlType::Text(text) => bytes_of_latin1(text).map_or(Field::Foreign, |bytes| Field::Bytes(Cow::Owned(bytes))),
     }
 }
 
@@ -142,6 +145,7 @@ fn time_of_day(moment: &NaiveDateTime) -> String {
 /// A field as it is noted in a cursor: what [`super::types::cursor_literal`] makes a literal of. `None` for null.
 pub(super) fn note(wire: Wire, field: &Field<'_>) -> Option<String> {
     Some(match field {
+        Field::Foreign => return None,
         Field::Null => return None,
         Field::Int(value) => value.to_string(),
         Field::Wide(value) => value.to_string(),
@@ -175,6 +179,13 @@ pub(super) fn shown(wire: Wire, field: &Field<'_>) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn text_that_did_not_come_as_its_bytes_sets_its_row_aside_and_is_not_empty() {
+        let utf8 = Wire::Text { charset: Charset::Utf8, padded: false };
+        assert!(decode(utf8, of_sql(&SqlType::Text("\u{20ac}".to_owned()))).is_err());
+        assert!(decode(utf8, of_sql(&SqlType::Text("\u{e2}\u{82}\u{ac}".to_owned()))).is_ok());
+    }
 
     #[test]
     fn a_padded_text_loses_its_padding_and_nothing_else() {
