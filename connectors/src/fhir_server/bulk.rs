@@ -251,8 +251,12 @@ impl Reading<'_> {
     fn deleted(&mut self, file: &File) -> Result<(), Halt> {
         let mut ids = Vec::new();
         let kind = self.kind;
-        self.lines(file, |_, _, bytes| {
-            let bundle: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        self.lines(file, |_, line, bytes| {
+            // A deletion that is not understood must not be passed over.
+            let bundle: Value = serde_json::from_slice(bytes).map_err(|_| Error::Malformed {
+                place: "a file of deletions of the export".to_owned(),
+                reason: format!("line {line} is no Bundle"),
+            })?;
             let entries = bundle.get("entry").and_then(Value::as_array);
             for entry in entries.into_iter().flatten() {
                 let request = entry.get("request");
