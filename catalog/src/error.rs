@@ -24,12 +24,19 @@ pub enum Error {
     /// A rule of the database was broken. Its own message is dropped, for it may quote the row.
     #[error("the catalog refused a row: {rule}")]
     Refused { rule: &'static str },
+    /// The database has no room left.
+    #[error("the disk of the catalog database is full: nothing was changed, make room there and try again")]
+    Full,
     #[error("the catalog database failed")]
     Database(#[source] sqlx::Error),
 }
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        // SQLITE_FULL (https://www.sqlite.org/rescode.html) and PostgreSQL's disk_full.
+        if let Some("13" | "53100") = error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
+            return Self::Full;
+        }
         let rule = match error.as_database_error().map(sqlx::error::DatabaseError::kind) {
             Some(ErrorKind::UniqueViolation) => "a value that must be unique is taken",
             Some(ErrorKind::ForeignKeyViolation) => "it names something that is not there",

@@ -2,7 +2,13 @@ use std::time::Duration;
 
 use mavis_types::RunId;
 
-use crate::{Catalog, Error, Run, engine::Durability, lease::micros, run::read_run, value::values};
+use crate::{
+    Catalog, Error, Run,
+    engine::Durability,
+    lease::{LONGEST_HOLD, micros},
+    run::read_run,
+    value::values,
+};
 
 /// A new run whose server has not said by then that it works on it is taken up by another one.
 const UNHELD: Duration = Duration::from_secs(30);
@@ -28,9 +34,9 @@ impl Catalog {
                 Durability::Disk,
                 "UPDATE runs SET holder = $2, held_until = NOW_MICROS + $3
                  WHERE id = $1 AND state IN ('pending', 'running')
-                   AND (holder IS NULL OR holder = $2 OR held_until <= NOW_MICROS)
+                   AND (holder IS NULL OR holder = $2 OR held_until <= NOW_MICROS OR held_until > NOW_MICROS + $4)
                  RETURNING id",
-                values![id.to_string(), holder, micros(ttl)],
+                values![id.to_string(), holder, micros(ttl), micros(LONGEST_HOLD.max(ttl))],
             )
             .await?;
         Ok(!held.is_empty())
@@ -56,7 +62,8 @@ impl Catalog {
             .collect()
     }
 
-    /// Unfinished runs that nobody works on, the oldest first: their server died, or never began.
+    /// Unfinished runs that nobody works on, the oldest first: their server died, or never began. A run that is held for longer
+    /// than anything is was so before the clock was put back.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -66,9 +73,10 @@ impl Catalog {
             .all(
                 "SELECT * FROM runs
                  WHERE state IN ('pending', 'running')
-                   AND (held_until <= NOW_MICROS OR (held_until IS NULL AND created_at <= NOW_MICROS - $1))
+                   AND (held_until <= NOW_MICROS OR held_until > NOW_MICROS + $3
+                        OR (held_until IS NULL AND (created_at <= NOW_MICROS - $1 OR created_at > NOW_MICROS + $3)))
                  ORDER BY created_at, id LIMIT $2",
-                values![micros(UNHELD), limit],
+                values![micros(UNHELD), limit, micros(LONGEST_HOLD)],
             )
             .await?;
         rows.iter().map(read_run).collect()

@@ -12,6 +12,10 @@ use crate::{
 /// A century: longer than that is for ever, and still fits beside the time of day.
 const FOREVER_MICROS: i64 = 100 * 366 * 86_400 * 1_000_000;
 
+/// What lasts longer than this from now on was written before the database's clock was put back, and counts for no longer.
+/// Nothing is held for so long without saying so again.
+pub(crate) const LONGEST_HOLD: Duration = Duration::from_secs(3_600);
+
 /// The right to commit to one table until `expires_at`. Dropping it does not give it back: call [`Catalog::release`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lease {
@@ -24,11 +28,13 @@ pub struct Lease {
 }
 
 impl Catalog {
-    /// Takes the lease if it is free or has run out, in one statement. Times are the database's own.
+    /// Takes the lease if it is free or has run out, in one statement. Times are the database's own; where its clock was put
+    /// back, what was held before does not last until it has come so far again.
     ///
     /// # Errors
     /// [`Error::Leased`] when somebody holds it.
     pub async fn lease(&self, table: TableId, holder: &str, ttl: Duration) -> Result<Lease, Error> {
+        let longest = micros(LONGEST_HOLD.max(ttl));
         // More than once: the holder may give it back between the two statements.
         for _ in 0..3 {
             let taken = self
@@ -38,9 +44,9 @@ impl Catalog {
                     "INSERT INTO leases (table_id, holder, epoch, expires_at) VALUES ($1, $2, 1, NOW_MICROS + $3)
                      ON CONFLICT (table_id) DO UPDATE SET
                         holder = excluded.holder, epoch = leases.epoch + 1, expires_at = excluded.expires_at
-                     WHERE leases.expires_at <= NOW_MICROS
+                     WHERE leases.expires_at <= NOW_MICROS OR leases.expires_at > NOW_MICROS + $4
                      RETURNING holder, epoch, expires_at",
-                    values![table.to_string(), holder, micros(ttl)],
+                    values![table.to_string(), holder, micros(ttl), longest],
                 )
                 .await?;
             if let Some(row) = taken.first() {
@@ -49,8 +55,9 @@ impl Catalog {
             let held = self
                 .engine
                 .one(
-                    "SELECT holder, epoch, expires_at FROM leases WHERE table_id = $1 AND expires_at > NOW_MICROS",
-                    values![table.to_string()],
+                    "SELECT holder, epoch, expires_at FROM leases
+                     WHERE table_id = $1 AND expires_at > NOW_MICROS AND expires_at <= NOW_MICROS + $2",
+                    values![table.to_string(), longest],
                 )
                 .await?;
             if let Some(row) = held {

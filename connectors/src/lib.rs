@@ -49,8 +49,8 @@ pub use params::SourceSpec;
 pub use registry::{Registry, SourceKind};
 pub use secret::{AppRoleSecret, Secret, SecretWord, Secrets, VaultLogin, VaultOptions};
 pub use source::{
-    Discovery, ForeignKey, ReadItem, ReadMode, ReadRequest, ReadStream, Selection, Settled, Source, SourceColumn,
-    SourceTable, StageOutcome, StageReport, TableKind, TableRef,
+    Discovery, ForeignKey, LogHealth, ReadItem, ReadMode, ReadRequest, ReadStream, Selection, Settled, Source,
+    SourceColumn, SourceTable, StageOutcome, StageReport, TableKind, TableRef,
 };
 pub use sqlite::{Sqlite, SqliteParams};
 pub use web::{Auth, SigningAlgorithm};

@@ -58,6 +58,27 @@ pub trait Source: Send + Sync + fmt::Debug + 'static {
     async fn settle(&self, _committed: &[(TableRef, Cursor)]) -> Result<Settled, Error> {
         Ok(Settled::default())
     }
+
+    /// How the log stands that the source keeps for us; `None`: it keeps none. Asked now and then, beside any run.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Refused`].
+    async fn log_health(&self) -> Result<Option<LogHealth>, Error> {
+        Ok(None)
+    }
+}
+
+/// How a log stands that a source keeps until it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogHealth {
+    /// It is there, and has everything from where it was read to.
+    pub sound: bool,
+    /// Bytes that the source keeps.
+    pub kept_bytes: u64,
+    /// Bytes that were not let go of: what was written since the place up to which every table was read.
+    pub lag_bytes: u64,
+    /// Bytes that may still be written before the source throws unread log away; `None`: it never does.
+    pub left_bytes: Option<u64>,
 }
 
 /// What a source answers at the end of a run.

@@ -34,6 +34,25 @@ pub enum Error {
     Query(#[from] datafusion::error::DataFusionError),
 }
 
+/// What to do where a disk is full; put after what went wrong.
+pub const DISK_FULL: &str = "; the disk of the data folder is full: nothing was changed, make room there and try again";
+
+/// Whether an error, or one that it came from, is a disk's (or a quota's) without room.
+#[must_use]
+pub fn is_disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let full = |error: &std::io::Error| {
+        matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+    };
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<std::io::Error>().is_some_and(full) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 impl Error {
     pub(crate) fn store(doing: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         let mut reason = error.to_string();
@@ -44,6 +63,9 @@ impl Error {
                 reason = format!("{reason}: {text}");
             }
             source = inner.source();
+        }
+        if is_disk_full(error) {
+            reason.push_str(DISK_FULL);
         }
         Self::Store { doing: doing.to_owned(), reason }
     }

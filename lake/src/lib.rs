@@ -49,7 +49,7 @@ pub mod work;
 mod write;
 
 pub use compact::Compacted;
-pub use error::Error;
+pub use error::{DISK_FULL, Error, is_disk_full};
 pub use history::Commit;
 pub use hop::{Ahead, Hop, HopInput};
 pub use keyed::{Found, RowPast, RowState};

@@ -12,14 +12,16 @@ use std::{
 use mavis_catalog::{Catalog, LogLevel, NewAudit, RunState, RunUnit, Source, Step, Table, UnitState};
 use mavis_connectors::{
     Registry, Secrets, Source as Connected, SourceKind, SourceSpec,
-    push::{Inbox, Push},
+    push::{Inbox, Push, PushParams},
 };
 use mavis_lake::Lake;
 use mavis_types::{Counts, Principal, RunId, SourceId, SourceName};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::{PipelineOptions, RunEvent, UnitProgress, clean::CleanConfig, failure::Failure, turns::Places};
+use crate::{
+    PipelineOptions, RunEvent, UnitProgress, clean::CleanConfig, failure::Failure, log_health::Told, turns::Places,
+};
 
 /// Events that a slow watcher may fall behind by before it has to read the catalog again.
 const EVENTS: usize = 1_024;
@@ -38,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) places: Places,
     /// Somebody may want to look at the schedules: a run has ended.
     pub(crate) wake: tokio::sync::Notify,
+    /// Sources whose logs metrics tell of.
+    pub(crate) logs: Told,
     /// When a source was last looked at for changes of its tables.
     pub(crate) looked: Mutex<HashMap<SourceId, Instant>>,
     /// Held while a snapshot of the FHIR zone is published: versions only ever grow.
@@ -70,6 +74,7 @@ impl Context {
         Self {
             places,
             wake: tokio::sync::Notify::new(),
+            logs: Told::default(),
             looked: Mutex::new(HashMap::new()),
             catalog,
             lake,
@@ -100,8 +105,17 @@ impl Context {
             source_name: name.to_string(),
             reason: error.to_string(),
         })?;
+        Ok(self.inbox_with(name, params))
+    }
+
+    /// An inbox whose declaration does not matter, or is not there any more.
+    pub(crate) fn inbox_named(&self, name: &SourceName) -> Inbox {
+        self.inbox_with(name, PushParams::default())
+    }
+
+    fn inbox_with(&self, name: &SourceName, params: PushParams) -> Inbox {
         let folder = self.options.spool.join(name.as_str()).join("inbox");
-        Ok(Inbox::new(folder, params, Arc::clone(&self.inboxes)))
+        Inbox::new(folder, params, Arc::clone(&self.inboxes))
     }
 
     fn live(&self, run: RunId) -> Live {

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 
 use datafusion::error::DataFusionError;
+use mavis_lake::{DISK_FULL, is_disk_full};
 
 /// What ended a unit. The text is for the run's log: it names tables and stages, never a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +20,11 @@ pub(crate) enum Failure {
     /// Nobody but a person can help.
     #[error("{0}")]
     Permanent(String),
+}
+
+/// What to add where a disk is full.
+fn room(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    if is_disk_full(error) { DISK_FULL } else { "" }
 }
 
 impl Failure {
@@ -58,7 +64,9 @@ impl From<mavis_lake::Error> for Failure {
             Error::Conflict { .. } | Error::Busy { .. } | Error::Store { .. } => Self::Transient(error.to_string()),
             Error::Catalog(error) => error.into(),
             Error::Query(error) => error.into(),
-            Error::Delta(error) => Self::Transient(format!("the table's log could not be read or written: {error}")),
+            Error::Delta(error) => {
+                Self::Transient(format!("the table's log could not be read or written: {error}{}", room(&error)))
+            }
             error => Self::Permanent(error.to_string()),
         }
     }
@@ -71,6 +79,7 @@ impl From<mavis_catalog::Error> for Failure {
             Error::Leased { .. } | Error::LeaseLost { .. } | Error::Promised { .. } => {
                 Self::Transient(error.to_string())
             }
+            Error::Full => Self::Transient(error.to_string()),
             Error::Database(cause) => Self::Transient(format!("{error}: {cause}")),
             _ => Self::Permanent(error.to_string()),
         }
@@ -88,8 +97,12 @@ impl From<DataFusionError> for Failure {
             DataFusionError::SchemaError(cause, _) => Self::Permanent(cause.to_string()),
             DataFusionError::SQL(cause, _) => Self::Permanent(cause.to_string()),
             DataFusionError::NotImplemented(what) => Self::Permanent(format!("not supported in an expression: {what}")),
-            DataFusionError::ObjectStore(cause) => Self::Transient(format!("the lake's store failed: {cause}")),
-            DataFusionError::IoError(cause) => Self::Transient(format!("reading or writing failed: {cause}")),
+            DataFusionError::ObjectStore(cause) => {
+                Self::Transient(format!("the lake's store failed: {cause}{}", room(cause.as_ref())))
+            }
+            DataFusionError::IoError(cause) => {
+                Self::Transient(format!("reading or writing failed: {cause}{}", room(cause)))
+            }
             DataFusionError::External(cause) => match cause.downcast_ref::<mavis_lake::Error>() {
                 Some(lake) => Self::Permanent(lake.to_string()),
                 None => Self::Permanent("a provider of the query failed".to_owned()),
@@ -115,7 +128,7 @@ impl From<arrow::error::ArrowError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::Transient(format!("the spool folder failed: {error}"))
+        Self::Transient(format!("the spool folder failed: {error}{}", room(&error)))
     }
 }
 

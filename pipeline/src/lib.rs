@@ -13,6 +13,7 @@ mod failure;
 mod fhir_zone;
 mod import;
 mod job;
+mod log_health;
 mod mapping;
 mod pipeline;
 mod quality;

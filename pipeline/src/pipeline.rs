@@ -1,7 +1,7 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use mavis_catalog::{Catalog, NewSource, Run, RunKind, Source};
-use mavis_connectors::{Registry, Secrets, SourceSpec, StageReport};
+use mavis_connectors::{Registry, Secrets, SourceKind, SourceSpec, StageReport, push::Push};
 use mavis_lake::Lake;
 use mavis_types::{Principal, RunId, SourceName};
 use tokio_util::task::TaskTracker;
@@ -14,6 +14,7 @@ use crate::{
     failure::Failure,
     import::IMPORT_KIND,
     job::{self, Job},
+    log_health,
     upkeep::{self, Kept, Seen, Upkeep},
     worker::Workers,
     write,
@@ -83,6 +84,9 @@ impl Pipeline {
             // Whoever writes the FHIR zone next tries again; until then nobody publishes its tables.
             tracing::error!(%failure, "a write that an earlier process recorded could not be completed");
         }
+        if let Err(failure) = pushing::tidy(&context).await {
+            tracing::warn!(%failure, "what broken uploads and removed sources left in inboxes could not be deleted");
+        }
         let workers = Workers::new(Arc::clone(&context));
         workers.resume().await?;
         Ok(Self { inner: Arc::new(Inner { context, workers, writes: TaskTracker::new() }) })
@@ -98,6 +102,19 @@ impl Pipeline {
                 if let Err(failure) = Box::pin(upkeep::round(&context, upkeep, &mut seen)).await {
                     tracing::warn!(%failure, "a round of upkeep did not come to its end; the next one tries again");
                 }
+            }
+        });
+    }
+
+    /// Tells in metrics, so often, how the logs stand that sources keep for us, until [`Pipeline::stop`]. Call it once.
+    pub fn watch_logs(&self, every: Duration) {
+        let context = Arc::clone(&self.inner.context);
+        self.inner.workers.spawn_aside(async move {
+            loop {
+                if let Err(failure) = log_health::round(&context).await {
+                    tracing::warn!(%failure, "the logs that sources keep could not be asked about; trying again");
+                }
+                tokio::time::sleep(every).await;
             }
         });
     }
@@ -235,6 +252,12 @@ impl Pipeline {
         let source = self.source(name).await?;
         self.catalog().remove_schedule(source.id).await.map_err(Error::Catalog)?;
         self.catalog().remove_source(name).await.map_err(Error::Catalog)?;
+        if source.kind == Push::NAME
+            && let Err(error) = self.context().inbox_named(name).delete().await
+        {
+            // The next start does it.
+            tracing::warn!(source = %name, %error, "the inbox of a removed source could not be deleted");
+        }
         self.context().audit(by, "source.remove", name.as_str()).await;
         Ok(())
     }

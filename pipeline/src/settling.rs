@@ -11,7 +11,7 @@ use mavis_connectors::{ReadMode, Source as Connected, TableRef};
 use mavis_lake::AppId;
 use mavis_types::Cursor;
 
-use crate::{DiscoveryReport, context::Running, discover, failure::Failure};
+use crate::{DiscoveryReport, context::Running, discover, failure::Failure, log_health};
 
 /// Where a run's tables stand by their last commits.
 #[derive(Debug)]
@@ -55,6 +55,7 @@ impl Settling {
         if let Err(failure) = self.settle(running, source, connected, report).await {
             running.warn(format!("what the source keeps for us could not be let go of: {failure}")).await;
         }
+        log_health::after_run(&running.context, source, connected.as_ref()).await;
     }
 
     async fn settle(

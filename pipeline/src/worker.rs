@@ -35,6 +35,10 @@ const STRAYS: u32 = 64;
 /// Runs that are open at once for each one that could work: the sources take turns between them, table by table.
 const OPEN: usize = 8;
 
+/// What the log of a run says that was begun before.
+const TAKEN_UP: &str = "this run was begun before: the server that worked on it was stopped, died, or was silent for too long; \
+                        each table goes on from its last commit, and what was read after that is read again";
+
 /// Whether a run has come to its end.
 pub(crate) fn is_final(state: RunState) -> bool {
     !matches!(state, RunState::Pending | RunState::Running)
@@ -244,14 +248,14 @@ impl Workers {
 
     async fn work(self: &Arc<Self>, run: &Run, running: &Running, lost: &CancellationToken) {
         let cancel = self.context.cancel_token(run.id);
-        match self.context.catalog.run(run.id).await {
+        let begun_before = match self.context.catalog.run(run.id).await {
             Ok(row) if is_final(row.state) => return,
-            Ok(_) => {}
+            Ok(row) => row.state == RunState::Running,
             Err(error) => {
                 tracing::error!(run.id = %run.id, %error, "a run cannot be read; it is taken up at the next start");
                 return;
             }
-        }
+        };
         let job: Job = match serde_json::from_value(run.request.clone()) {
             Ok(job) => job,
             Err(error) => {
@@ -262,6 +266,9 @@ impl Workers {
         if let Err(failure) = running.state(RunState::Running, Counts::default(), None).await {
             tracing::error!(run.id = %run.id, %failure, "a run cannot be begun; it is taken up at the next start");
             return;
+        }
+        if begun_before {
+            running.info(TAKEN_UP).await;
         }
         let began = std::time::Instant::now();
         let outcome = AssertUnwindSafe(job::execute(running, &job)).catch_unwind().await.unwrap_or_else(|_| Outcome {

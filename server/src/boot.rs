@@ -31,6 +31,8 @@ use crate::{
     tls::{Inside, Tls},
 };
 
+/// How often metrics are told of the logs that sources keep for us.
+const LOGS: Duration = Duration::from_secs(60);
 /// How long open requests may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -98,6 +100,7 @@ impl Server {
         if config.schedules.look_every_seconds > 0 {
             pipeline.follow_schedules(Duration::from_secs(config.schedules.look_every_seconds));
         }
+        pipeline.watch_logs(LOGS);
         let engine = Engine::new(lake.clone(), engine_options(&config, data.mask_key()?));
         first_token::ensure(&catalog, &data).await?;
         let auth = Auth::new(catalog.clone(), Issuers::start(&config.oidc)?);

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod bad_input;
+mod exports;
+mod faults;
 mod fhir;
 mod fhir_clients;
 mod fhir_server;
@@ -15,6 +17,9 @@ mod s3;
 mod search;
 mod search_codes;
 mod sql_clients;
+#[path = "../../connectors/tests/it/stub.rs"]
+#[allow(dead_code, reason = "shared by the tests of several crates")]
+mod stub;
 mod synthea;
 mod synthea_cross;
 mod synthea_search;

@@ -7,6 +7,6 @@ mod counterpart;
 mod fixture;
 mod server;
 
-pub use counterpart::{Postgres, node_packages, python, s3_endpoint, shared, superset};
+pub use counterpart::{Firebird, MariaDb, Postgres, node_packages, python, s3_endpoint, shared, superset};
 pub use fixture::{patients_csv, write};
 pub use server::{Answer, Ran, Server, ServerBuilder};

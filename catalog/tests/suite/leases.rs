@@ -14,6 +14,7 @@ on_both!(
     a_lost_lease_is_neither_renewed_nor_given_back,
     the_epoch_outlives_the_release,
     release_all_ends_the_leases_of_one_prefix_only,
+    a_lease_of_before_the_clock_was_put_back_holds_nobody_up,
 );
 
 async fn fifty_takers_of_one_lease_have_one_winner(db: Db) {
@@ -84,4 +85,14 @@ async fn release_all_ends_the_leases_of_one_prefix_only(db: Db) {
     let mut left: Vec<String> = db.catalog.leases().await.unwrap().into_iter().map(|lease| lease.holder).collect();
     left.sort();
     assert_eq!(left, ["other", "srvX1/z"]);
+}
+
+async fn a_lease_of_before_the_clock_was_put_back_holds_nobody_up(db: Db) {
+    let table = db.table("fhir.r4.patient").await.id;
+    // As it looks when the clock goes back by a day.
+    let before = db.catalog.lease(table, "a", Duration::from_secs(86_400)).await.unwrap();
+    let after = db.catalog.lease(table, "b", LONG).await.unwrap();
+    assert!(after.epoch > before.epoch);
+    assert!(matches!(db.catalog.renew(&before, LONG).await, Err(Error::LeaseLost { .. })), "one holds it, not two");
+    assert!(matches!(db.catalog.lease(table, "c", LONG).await, Err(Error::Leased { .. })));
 }

@@ -161,6 +161,12 @@ async fn a_run_is_held_by_one_server_until_its_time_is_over(db: Db) {
     assert_eq!(db.catalog.release_runs("b/").await.unwrap(), 1);
     assert_eq!(db.catalog.stray_runs(9).await.unwrap().len(), 1);
     assert!(db.catalog.hold_run(run, "a/2", MINUTE).await.unwrap());
+    // As it looks when the clock goes back by a day.
+    assert_eq!(db.catalog.keep_runs("a/2", MINUTE * 60 * 24).await.unwrap().len(), 1);
+    assert_eq!(db.catalog.stray_runs(9).await.unwrap().len(), 1);
+    assert!(db.catalog.hold_run(run, "b/2", MINUTE).await.unwrap());
+    assert!(!db.catalog.hold_run(run, "a/2", MINUTE).await.unwrap(), "one holds it, not two");
+    assert_eq!(db.catalog.release_runs("b/").await.unwrap(), 1);
     db.catalog.set_run_state(run, RunState::Completed, Counts::default(), None).await.unwrap();
     assert!(!db.catalog.hold_run(run, "a/2", MINUTE).await.unwrap());
     assert_eq!(db.catalog.keep_runs("a/2", MINUTE).await.unwrap(), []);

@@ -33,8 +33,8 @@ use serde::Deserialize;
 use self::replication::Replication;
 pub use self::replication::ReplicationParams;
 use crate::{
-    Ambient, Discovery, Error, ReadRequest, ReadStream, Secret, Selection, Settled, Source, SourceKind, StageReport,
-    TableRef,
+    Ambient, Discovery, Error, LogHealth, ReadRequest, ReadStream, Secret, Selection, Settled, Source, SourceKind,
+    StageReport, TableRef,
     ssh::{SshParams, Tunnel},
 };
 
@@ -294,6 +294,13 @@ impl Source for PostgresSource {
         match &self.replication {
             Some(replication) => replication.settle(&self.inner, committed).await,
             None => Ok(Settled::default()),
+        }
+    }
+
+    async fn log_health(&self) -> Result<Option<LogHealth>, Error> {
+        match &self.replication {
+            Some(replication) => replication.health(&self.inner).await,
+            None => Ok(None),
         }
     }
 }

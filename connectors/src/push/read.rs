@@ -40,7 +40,13 @@ impl Inbox {
     /// # Errors
     /// [`Error::Malformed`] for a cursor of another connector.
     pub fn has_passed(&self, taken: Taken, cursor: Option<&Cursor>) -> Result<bool, Error> {
-        Ok(places(cursor)?.get(&self.id()?).is_some_and(|last| *last >= taken.number))
+        Ok(self.landed(cursor)? >= taken.number)
+    }
+
+    /// The number of the last upload of this inbox that a committed cursor is behind; 0: none.
+    pub(super) fn landed(&self, cursor: Option<&Cursor>) -> Result<u64, Error> {
+        let places = places(cursor)?;
+        Ok(if places.is_empty() { 0 } else { places.get(&self.id()?).copied().unwrap_or(0) })
     }
 }
 

@@ -278,6 +278,8 @@ struct Exporter {
     /// What is done to the file of patients, the first time.
     spoil: fn(String) -> Reply,
     errors: bool,
+    /// A line between those of the file of deletions.
+    garbled: Option<&'static str>,
 }
 
 fn good(text: String) -> Reply {
@@ -286,7 +288,7 @@ fn good(text: String) -> Reply {
 
 impl Exporter {
     fn of(store: &Store) -> Self {
-        Self { store: store.clone(), token: false, spoil: good, errors: false }
+        Self { store: store.clone(), token: false, spoil: good, errors: false, garbled: None }
     }
 
     fn answer(&self, asked: &Asked, log: &Mutex<BTreeMap<String, usize>>) -> Reply {
@@ -335,7 +337,9 @@ impl Exporter {
                             .filter(|(_, moment)| *moment >= since())
                             .map(|(id, _)| json!({"request": {"method": "DELETE", "url": format!("Patient/{id}")}}))
                             .collect();
-                        good(lines(vec![json!({"resourceType": "Bundle", "type": "transaction", "entry": entries})]))
+                        let bundle =
+                            lines(vec![json!({"resourceType": "Bundle", "type": "transaction", "entry": entries})]);
+                        good(self.garbled.map_or_else(|| bundle.clone(), |line| format!("{line}\n{bundle}")))
                     }
                     "/files/errors" => good(lines(vec![
                         json!({"resourceType": "OperationOutcome", "issue": [{"severity": "information"}]}),
@@ -374,6 +378,26 @@ async fn a_second_export_brings_what_changed_and_what_is_gone() {
     store.put("p02", 3002);
     let second = read(source.as_ref(), "Patient", end(&first)).await.unwrap();
     assert_eq!((ids(&second), gone(&second), second.whole), (vec!["p02".to_owned()], vec![1], false));
+}
+
+#[rstest]
+#[case::cut_json(r#"{"resourceType": "Bundle", "entry": [{"request": {"method": "DELETE", "url": "Patient/zebra"}}"#)]
+#[case::text("zebra")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_deletions_that_cannot_be_read_ends_the_reading_and_is_not_passed_over(#[case] line: &'static str) {
+    let store = Store::of(9);
+    let good = Exporter::of(&store).serve().await;
+    let first = read(connect(&good.url, json!({"mode": "bulk"})).as_ref(), "Patient", None).await.unwrap();
+    store.delete("p01", 3001);
+    let mut exporter = Exporter::of(&store);
+    exporter.garbled = Some(line);
+    let stub = exporter.serve().await;
+    let source = connect(&stub.url, json!({"mode": "bulk"}));
+    let error = read(source.as_ref(), "Patient", end(&first)).await.unwrap_err().to_string();
+    assert!(error.contains("deletions") && error.contains("line 1") && !error.contains("zebra"), "{error}");
+    // When the server has mended it, the deletion comes.
+    let second = read(connect(&good.url, json!({"mode": "bulk"})).as_ref(), "Patient", end(&first)).await.unwrap();
+    assert_eq!(gone(&second), [1]);
 }
 
 #[rstest]

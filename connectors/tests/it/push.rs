@@ -150,3 +150,44 @@ async fn a_column_keeps_its_type_and_a_declared_key_makes_it_incremental() {
     assert_eq!((table.mode, table.key.as_slice()), (ReadMode::Incremental, ["id".to_owned()].as_slice()));
     assert_eq!(table.columns[1].data_type, DataType::Utf8);
 }
+
+#[tokio::test]
+async fn rows_are_taken_out_of_uploads_that_wait_and_what_has_landed_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let inbox = inbox(&folder, &[]);
+    send(&inbox, "t", vec![Ok(batch(&[1, 2], None))]).await.unwrap();
+    let (_, landed, _) = read(&inbox, "t", None).await;
+    send(&inbox, "t", vec![Ok(batch(&[3, 4], None)), Ok(batch(&[5], None))]).await.unwrap();
+    send(&inbox, "t", vec![Ok(batch(&[6], Some("more")))]).await.unwrap();
+    let waiting = inbox.waiting("t", landed.as_ref()).await.unwrap();
+    assert_eq!(waiting, [2, 3], "the first has landed");
+    assert_eq!(inbox.take_out("t", 1, |_| unreachable!()).await.unwrap(), None, "and is no longer there");
+    let even = |batch: &RecordBatch| {
+        let ids = batch.column_by_name("id").unwrap().as_primitive::<Int64Type>();
+        Ok(ids.values().iter().map(|id| Some(id % 2 == 0)).collect())
+    };
+    let mut taken = Vec::new();
+    for number in waiting {
+        taken.push(inbox.take_out("t", number, even).await.unwrap());
+    }
+    assert_eq!(taken, [Some((1, 2)), Some((1, 0))]);
+    assert_eq!(read(&inbox, "t", landed).await.0, [3, 5]);
+    let files = |folder: &std::path::Path| {
+        std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let table = folder.path().join("s/t");
+    assert!(files(&table).iter().all(|name| !name.contains("part-")), "{:?}", files(&table));
+    // What a crash left.
+    std::fs::write(table.join("part-1"), "x").unwrap();
+    std::fs::write(table.join("table.part-2"), "x").unwrap();
+    let before = files(&table).len();
+    inbox.tidy().await.unwrap();
+    assert_eq!(files(&table).len(), before - 2);
+    assert_eq!(inbox.discover(&Selection::default()).await.unwrap().tables.len(), 1);
+    inbox.delete().await.unwrap();
+    assert!(!folder.path().join("s").exists());
+    inbox.delete().await.unwrap();
+}

@@ -5,7 +5,7 @@
 //! 1. [`find`]: every resource with a version in the patient's compartment, from history. One that is in another patient's
 //!    compartment too is kept and reported, unless the caller says that it goes as well. What merely refers to the patient is
 //!    reported.
-//! 2. [`origin`]: rows of the raw and processed zones that they were made from, where a mapping's key tells which; payloads in
+//! 2. [`uploads`]: rows that clients sent and that wait to land. [`origin`]: rows of the raw and processed zones that they were made from, where a mapping's key tells which; payloads in
 //!    quarantine; files in the archive of imports.
 //! 3. All versions of these resources leave current and history, the Patient's last; what is left is published.
 //! 4. Snapshots that readers have pinned are forgotten, and every older version of the tables with them. A page that was
@@ -19,6 +19,7 @@
 mod copies;
 mod find;
 mod origin;
+mod uploads;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,7 +49,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct Erasure {
     /// Resources by type, each with all its versions.
     pub resources: BTreeMap<String, u64>,
-    /// Rows that left the newest version of a table.
+    /// Rows that left the newest version of a table, or an upload that waits to land.
     pub rows: BTreeMap<String, u64>,
     /// Quarantined rows.
     pub quarantined: u64,
@@ -93,6 +94,8 @@ pub(crate) async fn erase(context: &Arc<Context>, patient: &str, options: EraseO
              interrupted, say that this one is to finish it",
         ));
     }
+    // Before the tables: what a run takes from an inbox from here on has nothing of the person any more.
+    Box::pin(uploads::uploads(&running, &found, &mut done)).await?;
     Box::pin(origin::rows(&running, &found, &mut done, &mut past)).await?;
     done.quarantined = Box::pin(origin::quarantined(&running, patient, &found)).await?;
     done.files = origin::files(&running, patient, &mut done.unreached).await?;

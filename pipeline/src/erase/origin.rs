@@ -113,6 +113,21 @@ pub(super) async fn rows(running: &Running, found: &Found, done: &mut Erasure, p
     Ok(())
 }
 
+/// How rows of a raw table are told that go, by the mappings that read it: the columns of the key, and whether a row has it.
+pub(super) async fn keys(
+    running: &Running,
+    found: &Found,
+    raw: &TableName,
+) -> Result<Vec<(BTreeSet<String>, Matches)>, Failure> {
+    let reads = |rule: &Rule| rule.inputs.iter().any(|i| i.schema == raw.schema && i.table == raw.table);
+    let rules = Box::pin(rules(running, found)).await?;
+    let keys = rules.iter().filter(|(rule, _)| rule.inputs.len() == 1 && reads(rule));
+    Ok(keys
+        .filter_map(|(rule, ids)| Key::of(rule, ids))
+        .map(|key| (key.columns.iter().cloned().collect(), key.matches()))
+        .collect())
+}
+
 /// The mappings that made what goes, with the ids of their type.
 async fn rules(running: &Running, found: &Found) -> Result<Vec<(Rule, BTreeSet<String>)>, Failure> {
     let mut rules: BTreeMap<String, (Rule, BTreeSet<String>)> = BTreeMap::new();

@@ -11,7 +11,7 @@ use mavis_lake::AppId;
 use mavis_types::{Principal, RunId, SourceName};
 
 use super::Pipeline;
-use crate::{Error, IngestRequest, RunEvent, job::Job, worker::is_final};
+use crate::{Error, IngestRequest, RunEvent, context::Context, failure::Failure, job::Job, worker::is_final};
 
 /// What became of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +110,26 @@ impl Pipeline {
         let cursor = self.catalog().newest_cursor(app.as_str()).await.map_err(Error::Catalog)?;
         Ok(upload.inbox.has_passed(upload.taken, cursor.and_then(|row| row.to).as_ref())?)
     }
+}
+
+/// At a start, when nobody sends yet: deletes what uploads left that broke off, and the inboxes of sources that are no more.
+pub(super) async fn tidy(context: &Context) -> Result<(), Failure> {
+    let mut entries = match tokio::fs::read_dir(&context.options.spool).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    let sources = context.catalog.sources().await?;
+    while let Some(entry) = entries.next_entry().await? {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().and_then(|name| SourceName::new(name).ok()) else { continue };
+        let inbox = context.inbox_named(&name);
+        if sources.iter().any(|source| source.name == name && source.kind == Push::NAME) {
+            inbox.tidy().await?;
+        } else {
+            inbox.delete().await?;
+        }
+    }
+    Ok(())
 }
 
 /// An upload that is on the disk.

@@ -93,6 +93,7 @@ enum Command {
 /// Runs the command that the arguments ask for.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::telemetry::quiet_panics();
     crate::boot::install_crypto();
     let cli = Cli::parse();
     match run(cli) {

@@ -45,6 +45,7 @@ impl From<mavis_catalog::Error> for Failure {
             Error::Exists { .. } => Self::new(Code::AlreadyExists, &error),
             Error::Leased { .. } | Error::LeaseLost { .. } | Error::Promised { .. } => Self::new(Code::Aborted, &error),
             Error::Refused { .. } => Self::new(Code::FailedPrecondition, &error),
+            Error::Full => Self::new(Code::ResourceExhausted, &error),
             Error::Open { .. } | Error::Corrupt { .. } | Error::Database(_) => Self::internal(&error),
         }
     }

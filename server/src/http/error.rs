@@ -159,6 +159,7 @@ impl From<mavis_catalog::Error> for ApiError {
                 Self::new(StatusCode::CONFLICT, "busy", error.to_string())
             }
             Error::Refused { .. } => Self::new(StatusCode::CONFLICT, "refused", error.to_string()),
+            Error::Full => Self::new(StatusCode::SERVICE_UNAVAILABLE, "full", error.to_string()),
             Error::Open { .. } | Error::Corrupt { .. } | Error::Database(_) => Self::internal(&error),
         }
     }

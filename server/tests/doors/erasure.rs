@@ -1,12 +1,15 @@
 //! An erased person is gone from everywhere: from what doors answer, and from every byte below the data folder.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray},
+    array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray},
     compute::cast,
     datatypes::DataType,
 };
+use arrow_flight::sql::{CommandStatementIngest, TableDefinitionOptions, client::FlightSqlServiceClient};
+use futures::{StreamExt, stream};
+use mavis_connectors::push::{Inbox, PushParams, PushedTable};
 use mavis_proto::v1::Role;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -220,4 +223,76 @@ async fn rows_that_a_person_was_made_from_are_erased_where_a_key_tells_them() {
     let ran = test.mavis(&["ingest", "reg"]).await;
     assert!(ran.status.success(), "{}{}", stdout(&ran), stderr(&ran));
     assert_eq!(sql(&test, "SELECT count(*) FROM patient").await, json!([[1]]));
+}
+
+fn people(rows: &[(i64, &str)]) -> RecordBatch {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0)));
+    let names: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.1)));
+    RecordBatch::try_from_iter([("Person ID", ids), ("Family", names)]).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_reaches_uploads_that_wait_and_the_inbox_of_a_removed_source_goes() {
+    let test = TestServer::start().await;
+    let client = Client::admin(&test);
+    let mapping = test.folder.path().join("people.toml");
+    fs::write(
+        &mapping,
+        "version = 1\nresource = \"Patient\"\nfrom = \"processed.lab.people p\"\nkey = [\"p.person_id\"]\n\n[set]\n\
+         \"name[0].family\" = \"p.family\"\n",
+    )
+    .unwrap();
+    let mavis = async |args: &[&str]| {
+        let ran = test.mavis(args).await;
+        assert!(ran.status.success(), "{args:?}: {}{}", stdout(&ran), stderr(&ran));
+    };
+    let tables = r#"tables={"people": {"key": ["Person ID"]}}"#;
+    mavis(&["source", "add", "lab", "--kind", "push", "--param", tables]).await;
+    let mut flight = FlightSqlServiceClient::new(test.channel().await);
+    flight.set_token(test.admin_token());
+    let mut send = async |rows: &[(i64, &str)]| {
+        let command = CommandStatementIngest {
+            table_definition_options: Some(TableDefinitionOptions { if_not_exist: 1, if_exists: 2 }),
+            catalog: Some("raw".to_owned()),
+            schema: Some("lab".to_owned()),
+            table: "people".to_owned(),
+            ..Default::default()
+        };
+        flight.execute_ingest(command, stream::iter([Ok(people(rows))])).await.unwrap();
+    };
+    send(&[(1, NAME), (2, "Other")]).await;
+    mavis(&["map", "apply", mapping.to_str().unwrap()]).await;
+    mavis(&["ingest", "lab"]).await;
+    // One that has landed, and one that waits: its run has not come yet.
+    let again = format!("{NAME} again");
+    send(&[(1, again.as_str())]).await;
+    let folder = test.folder.path().join("data/spool/lab/inbox");
+    let params = PushParams { tables: [("people".to_owned(), PushedTable::default())].into() };
+    let inbox = Inbox::new(folder.clone(), params, Arc::default());
+    let waiting = people(&[(3, "Third"), (1, NAME), (4, "Fourth")]);
+    let batches = stream::iter([Ok::<_, mavis_connectors::Error>(waiting.clone())]).boxed();
+    inbox.take("people", &waiting.schema(), batches).await.unwrap();
+
+    let id = sql(&test, &format!("SELECT id FROM patient WHERE resource LIKE '%{NAME}%'")).await;
+    let id = id[0][0].as_str().unwrap().to_owned();
+    let (status, told) = erase(&client, &id, "").await;
+    assert_eq!(status, 200, "{told}");
+    let told = told.to_string();
+    assert!(told.contains("2 rows of uploads into `lab.people` that wait to land"), "{told}");
+    assert_eq!(everywhere(&test), Vec::<String>::new());
+    mavis(&["ingest", "lab"]).await;
+    let there = sql(&test, "SELECT person_id, family FROM raw.lab.people ORDER BY person_id").await;
+    assert_eq!(there, json!([[2, "Other"], [3, "Third"], [4, "Fourth"]]), "the others land");
+    assert_eq!(everywhere(&test), Vec::<String>::new());
+
+    assert!(folder.exists());
+    mavis(&["source", "remove", "lab"]).await;
+    assert!(!folder.exists(), "the inbox of a removed source");
+    // A server that died before it came to that does it at its next start.
+    let left = test.folder.path().join("data/spool/ghost/inbox/t");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("00000000000000000001.arrow"), "x").unwrap();
+    let test = TestServer::start_in(test.stop().await).await;
+    assert!(!left.exists());
+    test.stop().await;
 }

@@ -21,8 +21,44 @@ const IN_FILE: &str = "canary-of-a-file-4712";
 const IN_VAULT: &str = "canary-of-the-store-4713";
 const CATALOG_TOKEN: &str = "canary-of-the-token-4714";
 
+/// Further secrets, by variable: of sources that fail in other ways.
+const OTHERS: [(&str, &str); 7] = [
+    ("POSTGRES_PASSWORD_OF_DATABASE", "canary-of-a-database-4716"),
+    ("POSTGRES_PASSWORD_OF_CLOSED", "canary-of-a-closed-port-4717"),
+    ("POSTGRES_PASSWORD_OF_NOWHERE", "canary-of-no-host-4718"),
+    ("SSH_PASSWORD_OF_TUNNEL", "canary-of-a-tunnel-4719"),
+    ("MYSQL_PASSWORD_OF_MYSQL", "canary-of-mysql-4720"),
+    ("FIREBIRD_PASSWORD_OF_FIREBIRD", "canary-of-firebird-4721"),
+    ("HTTP_PASSWORD_OF_EXPORT", "canary-of-an-export-4722"),
+];
+
+/// An export that says what it was sent and refuses it.
+async fn echoing() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(socket.read_u8().await?);
+                }
+                let said = String::from_utf8_lossy(&request).into_owned();
+                let word =
+                    said.lines().find(|line| line.to_lowercase().starts_with("authorization")).unwrap_or_default();
+                let answer = format!(
+                    "HTTP/1.1 401 {word}\r\nwww-authenticate: {word}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}",
+                    said.len()
+                );
+                socket.write_all(answer.as_bytes()).await
+            });
+        }
+    });
+    port
+}
+
 /// Something that asks for a password in clear text, as PostgreSQL does, and refuses whatever comes.
-async fn refusing() -> u16 {
+async fn refusing(code: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -37,7 +73,7 @@ async fn refusing() -> u16 {
                 let mut given = vec![0; length as usize - 4];
                 socket.read_exact(&mut given).await?;
                 // A server that says more than it should.
-                let mut fields = b"SFATAL\0VFATAL\0C28P01\0Mwrong password ".to_vec();
+                let mut fields = format!("SFATAL\0VFATAL\0C{code}\0Mwrong password ").into_bytes();
                 fields.extend(given.strip_suffix(b"\0").unwrap_or(&given));
                 fields.extend(b"\0\0");
                 let mut error = vec![b'E'];
@@ -120,6 +156,8 @@ async fn serve(folder: &Path, vault: u16) -> Served {
         .arg(&data)
         .env("RUST_LOG", "trace")
         .env("POSTGRES_PASSWORD_OF_ENVIRONMENT", IN_ENVIRONMENT)
+        .env("RUST_BACKTRACE", "full")
+        .envs(OTHERS)
         .env("MAVIS_HTTP__LISTEN", format!("127.0.0.1:{http}"))
         .env("MAVIS_GRPC__LISTEN", format!("127.0.0.1:{grpc}"))
         .env("MAVIS_POSTGRES__ENABLED", "false")
@@ -165,7 +203,8 @@ fn files(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_canary_leaves_the_server_or_is_kept_by_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (port, vault) = (refusing().await, store().await);
+    let (port, vault) = (refusing("28P01").await, store().await);
+    let (elsewhere, export) = (refusing("3D000").await, echoing().await);
     let served = serve(folder.path(), vault).await;
     let mut told: Vec<(String, Vec<u8>)> = Vec::new();
     let mut mavis = async |args: &[&str]| {
@@ -187,6 +226,29 @@ async fn no_canary_leaves_the_server_or_is_kept_by_it() {
         mavis(&["source", "discover", name]).await;
         mavis(&["ingest", name]).await;
         mavis(&["schedule", "set", name, "--every", "1h"]).await;
+    }
+    let database = |host: &str, port: u16| json!({"host": host, "port": port, "user": "reader", "database": "d"});
+    let mut tunnel = database("10.0.0.1", 5432);
+    tunnel["ssh"] = json!({"host": "127.0.0.1", "port": elsewhere, "user": "u", "trust_on_first_use": true});
+    for (name, kind, params, stage) in [
+        ("of_database", "postgres", database("127.0.0.1", elsewhere), "database"),
+        ("of_closed", "postgres", database("127.0.0.1", 1), "route"),
+        ("of_nowhere", "postgres", database("no-such-host.invalid", 5432), "name"),
+        ("of_tunnel", "postgres", tunnel, "ssh"),
+        ("of_mysql", "mysql", database("127.0.0.1", 1), "route"),
+        ("of_firebird", "firebird", database("127.0.0.1", 1), "route"),
+        (
+            "of_export",
+            "http",
+            json!({"api_url": format!("http://127.0.0.1:{export}/x"), "auth": {"type": "bearer"}, "max_retries": 0}),
+            "login",
+        ),
+    ] {
+        mavis(&["source", "add", name, "--kind", kind, "--params-json", &params.to_string()]).await;
+        let tested = mavis(&["source", "test", name]).await;
+        assert!(tested.contains(stage), "{name} fails at {stage}: {tested}");
+        mavis(&["source", "discover", name]).await;
+        mavis(&["ingest", name]).await;
     }
     // One who writes a secret where none belongs is told so without it.
     let refused =
@@ -229,7 +291,8 @@ async fn no_canary_leaves_the_server_or_is_kept_by_it() {
     assert!(told.iter().any(|(name, _)| name.contains("catalog.sqlite")), "the catalog is looked at");
     let log = told.last().unwrap();
     assert!(log.1.windows(5).any(|word| word == b"TRACE"), "the log says everything");
-    for canary in [IN_ENVIRONMENT, IN_FILE, IN_VAULT, CATALOG_TOKEN, "canary-of-a-parameter-4715"] {
+    let named = [IN_ENVIRONMENT, IN_FILE, IN_VAULT, CATALOG_TOKEN, "canary-of-a-parameter-4715"];
+    for canary in named.into_iter().chain(OTHERS.map(|(_, canary)| canary)) {
         for (place, bytes) in &told {
             let found = bytes.windows(canary.len()).position(|word| word == canary.as_bytes());
             if let Some(at) = found {

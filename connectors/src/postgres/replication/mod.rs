@@ -42,7 +42,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use mavis_types::Cursor;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use sqlx::{PgConnection, Row};
+use sqlx::{Connection, PgConnection, Row};
 use tokio::{sync::Mutex, time::Instant};
 
 use self::{
@@ -62,7 +62,7 @@ use super::{
     read::{self, Reading, Way},
     session,
 };
-use crate::{Error, ReadItem, ReadRequest, ReadStream, Settled, Stage, TableRef};
+use crate::{Error, LogHealth, ReadItem, ReadRequest, ReadStream, Settled, Stage, TableRef};
 
 /// How long another run of the same slot is waited for.
 const TURN: Duration = Duration::from_secs(20);
@@ -403,6 +403,15 @@ impl Replication {
         }
         let drained = self.drained(inner, &mut state).await?;
         Ok(Some(drained.first_lacked(member.oid, &place).is_some()))
+    }
+
+    /// How the slot stands; one that is not there is not sound.
+    pub(super) async fn health(&self, inner: &Inner) -> Result<Option<LogHealth>, Error> {
+        // A connection of its own: a run may have the slot.
+        let mut connection = session::plain(inner).await?;
+        let health = slot::health(inner, &mut connection, &self.params.slot).await?;
+        drop(connection.close().await);
+        Ok(Some(health))
     }
 
     pub(super) async fn kept(&self, inner: &Inner, kept: Option<&Cursor>) -> Result<(), Error> {

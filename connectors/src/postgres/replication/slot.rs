@@ -4,7 +4,7 @@ use sqlx::{PgConnection, Row};
 
 use super::message::Lsn;
 use crate::{
-    Error, Stage,
+    Error, LogHealth, Stage,
     postgres::{Inner, session, types::literal},
 };
 
@@ -94,6 +94,31 @@ pub(in crate::postgres) async fn find(
         safe: row.try_get("safe").map_err(broken)?,
         behind: row.try_get("behind").map_err(broken)?,
     }))
+}
+
+/// How a slot stands, whatever is wrong with it.
+pub(super) async fn health(inner: &Inner, connection: &mut PgConnection, slot: &str) -> Result<LogHealth, Error> {
+    const HEALTH: &str = "
+        SELECT s.plugin = 'pgoutput' AND s.database = current_database()
+                   AND coalesce(to_jsonb(s) ->> 'wal_status', '') <> 'lost' AS sound,
+               greatest(coalesce(pg_wal_lsn_diff(here, s.restart_lsn), 0), 0)::int8 AS kept,
+               greatest(coalesce(pg_wal_lsn_diff(here, s.confirmed_flush_lsn), 0), 0)::int8 AS lag,
+               greatest((to_jsonb(s) ->> 'safe_wal_size')::int8, 0) AS remaining
+        FROM pg_replication_slots s,
+             (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS here) w
+        WHERE s.slot_name = $1";
+    let broken = |error: sqlx::Error| session::refused(inner, Stage::Read, &error);
+    let row = sqlx::query(HEALTH).bind(slot).fetch_optional(connection).await.map_err(broken)?;
+    let Some(row) = row else { return Ok(LogHealth { sound: false, kept_bytes: 0, lag_bytes: 0, left_bytes: None }) };
+    let bytes = |name: &str| -> Result<Option<u64>, Error> {
+        Ok(row.try_get::<Option<i64>, _>(name).map_err(broken)?.and_then(|bytes| u64::try_from(bytes).ok()))
+    };
+    Ok(LogHealth {
+        sound: row.try_get::<Option<bool>, _>("sound").map_err(broken)?.unwrap_or(false),
+        kept_bytes: bytes("kept")?.unwrap_or(0),
+        lag_bytes: bytes("lag")?.unwrap_or(0),
+        left_bytes: bytes("remaining")?,
+    })
 }
 
 /// What to do about a slot whose log is gone.

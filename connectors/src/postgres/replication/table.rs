@@ -14,6 +14,10 @@ use crate::{
 const MEMBERS: &str = "
     SELECT c.oid::int8 AS oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
            coalesce(pg_relation_filenode(c.oid), 0)::int8 AS file,
+           CASE WHEN c.relkind = 'p' THEN
+               (SELECT coalesce(string_agg(format('%s:%s', t.relid::oid, coalesce(pg_relation_filenode(t.relid), 0)), ','
+                                           ORDER BY t.relid::oid), '')
+                FROM pg_partition_tree(c.oid) t WHERE t.isleaf) END AS leaves,
            to_jsonb(p) ->> 'rowfilter' AS filter,
            (to_jsonb(p) -> 'attnames')::text AS published,
            (SELECT array_agg(a.attname::text ORDER BY k.position)
@@ -49,6 +53,9 @@ pub(in crate::postgres) struct Member {
     pub(in crate::postgres) name: String,
     partitioned: bool,
     file: i64,
+    /// Of a partitioned table: its partitions and their files. What attaching, detaching and dropping one does to rows, and
+    /// truncating one by itself, the log does not tell.
+    leaves: Option<String>,
     /// A condition of the publication on rows.
     filter: Option<String>,
     /// Columns by which the log names a row that changes or goes.
@@ -84,6 +91,9 @@ pub(super) struct Shape {
     types: String,
     /// Those, and who changed them last.
     changes: String,
+    /// Partitions and their files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leaves: Option<String>,
 }
 
 impl Member {
@@ -101,7 +111,8 @@ impl Member {
             columns = columns.max(a.number);
         }
         let hash = |text: &str| format!("{:016x}", xxh3_64(text.as_bytes()));
-        Shape { table: self.oid, file: self.file, columns, types: hash(&types), changes: hash(&changes) }
+        let leaves = self.leaves.as_deref().map(hash);
+        Shape { table: self.oid, file: self.file, columns, types: hash(&types), changes: hash(&changes), leaves }
     }
 
     /// Whether the changes since `then` say everything that happened to the table: nothing else did but that columns came
@@ -173,6 +184,7 @@ fn member(row: &PgRow) -> Result<Member, sqlx::Error> {
         name: row.try_get("name")?,
         partitioned: row.try_get::<String, _>("kind")? == "p",
         file: row.try_get("file")?,
+        leaves: row.try_get("leaves")?,
         filter: row.try_get("filter")?,
         key: row.try_get::<Option<Vec<String>>, _>("key")?.unwrap_or_default(),
         published: published.unwrap_or_else(all),
@@ -207,6 +219,7 @@ mod tests {
             name: "t".into(),
             partitioned: false,
             file: 10,
+            leaves: None,
             filter: None,
             key: vec!["id".into()],
             published: vec!["id".into(), "v".into()],
@@ -245,5 +258,11 @@ mod tests {
             }),
             "a default that differs from row to row"
         );
+        let partitioned = |leaves: &str| Member { partitioned: true, leaves: Some(leaves.into()), ..table() };
+        let then = partitioned("1:10,2:20").shape();
+        assert!(partitioned("1:10,2:20").goes_on_from(&then));
+        assert!(!partitioned("1:10").goes_on_from(&then), "a partition is gone");
+        assert!(!partitioned("1:10,2:20,3:30").goes_on_from(&then), "one came, perhaps with rows");
+        assert!(!partitioned("1:10,2:21").goes_on_from(&then), "one was truncated");
     }
 }
