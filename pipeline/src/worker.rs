@@ -129,6 +129,10 @@ impl Workers {
         for cancelled in held.iter().filter(|held| held.cancelled && self.has(held.run)) {
             self.context.cancel_token(cancelled.run).cancel();
         }
+        // Runs of ours that could not be begun, since the catalog could not be written then.
+        for idle in held.iter().filter(|held| !self.has(held.run)) {
+            self.queue(self.context.catalog.run(idle.run).await?);
+        }
         let room = u32::try_from(self.room()).unwrap_or(u32::MAX).min(STRAYS);
         if room > 0 { self.take_strays(room).await } else { Ok(()) }
     }
@@ -252,7 +256,7 @@ impl Workers {
             Ok(row) if is_final(row.state) => return,
             Ok(row) => row.state == RunState::Running,
             Err(error) => {
-                tracing::error!(run.id = %run.id, %error, "a run cannot be read; it is taken up at the next start");
+                tracing::error!(run.id = %run.id, %error, "a run cannot be read; trying again soon");
                 return;
             }
         };
@@ -264,7 +268,7 @@ impl Workers {
             }
         };
         if let Err(failure) = running.state(RunState::Running, Counts::default(), None).await {
-            tracing::error!(run.id = %run.id, %failure, "a run cannot be begun; it is taken up at the next start");
+            tracing::error!(run.id = %run.id, %failure, "a run cannot be begun; trying again soon");
             return;
         }
         if begun_before {
@@ -321,9 +325,25 @@ impl Workers {
         self.end(run, running, state, counts, error.as_deref()).await;
     }
 
+    /// Stores how a run ended, and tries again for as long as the catalog cannot take it: who waits for the run is told then.
     async fn end(&self, run: &Run, running: &Running, state: RunState, counts: Counts, error: Option<&str>) {
-        if let Err(failure) = running.state(state, counts, error).await {
-            tracing::error!(run.id = %run.id, %failure, "the end of a run was not stored; it is taken up at the next start");
+        let mut wait = Duration::from_secs(1);
+        loop {
+            if self.mine().get(&run.id).is_some_and(CancellationToken::is_cancelled) && !self.stopping.is_cancelled() {
+                tracing::warn!(run.id = %run.id, "the end of a run was not stored; another server has taken it up");
+                return;
+            }
+            let Err(failure) = running.state(state, counts, error).await else { return };
+            if !failure.is_transient() || self.stopping.is_cancelled() {
+                tracing::error!(run.id = %run.id, %failure, "the end of a run was not stored; it is taken up at the next start");
+                return;
+            }
+            tracing::error!(run.id = %run.id, %failure, "the end of a run was not stored; trying again");
+            tokio::select! {
+                () = self.stopping.cancelled() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(WORD);
         }
     }
 

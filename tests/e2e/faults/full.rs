@@ -5,12 +5,13 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use mavis_tests::{Server, write};
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
-use super::{begin, ended, ingest, log};
+use super::{begin, ended, ingest, log, told};
 
 /// Set in the process that has the small file system to itself.
 const INSIDE: &str = "MAVIS_TEST_SMALL_DISK";
@@ -176,7 +177,21 @@ async fn a_server_without_any_room_answers_says_why_and_goes_on_when_there_is_ro
     assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("full") && refused.stderr.contains("make room"), "{}", refused.stderr);
     assert_eq!(count(&server, "raw.lab.large").await, 80_000, "questions are answered");
-    // Neither a kill nor a start without room loses anything.
+    // A run that is under way when the last byte goes comes to its end when there is room, without a restart.
+    make_room(&room);
+    let run = begin(&server, "lab");
+    told(&server, &run, "ingesting").await;
+    let end = Instant::now() + Duration::from_secs(60);
+    while !server.log().contains("full") {
+        assert!(Instant::now() < end, "nothing fails");
+        fill(&room, 0);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    make_room(&room);
+    let (state, error) = ended(&server, &run).await;
+    assert!(state == "failed" && error.contains("make room"), "{state}: {error}");
+    // Killed without any room, and started again with some.
+    fill(&room, 0);
     server.kill().unwrap();
     make_room(&room);
     server.spawn().unwrap();
