@@ -1,6 +1,7 @@
 use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
+    Connection, SqliteConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -89,9 +90,10 @@ async fn open_sqlite(url: &str) -> Result<(Engine, Option<LogIndex>), String> {
             .max_lifetime(None)
             .test_before_acquire(false)
     };
+    let writer = || pool(1).after_release(|connection, _| Box::pin(is_outside(connection)));
     let engine = Engine::Sqlite(SqliteEngine {
-        disk: pool(1).connect_lazy_with(options.clone()),
-        system: pool(1).connect_lazy_with(options.clone().synchronous(SqliteSynchronous::Normal)),
+        disk: writer().connect_lazy_with(options.clone()),
+        system: writer().connect_lazy_with(options.clone().synchronous(SqliteSynchronous::Normal)),
         readers: pool(SQLITE_READERS).connect_lazy_with(options.pragma("query_only", "1")),
         turn: Arc::new(Mutex::new(())),
     });
@@ -110,6 +112,14 @@ async fn open_sqlite(url: &str) -> Result<(Engine, Option<LogIndex>), String> {
             }
         }
     }
+}
+
+/// Whether a connection may be used again. SQLite ends a transaction by itself where the disk has no room for it; the driver
+/// goes on believing in it, and would refuse every later one.
+async fn is_outside(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    // Behind the roll-back that may be on its way.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 fn is_busy(error: &MigrateError) -> bool {

@@ -304,3 +304,35 @@ fn parts_of_like(like: &str) -> impl Iterator<Item = LikePart> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Catalog;
+
+    #[tokio::test]
+    async fn a_transaction_that_the_disk_has_no_room_for_is_told_and_the_next_one_goes_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(&format!("sqlite://{}", folder.path().join("c.sqlite").display())).await.unwrap();
+        let engine = &catalog.engine;
+        engine.write(Durability::Disk, "CREATE TABLE filler (words TEXT)", Vec::new()).await.unwrap();
+        // No more than there are.
+        engine.write(Durability::Disk, "PRAGMA max_page_count = 1", Vec::new()).await.unwrap();
+        let mut tx = engine.begin(Durability::Disk).await.unwrap();
+        let mut told = None;
+        for _ in 0..100 {
+            let filled = tx.all("INSERT INTO filler SELECT hex(randomblob(5000))", Vec::new()).await;
+            told = filled.err();
+            if told.is_some() {
+                break;
+            }
+        }
+        assert!(matches!(told, Some(Error::Full)), "{told:?}");
+        drop(tx);
+        let mut tx = engine.begin(Durability::Disk).await.unwrap();
+        tx.all("INSERT INTO filler SELECT hex(randomblob(50000))", Vec::new()).await.unwrap();
+        tx.commit().await.unwrap();
+        let rows = engine.one("SELECT COUNT(*) AS n FROM filler", Vec::new()).await.unwrap().unwrap();
+        assert_eq!(rows.int("n").unwrap(), 1, "nothing of the one that failed");
+    }
+}

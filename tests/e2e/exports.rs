@@ -21,7 +21,7 @@ async fn rows(server: &Server, columns: &str, table: &str) -> Vec<Value> {
     raw
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_http_export_reaches_both_zones_and_what_it_loses_goes() {
     let patients: Arc<Mutex<BTreeMap<u64, Value>>> = Arc::default();
     let put = |id: u64, name: &str| {

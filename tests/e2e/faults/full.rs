@@ -158,7 +158,7 @@ async fn a_full_disk_ends_the_run_in_words_leaves_nothing_half_and_with_room_eve
     ingest(&server, "lab");
     for zone in ["raw", "processed"] {
         assert_eq!(count(&server, &format!("{zone}.lab.large")).await, 90_000);
-        let of_now = server.value(&format!("SELECT min(id) FROM {zone}.lab.large")).await.unwrap();
+        let of_now = server.value(&format!("SELECT min(CAST(id AS BIGINT)) FROM {zone}.lab.large")).await.unwrap();
         assert_eq!(of_now, 40_000, "{zone}: what the source lost is gone");
     }
 }

@@ -92,7 +92,7 @@ impl Held {
 }
 
 async fn quarantined(server: &Server) -> i64 {
-    server.count("SELECT count(*) FROM system.ops.quarantine").await.unwrap()
+    server.count("SELECT count(*) FROM system.ops.quarantine WHERE state = 'waiting'").await.unwrap()
 }
 
 /// One after the other, what happens to a source; `misfit` is a row of `doubtful` that the lake has no place for.

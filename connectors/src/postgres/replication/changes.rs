@@ -356,7 +356,7 @@ impl Changes {
         let only = Some((self.member.schema.as_str(), self.member.name.as_str()));
         let connection = asking.connection(&self.inner).await?;
         let now = members(&self.inner, connection, &self.publication, only).await?;
-        if now.first().is_some_and(|now| now.shape() == self.member.shape()) {
+        if now.first().is_some_and(|now| now.shape().has_columns_of(&self.member.shape())) {
             return Ok(());
         }
         Err(Error::Interrupted {

@@ -96,6 +96,15 @@ pub(super) struct Shape {
     leaves: Option<String>,
 }
 
+impl Shape {
+    /// Whether the columns are the same; its rows may have been moved, or all of them taken away (TRUNCATE), which the log
+    /// tells.
+    pub(super) fn has_columns_of(&self, other: &Self) -> bool {
+        let columns = |shape: &Self| (shape.table, shape.columns, shape.types.clone(), shape.changes.clone());
+        columns(self) == columns(other)
+    }
+}
+
 impl Member {
     pub(super) fn shape(&self) -> Shape {
         self.shape_up_to(i16::MAX)
@@ -258,6 +267,9 @@ mod tests {
             }),
             "a default that differs from row to row"
         );
+        let truncated = Member { file: 11, ..table() };
+        assert!(truncated.shape().has_columns_of(&then));
+        assert!(!Member { attributes: vec![attribute(1, "id")], ..table() }.shape().has_columns_of(&then));
         let partitioned = |leaves: &str| Member { partitioned: true, leaves: Some(leaves.into()), ..table() };
         let then = partitioned("1:10,2:20").shape();
         assert!(partitioned("1:10,2:20").goes_on_from(&then));
