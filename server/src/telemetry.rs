@@ -117,7 +117,7 @@ mod tests {
             assert!(told.contains("telemetry.rs:"), "{told}");
             let said = format!("{told}{}", String::from_utf8_lossy(&output.stdout));
             assert!(!said.contains("4821") && !said.contains("4822"), "{said}");
-            assert_eq!(told.contains("quiet_panics"), trace == "full", "{told}");
+            assert_eq!(told.contains("panic_with_hook"), trace == "full", "{told}");
         }
     }
 }
