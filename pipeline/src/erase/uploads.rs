@@ -71,7 +71,7 @@ async fn of_table(
         return Ok(());
     }
     let name = entry
-        .map_or_else(|| TableName::new(Zone::Raw, source.name.as_str(), &normalize_name(table)), |entry| entry.name);
+        .map_or_else(|| TableName::new(Zone::Raw, source.name.as_str(), normalize_name(table)), |entry| entry.name);
     let keys = Arc::new(Box::pin(origin::keys(running, found, &name)).await?);
     let (mut gone, mut left) = (0, 0);
     for number in waiting {
