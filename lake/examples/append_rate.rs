@@ -81,6 +81,7 @@ async fn main() {
         url: Url::from_directory_path(folder.join("lake")).unwrap(),
         storage: HashMap::new(),
         memory_bytes: 512 << 20,
+        pages_bytes: 0,
         spill_dir: folder.join("spill"),
         partitions: 2,
         server: "rate".to_owned(),

@@ -218,6 +218,7 @@ async fn forget(lake: &Lake, open: &Open, hold: &Hold, only_at: Option<i64>) -> 
     }
     // What is in memory was read with the log that is gone.
     open.forget_versions();
+    lake.pages().forget();
     open.reload().await?;
     info!(table = %open.name, files = unused.len(), "forgot every older version of `{}`", open.name);
     Ok(())

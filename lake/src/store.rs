@@ -26,6 +26,8 @@ pub struct LakeOptions {
     pub storage: HashMap<String, String>,
     /// Memory that queries and merges together may use, in bytes.
     pub memory_bytes: usize,
+    /// Memory for column chunks that queries read again and again, decompressed, in bytes; beside `memory_bytes`. 0: none.
+    pub pages_bytes: usize,
     /// Where operators spill; a local folder.
     pub spill_dir: PathBuf,
     /// Partitions of a plan; the number of cores.
@@ -41,6 +43,7 @@ impl fmt::Debug for LakeOptions {
             .field("url", &self.url.as_str())
             .field("storage", &self.storage.keys().collect::<Vec<_>>())
             .field("memory_bytes", &self.memory_bytes)
+            .field("pages_bytes", &self.pages_bytes)
             .field("spill_dir", &self.spill_dir)
             .field("partitions", &self.partitions)
             .field("server", &self.server)
@@ -162,6 +165,7 @@ mod tests {
             url: Url::parse("s3://bucket/lake").unwrap(),
             storage: HashMap::from([("aws_secret_access_key".to_owned(), "hunter2".to_owned())]),
             memory_bytes: 1,
+            pages_bytes: 0,
             spill_dir: PathBuf::new(),
             partitions: 1,
             server: "a".to_owned(),

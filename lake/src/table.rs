@@ -19,6 +19,7 @@ use crate::{
     keyed::Keyed,
     known,
     lease::Hold,
+    pages::{PagedTable, Pages, PagesUse},
     scan,
     store::Store,
     unit::{self, Kind, Work},
@@ -104,6 +105,7 @@ struct Inner {
     sessions: Sessions,
     tables: Cache<TableId, Arc<Open>>,
     keyed: Keyed,
+    pages: Pages,
 }
 
 /// An open table.
@@ -203,7 +205,8 @@ impl Lake {
         catalog.release_all(&format!("{}/", options.server)).await?;
         let tables = Cache::builder().max_capacity(OPEN_TABLES).time_to_idle(OPEN_FOR).build();
         let keyed = Keyed::new(options.memory_bytes);
-        Ok(Self { inner: Arc::new(Inner { catalog, options, tuning, store, sessions, tables, keyed }) })
+        let pages = Pages::new(options.pages_bytes);
+        Ok(Self { inner: Arc::new(Inner { catalog, options, tuning, store, sessions, tables, keyed, pages }) })
     }
 
     #[must_use]
@@ -233,6 +236,16 @@ impl Lake {
 
     pub(crate) fn keyed(&self) -> &Keyed {
         &self.inner.keyed
+    }
+
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.inner.pages
+    }
+
+    /// How the column chunks do that are kept in memory.
+    #[must_use]
+    pub fn pages_use(&self) -> PagesUse {
+        self.pages().used()
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -273,7 +286,8 @@ impl Lake {
         Ok(self.scan(table, version, Scan::Whole).await?.1.provider)
     }
 
-    /// Both ways to scan one version: [`Lake::provider`]'s, and one that applies filters while it decodes.
+    /// Both ways to scan one version: [`Lake::provider`]'s, and one that applies filters while it decodes. For queries: what
+    /// they read often is kept in memory.
     ///
     /// # Errors
     /// As [`Lake::provider`].
@@ -283,8 +297,8 @@ impl Lake {
         let (_, look_up) = self.scan(table, Some(version), Scan::LookUp).await?;
         Ok(Providers {
             version,
-            whole: whole.provider,
-            look_up: look_up.provider,
+            whole: PagedTable::over(whole.provider, self.pages()),
+            look_up: PagedTable::over(look_up.provider, self.pages()),
             columns: whole.columns,
             rows: whole.rows,
         })

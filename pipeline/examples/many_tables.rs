@@ -102,6 +102,7 @@ async fn start(folder: &Path) -> (Catalog, Pipeline) {
         url: url::Url::from_directory_path(folder.join("lake")).unwrap(),
         storage: HashMap::new(),
         memory_bytes: 1 << 30,
+        pages_bytes: 0,
         spill_dir: folder.join("spill"),
         partitions: 2,
         server: "example".to_owned(),

@@ -254,6 +254,7 @@ fn lake_options(config: &Config, data: &DataDir) -> anyhow::Result<LakeOptions> 
             .map(|(key, value)| (key.clone(), value.expose().to_owned()))
             .collect::<HashMap<_, _>>(),
         memory_bytes: config.query.total_memory_bytes,
+        pages_bytes: config.query.pages_bytes,
         spill_dir: data.empty_tmp()?,
         partitions: config.query.partitions,
         server: data.server_name()?,

@@ -104,6 +104,7 @@ async fn start(house: &House, disk: &Small) -> Life {
         url: url::Url::from_directory_path(house.path("lake")).unwrap(),
         storage: HashMap::new(),
         memory_bytes: 1 << 30,
+        pages_bytes: 0,
         spill_dir: house.path("spill"),
         partitions: 2,
         server: "test".to_owned(),

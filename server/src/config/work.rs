@@ -20,6 +20,9 @@ pub struct QueryConfig {
     /// Memory for answers that are given again while their tables stay as they are, in bytes; 0 keeps none. Default:
     /// 268435456 (256 MiB).
     pub answers_bytes: usize,
+    /// Memory for columns of files that queries read again and again, decompressed, in bytes, beside `total_memory_bytes`; 0
+    /// keeps none. Default: 536870912 (512 MiB).
+    pub pages_bytes: usize,
     /// Parts that one plan is cut into. Default: the number of cores.
     pub partitions: usize,
     /// Longest time of a query whose answer is fetched later (`/api/v1/queries`, PollFlightInfo), in seconds. Default: 3600.
@@ -40,6 +43,7 @@ impl Default for QueryConfig {
             memory_bytes: 1 << 30,
             total_memory_bytes: 2 << 30,
             answers_bytes: 256 << 20,
+            pages_bytes: 512 << 20,
             partitions: cores,
             long_seconds: 3600,
             result_seconds: 3600,

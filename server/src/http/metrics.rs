@@ -35,6 +35,9 @@ pub(super) async fn render(State(app): State<App>) -> Result<Response, ApiError>
     if let Some(bytes) = resident_bytes() {
         metrics::gauge!("process_resident_memory_bytes").set(bytes);
     }
+    let pages = app.lake.pages_use();
+    metrics::gauge!("mavis_pages_bytes").set(pages.bytes as f64);
+    metrics::counter!("mavis_pages_served_total").absolute(pages.served);
     Ok(([(CONTENT_TYPE, TEXT)], app.metrics.render()).into_response())
 }
 

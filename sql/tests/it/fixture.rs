@@ -68,6 +68,7 @@ impl Fixture {
             url: format!("file://{}/", root.display()).parse().unwrap(),
             storage: HashMap::new(),
             memory_bytes: 512 << 20,
+            pages_bytes: 64 << 20,
             spill_dir,
             partitions: 2,
             server: "test".to_owned(),

@@ -248,6 +248,7 @@ impl House {
             url: Url::from_directory_path(self.path().join("lake")).unwrap(),
             storage: std::collections::HashMap::new(),
             memory_bytes: 256 << 20,
+            pages_bytes: 32 << 20,
             spill_dir: self.path().join("spill"),
             partitions: 2,
             server: server.to_owned(),

@@ -55,6 +55,7 @@ impl House {
             url: url::Url::from_directory_path(self.path("lake")).unwrap(),
             storage: HashMap::new(),
             memory_bytes: 1 << 30,
+            pages_bytes: 16 << 20,
             spill_dir: self.path("spill"),
             partitions: 2,
             server: server.to_owned(),

@@ -1,0 +1,138 @@
+//! Hot column chunks in memory, decompressed.
+//!
+//! Data files never change, and most queries ask the same columns of the same files again. What is left of such a query, when
+//! the file's bytes are in memory already, is for the most part taking pages apart: so a chunk that is read a second time is
+//! decompressed once and kept as it is then, its encodings (dictionaries, runs) as they were. Readers are given the file's
+//! footer with the kept chunks at addresses of their own, uncompressed, so that everything above (row groups and pages left
+//! out by statistics, filters while decoding) works as on the file. From a store over the network a kept chunk is not fetched
+//! either.
+//!
+//! It stands below the guard: it knows files and bytes, and no principal.
+//!
+//! - `chunk`: one column chunk, decompressed page by page;
+//! - `view`: a footer with kept chunks, and which bytes its addresses mean;
+//! - `file`: what is kept of one file;
+//! - `reader`: what Parquet's readers ask;
+//! - `scan`: a table's provider whose scans read this way.
+
+mod chunk;
+mod file;
+mod reader;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use moka::sync::Cache;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use tokio::sync::Semaphore;
+
+use file::{File, FileKey, Place};
+pub(crate) use scan::PagedTable;
+
+/// Times that a chunk is read before it is kept: what is read once, say by a profile of all tables, is not worth it.
+const READ_BEFORE_KEPT: u32 = 2;
+/// The same where other chunks have to go for it.
+const READ_BEFORE_KEPT_WHEN_FULL: u32 = 8;
+/// Compressed bytes that wait to be decompressed; what comes beyond them waits for its next reading.
+const WAITING_KIB: usize = 64 << 10;
+/// Files of which readings are counted.
+const WEIGHT_OF_A_FILE_KIB: u32 = 4;
+
+/// What is kept of all files, up to a number of bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Pages {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    files: Cache<FileKey, Arc<File>>,
+    /// The most that is kept, in KiB.
+    room: u64,
+    waiting: Arc<Semaphore>,
+    served: AtomicU64,
+    /// Times that everything was forgotten.
+    forgotten: AtomicU64,
+}
+
+/// How the kept chunks do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PagesUse {
+    /// Bytes kept, decompressed.
+    pub bytes: u64,
+    /// Requests of readers that were answered from memory.
+    pub served: u64,
+}
+
+impl Pages {
+    /// Keeps up to `bytes` decompressed; with 0, nothing.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let room = u64::try_from(bytes).unwrap_or(u64::MAX) >> 10;
+        let files = Cache::builder().max_capacity(room).weigher(|_, file: &Arc<File>| weight(file)).build();
+        let waiting = Arc::new(Semaphore::new(WAITING_KIB));
+        let (served, forgotten) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { inner: Arc::new(Inner { files, room, waiting, served, forgotten }) }
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        self.inner.room == 0
+    }
+
+    /// Forgets everything, so that rows that were erased are not in memory either.
+    pub(crate) fn forget(&self) {
+        self.inner.forgotten.fetch_add(1, Ordering::AcqRel);
+        self.inner.files.invalidate_all();
+    }
+
+    pub(crate) fn used(&self) -> PagesUse {
+        self.inner.files.run_pending_tasks();
+        let bytes = self.inner.files.iter().map(|(_, file)| file.bytes()).sum();
+        PagesUse { bytes, served: self.inner.served.load(Ordering::Relaxed) }
+    }
+
+    fn file(&self, key: &FileKey, footer: &Arc<ParquetMetaData>) -> Arc<File> {
+        self.inner.files.get_with_by_ref(key, || Arc::new(File::new(footer)))
+    }
+
+    fn served(&self, requests: u64) {
+        self.inner.served.fetch_add(requests, Ordering::Relaxed);
+    }
+
+    /// Notes that a chunk was read, and keeps it when it was read often enough. The work is done beside the query.
+    fn was_read(&self, key: &FileKey, file: &Arc<File>, place: Place, bytes: &Bytes) {
+        let full = self.inner.files.weighted_size() > self.inner.room - self.inner.room / 8;
+        let enough = if full { READ_BEFORE_KEPT_WHEN_FULL } else { READ_BEFORE_KEPT };
+        let Some(chunk) = file.wanted(place, enough) else { return };
+        // A file that takes more than half of the room would drive out all others, then itself.
+        if (file.bytes() + unpacked(chunk)) >> 10 > self.inner.room / 2 {
+            return;
+        }
+        let size = u32::try_from(bytes.len() >> 10).unwrap_or(u32::MAX).saturating_add(1);
+        let Ok(permit) = Arc::clone(&self.inner.waiting).try_acquire_many_owned(size) else { return };
+        let (pages, key, file, bytes) = (self.clone(), key.clone(), Arc::clone(file), bytes.clone());
+        let forgotten = self.inner.forgotten.load(Ordering::Acquire);
+        tokio::task::spawn_blocking(move || {
+            let kept = file.keep(place, &bytes);
+            if kept && pages.inner.forgotten.load(Ordering::Acquire) == forgotten {
+                // Weighs it anew.
+                pages.inner.files.insert(key, file);
+            }
+            drop(permit);
+        });
+    }
+}
+
+fn unpacked(chunk: &ColumnChunkMetaData) -> u64 {
+    u64::try_from(chunk.uncompressed_size()).unwrap_or(0)
+}
+
+fn weight(file: &Arc<File>) -> u32 {
+    u32::try_from(file.bytes() >> 10).unwrap_or(u32::MAX).saturating_add(WEIGHT_OF_A_FILE_KIB)
+}
