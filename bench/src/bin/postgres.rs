@@ -1,5 +1,6 @@
 //! PostgreSQL to the raw zone: 1,000,000 rows of 10 columns. Floor: psql's binary `\copy` to /dev/null. Beside it:
-//! ConnectorX reading the same table into Arrow, where `MAVIS_TEST_PYTHON` has it.
+//! ConnectorX reading the same table into Arrow in memory, and ADBC's PostgreSQL driver with delta-rs writing a Delta table,
+//! where `MAVIS_TEST_PYTHON` has them.
 
 use std::{
     process::Command,
@@ -24,18 +25,30 @@ table = connectorx.read_sql(sys.argv[1], 'SELECT * FROM reading', return_type='a
 assert table.num_rows == 1000000
 print(time.time() - start)";
 
+const ADBC: &str = "
+import sys, tempfile, time, adbc_driver_postgresql.dbapi as postgres, deltalake
+with tempfile.TemporaryDirectory() as folder:
+    start = time.time()
+    with postgres.connect(sys.argv[1]) as connection, connection.cursor() as cursor:
+        cursor.execute('SELECT * FROM reading')
+        deltalake.write_deltalake(folder, cursor.fetch_record_batch())
+    taken = time.time() - start
+    assert deltalake.DeltaTable(folder).to_pyarrow_dataset().count_rows() == 1000000
+print(taken)";
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let Some(database) = Postgres::create()? else { return Ok(()) };
     database.execute(TABLE)?;
     let mut floors = Vec::new();
-    let mut peers = Vec::new();
+    let (mut connectorx, mut adbc) = (Vec::new(), Vec::new());
     let mut ours = Vec::new();
     for round in 0..3 {
         let start = Instant::now();
         database.execute("\\copy (SELECT * FROM reading) TO /dev/null WITH (FORMAT binary)")?;
         floors.push(start.elapsed());
-        peers.extend(connectorx(&database)?);
+        connectorx.extend(peer(&database, CONNECTORX)?);
+        adbc.extend(peer(&database, ADBC)?);
         ours.push(to_raw(&database, round).await?);
     }
     let floor = median(&mut floors);
@@ -49,8 +62,12 @@ async fn main() -> Result<()> {
         let ratio = Some(("the floor".to_owned(), time.as_secs_f64() / floor.as_secs_f64()));
         println!("{}", Figure { what: what.into(), value: format!("{time:.2?}"), ratio });
     };
-    if !peers.is_empty() {
-        show("ConnectorX into Arrow in memory", &mut peers);
+    for (what, times) in [("ConnectorX into Arrow in memory", connectorx), ("ADBC into a Delta table (delta-rs)", adbc)]
+    {
+        let mut times = times;
+        if !times.is_empty() {
+            show(what, &mut times);
+        }
     }
     show("mavis into the raw zone, committed", &mut ours);
     Ok(())
@@ -75,11 +92,12 @@ async fn to_raw(database: &Postgres, round: usize) -> Result<Duration> {
     Ok(Duration::from_secs_f64(seconds.as_f64().context("no seconds")?))
 }
 
-fn connectorx(database: &Postgres) -> Result<Option<Duration>> {
+fn peer(database: &Postgres, script: &str) -> Result<Option<Duration>> {
     let Some(python) = python() else { return Ok(None) };
     let url = database.url.replace("postgres://", "postgresql://");
-    let output = Command::new(python).args(["-c", CONNECTORX, &url]).output()?;
+    let output = Command::new(python).args(["-c", script, &url]).output()?;
     if !output.status.success() {
+        eprintln!("left out: {}", String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default());
         return Ok(None);
     }
     Ok(Some(Duration::from_secs_f64(String::from_utf8(output.stdout)?.trim().parse()?)))

@@ -17,7 +17,8 @@ const RUNS: u32 = 1_000;
 /// What Prometheus reads
 ///
 /// Counters since the start (queries and rows by door and outcome, rows read and quarantined, requests by route), and
-/// gauges of now: runs by state (among the newest 1,000) and the memory of the process.
+/// gauges of now: runs by state (among the newest 1,000), the memory of the process, and the columns of files
+/// kept in memory.
 #[utoipa::path(
     get,
     path = "/metrics",
