@@ -142,7 +142,7 @@ async fn what_is_kept_gives_the_same_answers(#[case] properties: WriterPropertie
             let right = answers(&session(&path, &off, partitions, while_decoding).await).await;
             let pages = Pages::new(64 << 20);
             let mut served = 0;
-            for round in 0..5 {
+            for round in 0..3 {
                 // Plans of before, and new ones.
                 let context = session(&path, &pages, partitions, while_decoding).await;
                 assert_eq!(answers(&context).await, right, "round {round}, {partitions} partitions, {while_decoding}");
@@ -150,7 +150,7 @@ async fn what_is_kept_gives_the_same_answers(#[case] properties: WriterPropertie
                 assert_eq!(answers(&context).await, right, "again, {partitions} partitions, {while_decoding}");
                 served = pages.used().served;
             }
-            assert!(served > 100, "{served} requests were answered from memory");
+            assert!(served > 50, "{served} requests were answered from memory");
             assert!(pages.used().bytes > 100_000, "{:?}", pages.used());
         }
     }
