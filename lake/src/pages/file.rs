@@ -58,7 +58,12 @@ pub(super) struct File {
     starts: HashMap<u64, Place>,
     state: Mutex<State>,
     bytes: AtomicU64,
+    /// Bytes of what is known of the file while nothing is kept.
+    known: u64,
 }
+
+/// About what a chunk's place and its count take.
+const PLACE_BYTES: usize = 96;
 
 #[derive(Debug, Default)]
 struct State {
