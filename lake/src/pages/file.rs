@@ -79,7 +79,15 @@ impl File {
             let columns = metadata.columns().iter().enumerate();
             columns.map(move |(column, chunk)| (chunk.byte_range().0, Place { group, column }))
         });
-        Self { starts: starts.collect(), footer: Arc::clone(footer), state: Mutex::default(), bytes: AtomicU64::new(0) }
+        let starts: HashMap<u64, Place> = starts.collect();
+        let known = (footer.memory_size() + starts.len() * PLACE_BYTES) as u64;
+        Self { starts, footer: Arc::clone(footer), state: Mutex::default(), bytes: AtomicU64::new(0), known }
+    }
+
+    /// What the file takes of the room, in bytes: its footers (its own, and those with kept chunks) and what is kept.
+    pub(super) fn weight(&self) -> u64 {
+        let footers = if self.keeps_some() { 3 } else { 1 };
+        footers * self.known + self.bytes()
     }
 
     /// Bytes kept.

@@ -42,8 +42,6 @@ const READ_BEFORE_KEPT: u32 = 2;
 const READ_BEFORE_KEPT_WHEN_FULL: u32 = 8;
 /// Compressed bytes that wait to be decompressed; what comes beyond them waits for its next reading.
 const WAITING_KIB: usize = 64 << 10;
-/// Files of which readings are counted.
-const WEIGHT_OF_A_FILE_KIB: u32 = 4;
 
 /// What is kept of all files, up to a number of bytes.
 #[derive(Debug, Clone)]
@@ -111,7 +109,7 @@ impl Pages {
         let enough = if full { READ_BEFORE_KEPT_WHEN_FULL } else { READ_BEFORE_KEPT };
         let Some(chunk) = file.wanted(place, enough) else { return };
         // A file that takes more than half of the room would drive out all others, then itself.
-        if (file.bytes() + unpacked(chunk)) >> 10 > self.inner.room / 2 {
+        if (file.weight() + unpacked(chunk)) >> 10 > self.inner.room / 2 {
             return;
         }
         let size = u32::try_from(bytes.len() >> 10).unwrap_or(u32::MAX).saturating_add(1);
@@ -134,5 +132,5 @@ fn unpacked(chunk: &ColumnChunkMetaData) -> u64 {
 }
 
 fn weight(file: &Arc<File>) -> u32 {
-    u32::try_from(file.bytes() >> 10).unwrap_or(u32::MAX).saturating_add(WEIGHT_OF_A_FILE_KIB)
+    u32::try_from(file.weight() >> 10).unwrap_or(u32::MAX).saturating_add(1)
 }
