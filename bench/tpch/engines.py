@@ -61,19 +61,20 @@ class Served:
 
 
 class Mavis(Served):
-    """Mavis, whose own ingest writes the tables. Kept answers are turned off: each query is computed."""
+    """Mavis, whose own ingest writes the tables. Kept answers are turned off: each query is computed. Columns of files that are
+    read again stay in memory, decompressed (`pages`), as in a server that runs."""
 
     name = "mavis"
     schema = "raw.tpch."
 
-    def __init__(self, binary, work, source):
+    def __init__(self, binary, work, source, pages):
         self.data = f"{work}/data"
         self.lake = f"{self.data}/lake/raw/tpch"
         http, grpc = free_port(), free_port()
         config = f"{work}/mavis.toml"
         with open(config, "w") as file:
             file.write(f'data = "{self.data}"\n[http]\nlisten = "127.0.0.1:{http}"\n[grpc]\nlisten = "127.0.0.1:{grpc}"\n')
-            file.write("[query]\nanswers_bytes = 0\n")
+            file.write("[query]\nanswers_bytes = 0\n" + ("" if pages else "pages_bytes = 0\n"))
         self.start([binary, "serve", "--config", config], f"127.0.0.1:{grpc}", f"{work}/mavis.log")
         token = f"{self.data}/admin.token"
         if not glob.glob(f"{self.lake}/lineitem/*.parquet"):

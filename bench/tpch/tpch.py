@@ -19,6 +19,7 @@ def main():
     parser.add_argument("--scale", type=float, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--engines", default="duckdb,duckdb on parquet,roapi,sail", help="beside mavis; `roapi in memory` too")
+    parser.add_argument("--without-pages", action="store_true", help="mavis keeps no columns of files in memory")
     parser.add_argument("--skip-more", action="store_true", help="only the 22 queries")
     options = parser.parse_args()
     work = os.path.abspath(f"{options.work}/sf{options.scale:g}")
@@ -26,7 +27,7 @@ def main():
     if not os.path.exists(f"{work}/venv"):
         os.symlink(os.path.abspath(f"{options.work}/venv"), f"{work}/venv")
     source = generated(work, options.scale)
-    mavis = engines.Mavis(os.path.abspath(options.mavis), work, source)
+    mavis = engines.Mavis(os.path.abspath(options.mavis), work, source, not options.without_pages)
     running = [mavis]
     try:
         for name in options.engines.split(","):

@@ -53,7 +53,7 @@ pub use compact::Compacted;
 pub use error::{DISK_FULL, Error, is_disk_full};
 pub use history::Commit;
 pub use hop::{Ahead, Hop, HopInput};
-pub use keyed::{Found, RowPast, RowState};
+pub use keyed::{Asked, Found, RowPast, RowState};
 pub use pages::PagesUse;
 pub use session::{Sessions, Template};
 pub use store::LakeOptions;

@@ -52,6 +52,8 @@ pub struct TableSpec {
 #[derive(Debug, Clone)]
 pub struct Providers {
     pub version: i64,
+    /// The lake and the table, where rows can also be read by key ([`Lake::scan_by_key`]).
+    pub lake: Option<(Lake, TableId)>,
     /// Skips files and row groups, then reads whole: for queries that want most rows.
     pub whole: Arc<dyn TableProvider>,
     /// Applies filters while it decodes, and decodes other columns only where they hold: several times faster for queries
@@ -297,6 +299,7 @@ impl Lake {
         let (_, look_up) = self.scan(table, Some(version), Scan::LookUp).await?;
         Ok(Providers {
             version,
+            lake: Some((self.clone(), table)),
             whole: PagedTable::over(whole.provider, self.pages()),
             look_up: PagedTable::over(look_up.provider, self.pages()),
             columns: whole.columns,

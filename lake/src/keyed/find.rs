@@ -14,11 +14,11 @@ use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use mavis_types::TableId;
 
 use super::{
-    FileId, Keyed,
+    ASKED_BEFORE_INDEXED, FileId, Keyed,
     fetch::{Columns, again},
     index::{FileIndex, hashes},
     live::{Live, LiveFile},
-    wanted::Wanted,
+    wanted::{Key, Wanted},
 };
 use crate::{Error, Lake};
 
@@ -61,11 +61,69 @@ impl Lake {
         columns: &[&str],
         most: usize,
     ) -> Result<Option<Found>, Error> {
-        let room = Room { left: AtomicUsize::new(most), full: AtomicBool::new(false) };
+        let Some(live) = self.keyed().live(self, table, version).await? else { return Ok(None) };
+        let wanted = Wanted::new(&live.schema, keys, self.tuning().key_hash_bits)?;
+        self.find(&live, &wanted, columns, most).await
+    }
+
+    /// [`Lake::rows_by_key`] where the files that may have the keys are indexed by them; `None` elsewhere. A file that is asked so
+    /// several times is indexed then, beside the query.
+    ///
+    /// # Errors
+    /// As [`Lake::rows_by_key`].
+    pub(super) async fn rows_if_indexed(
+        &self,
+        table: TableId,
+        version: i64,
+        keys: &RecordBatch,
+        columns: &[&str],
+        most: usize,
+    ) -> Result<Option<Found>, Error> {
+        let Some(live) = self.keyed().live(self, table, version).await? else { return Ok(None) };
+        let wanted = Wanted::new(&live.schema, keys, self.tuning().key_hash_bits)?;
+        if !self.is_indexed(&live, &wanted).await {
+            return Ok(None);
+        }
+        self.find(&live, &wanted, columns, most).await
+    }
+
+    /// Whether the files that may have the keys are indexed; counts those that are not.
+    async fn is_indexed(&self, live: &Arc<Live>, wanted: &Wanted) -> bool {
         let keyed = self.keyed();
-        let Some(live) = keyed.live(self, table, version).await? else { return Ok(None) };
-        let bits = self.tuning().key_hash_bits;
-        let wanted = Wanted::new(&live.schema, keys, bits)?;
+        let (mut all, mut due) = (true, Vec::new());
+        for (place, file) in live.files.iter().enumerate() {
+            if wanted.of_file(file).next().is_none() {
+                continue;
+            }
+            let id: (FileId, _) = (Arc::clone(&file.id), Arc::clone(&wanted.id));
+            if keyed.indexes.contains_key(&id) {
+                continue;
+            }
+            all = false;
+            let asked = keyed.asked.get(&id).unwrap_or(0) + 1;
+            keyed.asked.insert(id, asked);
+            if asked.is_multiple_of(ASKED_BEFORE_INDEXED) && file.rows.is_some_and(|rows| keyed.keeps(rows)) {
+                due.push(place);
+            }
+        }
+        if !due.is_empty() {
+            let (lake, live, key) = (self.clone(), Arc::clone(live), wanted.key());
+            tokio::spawn(async move {
+                let bits = lake.tuning().key_hash_bits;
+                for file in due.into_iter().filter_map(|place| live.files.get(place)) {
+                    // Who reads the file by another way is told what is wrong with it.
+                    if lake.keyed().index(&live, file, &key, bits).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        all
+    }
+
+    async fn find(&self, live: &Live, wanted: &Wanted, columns: &[&str], most: usize) -> Result<Option<Found>, Error> {
+        let room = Room { left: AtomicUsize::new(most), full: AtomicBool::new(false) };
+        let (keyed, bits) = (self.keyed(), self.tuning().key_hash_bits);
         let asked = Arc::new(project(&live.schema, columns)?);
         let mut read = asked.fields().to_vec();
         read.extend(
@@ -74,11 +132,11 @@ impl Lake {
         let read = Columns::new(Arc::new(Schema::new(read)));
 
         let found: Vec<(RecordBatch, Vec<usize>)> = match live.files.as_slice() {
-            [file] => keyed.in_file(&live, file, &wanted, &read, bits, &room).await?.into_iter().collect(),
+            [file] => keyed.in_file(live, file, wanted, &read, bits, &room).await?.into_iter().collect(),
             files => {
                 let mut asked: Vec<BoxFuture<'_, Result<Option<_>, Error>>> = Vec::with_capacity(files.len());
                 for file in files {
-                    asked.push(keyed.in_file(&live, file, &wanted, &read, bits, &room).boxed());
+                    asked.push(keyed.in_file(live, file, wanted, &read, bits, &room).boxed());
                 }
                 let mut asked = stream::iter(asked).buffered(AT_ONCE);
                 let mut found = Vec::new();
@@ -136,7 +194,7 @@ impl Keyed {
         if keys.peek().is_none() {
             return Ok(None);
         }
-        let index = self.index(live, file, wanted, bits).await?;
+        let index = self.index(live, file, &wanted.key(), bits).await?;
         let mut candidates: Vec<(u32, usize)> = Vec::new();
         for key in keys {
             candidates.extend(index.rows(wanted.hashes[key]).iter().map(|row| (*row, key)));
@@ -169,14 +227,14 @@ impl Keyed {
     }
 
     /// The file's index by the columns of a key: made once, for all who wait for it.
-    async fn index(&self, live: &Live, file: &LiveFile, wanted: &Wanted, bits: u32) -> Result<Arc<FileIndex>, Error> {
-        let id: (FileId, _) = (Arc::clone(&file.id), Arc::clone(&wanted.id));
+    async fn index(&self, live: &Live, file: &LiveFile, key: &Key, bits: u32) -> Result<Arc<FileIndex>, Error> {
+        let id: (FileId, _) = (Arc::clone(&file.id), Arc::clone(&key.id));
         if let Some(known) = self.indexes.get(&id).await {
             return Ok(known);
         }
         let make = || {
             let (store, path, bytes) = (Arc::clone(&live.store), file.path.clone(), file.bytes);
-            let (key, name) = (Arc::clone(&wanted.schema), live.name.clone());
+            let (key, name) = (Arc::clone(&key.schema), live.name.clone());
             // A task of its own: it goes on for the others when the one who began it goes away.
             let made = tokio::spawn(async move {
                 let hashes = hashes(&store, (&path, bytes), &key, &name, bits).await?;

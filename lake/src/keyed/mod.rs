@@ -17,6 +17,7 @@ mod footer;
 mod index;
 mod live;
 mod past;
+mod plan;
 mod wanted;
 
 use std::sync::Arc;
@@ -32,7 +33,12 @@ use live::Live;
 
 pub use find::Found;
 pub use past::{RowPast, RowState};
+pub use plan::Asked;
 
+/// Times that a query asks a file by the same columns before the file is indexed for it: an index costs more than a scan.
+const ASKED_BEFORE_INDEXED: u32 = 3;
+/// Files and columns of which such times are counted.
+const COUNTED: u64 = 16_384;
 /// Versions whose lists of files are kept.
 const VERSIONS: u64 = 1_024;
 /// Shares of the lake's memory: indexes; footers; rows that were read lately.
@@ -54,6 +60,8 @@ type KeyId = Arc<str>;
 pub(crate) struct Keyed {
     versions: future::Cache<(TableId, i64), Option<Arc<Live>>>,
     indexes: future::Cache<(FileId, KeyId), Arc<FileIndex>>,
+    /// How often queries asked files that are not indexed.
+    asked: sync::Cache<(FileId, KeyId), u32>,
     footers: future::Cache<FileId, Arc<Footer>>,
     /// Single rows, by file, row number, and the columns that were asked for.
     rows: sync::Cache<(FileId, u32, Arc<str>), RecordBatch>,
@@ -72,6 +80,7 @@ impl Keyed {
                 .weigher(move |_, index: &Arc<FileIndex>| weight(index.bytes()))
                 .max_capacity(index_bytes)
                 .build(),
+            asked: sync::Cache::new(COUNTED),
             footers: future::Cache::builder()
                 .weigher(move |_, footer: &Arc<Footer>| weight(footer.bytes()))
                 .max_capacity((memory_bytes / FOOTER_SHARE) as u64)

@@ -13,6 +13,13 @@ use super::{
 };
 use crate::{Error, conform::conform_array, hash::hash_rows};
 
+/// The columns that a file is indexed by.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub(super) schema: SchemaRef,
+    pub(super) id: KeyId,
+}
+
 /// Keys that are looked for, in the types of the table.
 #[derive(Debug)]
 pub(super) struct Wanted {
@@ -48,6 +55,10 @@ impl Wanted {
         let keys = RecordBatch::try_new(Arc::clone(&schema), columns).map_err(Error::arrow)?;
         let hashes = hash_rows(&keys, |_| true)?.into_iter().map(|hash| short(hash, bits)).collect();
         Ok(Self { schema, id: id.into(), keys, hashes, void })
+    }
+
+    pub(super) fn key(&self) -> Key {
+        Key { schema: Arc::clone(&self.schema), id: Arc::clone(&self.id) }
     }
 
     /// Keys that a file may hold, by their places.

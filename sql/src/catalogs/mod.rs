@@ -239,6 +239,7 @@ impl<'a> View<'a> {
                 let empty: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
                 Providers {
                     version: 0,
+                    lake: None,
                     whole: Arc::clone(&empty),
                     look_up: empty,
                     columns: Arc::default(),

@@ -10,6 +10,7 @@
 
 mod barrier;
 mod explain;
+mod keys;
 mod lens;
 mod mask;
 mod policy;

@@ -14,7 +14,7 @@ use mavis_catalog::Table;
 use mavis_lake::Providers;
 use mavis_types::{TableName, TokenId};
 
-use super::{barrier::Barrier, lens::Lens, predicate::passes};
+use super::{barrier::Barrier, keys::by_key, lens::Lens, predicate::passes};
 
 /// What resources are looked up by beside the key: their own id in history, their patient in any table.
 const FHIR_KEYS: [&str; 2] = ["id", "__patient"];
@@ -53,8 +53,14 @@ impl GuardedTable {
     /// A table that was never made: it has these columns and no rows.
     pub(crate) fn of_nothing(columns: SchemaRef, name: &TableName, lens: Lens, principal: TokenId) -> Self {
         let empty: Arc<dyn TableProvider> = Arc::new(EmptyTable::new(columns));
-        let providers =
-            Providers { version: 0, whole: Arc::clone(&empty), look_up: empty, columns: Arc::default(), rows: Some(0) };
+        let providers = Providers {
+            version: 0,
+            lake: None,
+            whole: Arc::clone(&empty),
+            look_up: empty,
+            columns: Arc::default(),
+            rows: Some(0),
+        };
         Self { rows: Some(0), ..Self::of(providers, name, Vec::new(), lens, principal) }
     }
 
@@ -144,7 +150,8 @@ impl TableProvider for GuardedTable {
         let look_up = filters.iter().any(|filter| looks_up(filter, &self.keys));
         let inner = if look_up { &self.providers.look_up } else { &self.providers.whole };
         let scan = if self.lens.is_open() {
-            inner.scan(state, projection, &filters, limit).await?
+            let scan = inner.scan(state, projection, &filters, limit).await?;
+            if look_up { by_key(&self.providers, &self.keys, state, scan, &filters)? } else { scan }
         } else {
             self.scan_through(inner, state, projection, filters).await?
         };

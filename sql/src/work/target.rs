@@ -127,8 +127,14 @@ pub(super) type Bound = (TableKey, BoundName, Arc<dyn TableProvider>);
 /// What the name [`TARGET`] means.
 pub(super) fn bound(principal: &Principal, table: &Table, rows: Arc<dyn TableProvider>) -> Bound {
     let columns = rows.schema();
-    let providers =
-        Providers { version: 0, whole: Arc::clone(&rows), look_up: rows, columns: Arc::default(), rows: None };
+    let providers = Providers {
+        version: 0,
+        lake: None,
+        whole: Arc::clone(&rows),
+        look_up: rows,
+        columns: Arc::default(),
+        rows: None,
+    };
     let guarded = GuardedTable::new(providers, table, Lens::default(), principal.token);
     let name = [table.name.zone.as_str().to_owned(), table.name.schema.clone(), table.name.table.clone()];
     let relation = [name[0].clone(), name[1].clone(), format!("{}{TARGET}", name[2])];

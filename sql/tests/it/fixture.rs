@@ -68,7 +68,8 @@ impl Fixture {
             url: format!("file://{}/", root.display()).parse().unwrap(),
             storage: HashMap::new(),
             memory_bytes: 512 << 20,
-            pages_bytes: 64 << 20,
+            // Tests take files away to see who still reads them.
+            pages_bytes: 0,
             spill_dir,
             partitions: 2,
             server: "test".to_owned(),

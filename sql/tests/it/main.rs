@@ -5,6 +5,7 @@ mod answers;
 mod fixture;
 mod guard;
 mod home;
+mod keyed;
 mod limits;
 mod listing;
 mod names;
