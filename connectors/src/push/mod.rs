@@ -7,6 +7,7 @@
 
 mod inbox;
 mod read;
+mod waiting;
 
 use std::{collections::BTreeMap, sync::Arc};
 
