@@ -17,6 +17,7 @@
 //!
 //! It does not open Delta tables and knows no connector.
 
+mod alert;
 mod audit;
 mod cursor;
 mod database;
@@ -49,6 +50,7 @@ mod value;
 mod view;
 mod work;
 
+pub use alert::Alert;
 pub use audit::{AuditEntry, NewAudit};
 pub use cursor::{CursorRow, NewCursor};
 pub use database::Catalog;

@@ -43,6 +43,7 @@ const MIGRATIONS: &[Migration] = &[
     },
     Migration::both(8, include_str!("../migrations/0008_schedules.sql")),
     Migration::both(9, include_str!("../migrations/0009_known_hosts.sql")),
+    Migration::both(10, include_str!("../migrations/0010_alerts.sql")),
 ];
 
 /// Why a database could not be migrated.

@@ -2,7 +2,7 @@ use chrono::{DateTime, Utc};
 use mavis_types::{RunId, SourceId};
 
 use crate::{
-    Catalog, Error, NewRun, Run,
+    Catalog, Error, NewRun, Run, alert,
     engine::{Durability, Tx},
     lease::micros,
     run::{insert_run, read_run},
@@ -204,6 +204,27 @@ impl Catalog {
     pub async fn move_schedule(&self, source: SourceId, version: i64, state: &ScheduleState) -> Result<bool, Error> {
         let mut tx = self.engine.begin(Durability::Disk).await?;
         let moved = move_schedule(&mut tx, source, version, state).await?;
+        tx.commit().await?;
+        Ok(moved)
+    }
+
+    /// As [`Catalog::move_schedule`], of a schedule that is disabled; `alert` is told to whoever is to be told, in the same
+    /// transaction.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn disable_schedule(
+        &self,
+        source: SourceId,
+        version: i64,
+        state: &ScheduleState,
+        alert: Option<&serde_json::Value>,
+    ) -> Result<bool, Error> {
+        let mut tx = self.engine.begin(Durability::Disk).await?;
+        let moved = move_schedule(&mut tx, source, version, state).await?;
+        if let (true, Some(body)) = (moved, alert) {
+            alert::add(&mut tx, &source.to_string(), body).await?;
+        }
         tx.commit().await?;
         Ok(moved)
     }

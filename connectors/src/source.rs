@@ -4,9 +4,10 @@ use arrow::{array::RecordBatch, datatypes::DataType};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use mavis_types::Cursor;
+use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Stage};
+use crate::{Error, InPlace, Stage};
 
 /// A connected source. Cheap to hold: connections are opened when they are needed.
 #[async_trait]
@@ -30,6 +31,25 @@ pub trait Source: Send + Sync + fmt::Debug + 'static {
 
     /// Reads one table. The stream ends with [`ReadItem::End`] or with an error; a stream that just stops was cut.
     async fn read(&self, request: ReadRequest) -> Result<ReadStream, Error>;
+
+    /// The table's files, where the declaration says that they become a table of the lake as they lie; `None`: rows are read.
+    ///
+    /// # Errors
+    /// As [`Source::read`], and [`Error::Unsupported`] for a store whose files cannot be named by URL.
+    async fn in_place(&self, _table: &TableRef) -> Result<Option<InPlace>, Error> {
+        Ok(None)
+    }
+
+    /// The store of files that were taken over in place, by the authority of their URLs.
+    ///
+    /// # Errors
+    /// [`Error::Params`], [`Error::Unsupported`].
+    fn store_in_place(&self, authority: &str) -> Result<Arc<dyn ObjectStore>, Error> {
+        Err(Error::Unsupported {
+            what: format!("reading files of `{authority}` in place"),
+            instead: "declare the source as it was when they were taken over".to_owned(),
+        })
+    }
 
     /// Whether there is anything after the cursor, asked cheaply; `None` where only a reading can tell. What happens after the
     /// question is the next one's.

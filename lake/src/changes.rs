@@ -3,7 +3,10 @@
 //! Where a commit wrote change files, they say it; otherwise added files are rows that came and removed files rows that
 //! went. Keys and versions are read first (into a ledger that spills), then the rows that count are streamed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, AsArray, BooleanArray, RecordBatch},
@@ -16,7 +19,10 @@ use datafusion::{
     execution::{SendableRecordBatchStream, TaskContext},
     physical_plan::{stream::RecordBatchStreamAdapter, streaming::PartitionStream},
 };
-use deltalake_core::{DeltaTable, kernel::Action};
+use deltalake_core::{
+    DeltaTable,
+    kernel::{Action, Add},
+};
 use futures::TryStreamExt;
 use mavis_types::TableName;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -26,10 +32,11 @@ use crate::{
     compare::{FILE_SHIFT, Marks, NONE, REPLACED, WHOLE},
     history,
     hop::DELETED,
+    in_place::{AGAIN, Columns, IN_PLACE, Layout, file_path},
     ledger::{FLAG, Ledger, Record, for_each_key},
     merge::CHANGE_TYPE,
     rows::{Identity, filter},
-    scan::read,
+    scan::{data_files, read_as},
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,16 +53,24 @@ struct ChangeFile {
     bytes: u64,
     kind: Kind,
     version: i64,
+    layout: Option<Arc<Layout>>,
 }
 
 /// The files that say what changed in `(from, to]`; `None` when some are gone.
 async fn change_files(
-    table: &DeltaTable,
+    (table, name): (&DeltaTable, &TableName),
     store: &Arc<dyn ObjectStore>,
     from: i64,
     to: i64,
 ) -> Result<Option<Vec<ChangeFile>>, Error> {
     let mut files = Vec::new();
+    let in_place = table.snapshot()?.metadata().configuration().contains_key(IN_PLACE);
+    let columns = if in_place { Some(Arc::new(Columns::of(table)?)) } else { None };
+    // What was taken out of a foreign file is still in it.
+    let current: HashSet<Path> = match &columns {
+        Some(_) => data_files(table, name)?.into_iter().map(|file| file.path).collect(),
+        None => HashSet::new(),
+    };
     for version in from + 1..=to {
         let Some(actions) = history::actions(table, version).await? else { return Ok(None) };
         let told = actions.iter().any(|action| matches!(action, Action::Cdc(_)));
@@ -66,9 +81,23 @@ async fn change_files(
                 Action::Remove(file) if file.data_change && !told => (&file.path, Kind::Removed),
                 _ => continue,
             };
-            let path = Path::parse(path).unwrap_or_else(|_| Path::from(path.as_str()));
+            // What a foreign file held before its owner changed or deleted it, nobody knows any more.
+            let is_again = matches!(action, Action::Add(Add { tags: Some(tags), .. }) if tags.contains_key(AGAIN));
+            if in_place && (kind == Kind::Removed || is_again) {
+                return Ok(None);
+            }
+            let layout = match (&columns, action) {
+                (Some(columns), Action::Add(file)) => {
+                    Some(Arc::new(Layout::new(Arc::clone(columns), &file.partition_values)))
+                }
+                _ => None,
+            };
+            let path = file_path(path);
+            if in_place && !current.contains(&path) {
+                return Ok(None);
+            }
             match store.head(&path).await {
-                Ok(meta) => files.push(ChangeFile { path, bytes: meta.size, kind, version }),
+                Ok(meta) => files.push(ChangeFile { path, bytes: meta.size, kind, version, layout }),
                 Err(object_store::Error::NotFound { .. }) => return Ok(None),
                 Err(error) => return Err(Error::store("looking for change files", &error)),
             }
@@ -88,7 +117,7 @@ pub(crate) async fn last_changes(
     to: i64,
 ) -> Result<Option<Arc<dyn TableProvider>>, Error> {
     let store = lake.store().table(location)?;
-    let Some(files) = change_files(table, &store, from, to).await? else { return Ok(None) };
+    let Some(files) = change_files((table, name), &store, from, to).await? else { return Ok(None) };
     let schema = table.snapshot()?.snapshot().arrow_schema();
     let has_flag = schema.field_with_name(DELETED).is_ok();
     // Without a key, hash and occurrence together name a row.
@@ -99,7 +128,7 @@ pub(crate) async fn last_changes(
     let mut ledger = Ledger::new(&lake.options().spill_dir, lake.tuning().keys_in_memory);
     for (number, file) in files.iter().enumerate() {
         let mut first = 0_u64;
-        let mut batches = Box::pin(read(&store, &file.path, file.bytes, &narrow, name).await?);
+        let mut batches = read_as(&store, (&file.path, file.bytes), file.layout.as_ref(), &narrow, name).await?;
         while let Some(batch) = batches.try_next().await? {
             let zeros = vec![0; batch.num_rows()];
             let told = batch.column_by_name(CHANGE_TYPE).map(|column| column.as_string::<i32>().clone());
@@ -192,8 +221,9 @@ impl PartitionStream for ChangeRows {
         let stream = try_stream! {
             for (file, marks) in parts.iter() {
                 let mut first = 0_u64;
+                let place = (&file.path, file.bytes);
                 let mut batches =
-                    Box::pin(read(&store, &file.path, file.bytes, &schema, &name).await.map_err(external)?);
+                    read_as(&store, place, file.layout.as_ref(), &schema, &name).await.map_err(external)?;
                 while let Some(batch) = batches.try_next().await.map_err(external)? {
                     let rows = batch.num_rows() as u64;
                     if let Some(batch) = marked(&batch, &to_write, marks, first).map_err(external)? {

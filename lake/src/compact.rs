@@ -96,6 +96,10 @@ fn chosen(files: &[DataFile], enough: usize, file_bytes: u64) -> Vec<DataFile> {
 
 async fn compact(lake: &Lake, table: TableId, enough: usize, run: RunId) -> Result<Compacted, Error> {
     let open = lake.opened(table).await?;
+    if open.foreign().is_some() {
+        // Files stay as their owner wrote them.
+        return Ok(Compacted::Nothing);
+    }
     let read = open.newest().await?;
     let properties = Properties::of(&read)?;
     let old = chosen(&data_files(&read, &open.name)?, enough, properties.file_bytes());

@@ -108,6 +108,7 @@ pub(crate) async fn ensure(lake: &Lake, spec: &TableSpec) -> Result<Table, Error
             }
             Err(error) => return Err(error),
         };
+        open.copied()?;
         let now = open.newest().await?;
         let schema = now.snapshot()?.snapshot().arrow_schema();
         let united = unite(&schema, &wanted).map_err(|refused| refused.on(&table.name))?;
@@ -141,14 +142,13 @@ pub(crate) fn birth(
     change_feed: bool,
     mut properties: HashMap<&str, String>,
 ) -> Result<(Vec<Action>, DeltaOperation), Error> {
-    properties.insert(STATISTICS, statistics.join(","));
-    properties.insert(REMEMBER_FILES, format!("interval {REMEMBER_FILES_DAYS} days"));
+    add_statistics(&mut properties, statistics);
     if change_feed {
         properties.insert(CHANGE_FEED, "true".to_owned());
     }
     let metadata = new_metadata(&to_kernel(schema)?, Vec::<String>::new(), properties)
         .map_err(|error| Error::Delta(error.into()))?;
-    let protocol = protocol(change_feed)?;
+    let protocol = protocol(&[], change_feed)?;
     let operation = DeltaOperation::Create {
         mode: SaveMode::ErrorIfExists,
         location: delta.table_url().clone(),
@@ -156,6 +156,12 @@ pub(crate) fn birth(
         metadata: metadata.clone(),
     };
     Ok((vec![Action::Protocol(protocol), Action::Metadata(metadata)], operation))
+}
+
+/// The properties that every table has.
+pub(crate) fn add_statistics(properties: &mut HashMap<&str, String>, statistics: &[String]) {
+    properties.insert(STATISTICS, statistics.join(","));
+    properties.insert(REMEMBER_FILES, format!("interval {REMEMBER_FILES_DAYS} days"));
 }
 
 /// Commits version 0. `false`: somebody else was first.
@@ -183,16 +189,18 @@ async fn create(lake: &Lake, spec: &TableSpec, table: &Table, schema: &Schema) -
     }
 }
 
-/// Times without a zone need a table feature; with features named, the change feed is one of them.
-fn protocol(change_feed: bool) -> Result<Protocol, Error> {
-    let mut writer = vec!["timestampNtz"];
+/// Times without a zone need a table feature; with features named, the change feed is one of them. `more`: features that
+/// readers need to know, too.
+pub(crate) fn protocol(more: &[&str], change_feed: bool) -> Result<Protocol, Error> {
+    let reader: Vec<&str> = ["timestampNtz"].iter().chain(more).copied().collect();
+    let mut writer = reader.clone();
     if change_feed {
         writer.push("changeDataFeed");
     }
     let text = json!({
         "minReaderVersion": 3,
         "minWriterVersion": 7,
-        "readerFeatures": ["timestampNtz"],
+        "readerFeatures": reader,
         "writerFeatures": writer,
     });
     serde_json::from_value(text).map_err(|error| Error::store("describing a table's protocol", &error))

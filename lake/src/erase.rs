@@ -5,6 +5,9 @@
 //! rows until the past is forgotten: a checkpoint of the newest version is written, and every log entry before it (which hold
 //! statistics) and every file that it does not name are deleted, however young they are. A query that still reads an older
 //! version ends with an error.
+//!
+//! Of a table taken over in place files of others are left as they are: the log names files of ours in their stead, and the
+//! answer says which ones their owner has to delete.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -14,9 +17,12 @@ use arrow::{
     datatypes::SchemaRef,
 };
 use deltalake_core::{
-    checkpoints::create_checkpoint, kernel::Action, logstore::extract_version_from_filename, protocol::DeltaOperation,
+    checkpoints::create_checkpoint,
+    kernel::{Action, Add},
+    logstore::extract_version_from_filename,
+    protocol::DeltaOperation,
 };
-use futures::TryStreamExt;
+use futures::{TryStreamExt, stream::BoxStream};
 use mavis_types::{RunId, TableId};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 use tracing::info;
@@ -25,8 +31,9 @@ use crate::{
     Error, Lake,
     commit::{Publication, Void},
     create::{Properties, tell_catalog},
+    in_place::{Layout, number_of, replacement_of},
     lease::Hold,
-    scan::{DataFile, add, data_files, read},
+    scan::{DataFile, add, data_files, read_as},
     stage::{FileKind, Stage, StageOptions, delete_files},
     table::{Open, version_of},
 };
@@ -35,11 +42,14 @@ use crate::{
 pub type Matches = Arc<dyn Fn(&RecordBatch) -> Result<BooleanArray, Error> + Send + Sync>;
 
 /// What erasing did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Erased {
     pub rows: u64,
     /// The version without the rows; the newest, where there were none.
     pub version: i64,
+    /// Files of others that hold the rows still: the table was taken over in place, and reads files of its own instead of
+    /// them now. Their owner has to delete them.
+    pub foreign: Vec<String>,
 }
 
 impl Lake {
@@ -90,35 +100,46 @@ async fn take_out(
     let wanted: Vec<usize> =
         (0..schema.fields().len()).filter(|index| columns.contains(schema.field(*index).name())).collect();
     if wanted.len() < columns.len() {
-        return Ok(Erased { rows: 0, version });
+        return Ok(Erased { version, ..Erased::default() });
     }
     let narrow = schema.project(&wanted).map(Arc::new).map_err(Error::arrow)?;
     let properties = Properties::of(&base)?;
-    let mut stage = Stage::start(StageOptions {
-        store: Arc::clone(&store),
-        schema: Arc::clone(&schema),
-        statistics: Arc::new(properties.statistics.clone()),
-        kind: FileKind::Data,
-        file_bytes: properties.file_bytes(),
-    });
-    let (mut old, mut rows) = (Vec::new(), 0);
+    let copy =
+        Copy { store: &store, open, schema: &schema, narrow: &narrow, matches: &matches, properties: &properties };
+    let mut stage = Stage::start(copy.options(FileKind::Data, &schema, &properties.statistics));
+    let (mut old, mut new, mut rows) = (Vec::new(), Vec::new(), 0);
     for file in data_files(&base, &open.name)? {
-        let found = count(&store, open, &narrow, &file, &matches).await?;
-        if found > 0 {
-            rows += found;
-            if let Err(error) = copy_without(&store, open, &schema, &narrow, &file, &matches, &mut stage).await {
+        let copied = async {
+            let found = copy.count(&file).await?;
+            if found > 0 {
+                match &file.layout {
+                    None => copy.without(&file, &mut stage).await?,
+                    Some(layout) => new.extend(copy.instead(&file, layout).await?),
+                }
+            }
+            Ok::<u64, Error>(found)
+        };
+        match copied.await {
+            Ok(0) => {}
+            Ok(found) => {
+                rows += found;
+                old.push(file);
+            }
+            Err(error) => {
                 stage.discard().await;
+                delete_files(&*store, new.iter().map(path_of)).await;
                 return Err(error);
             }
-            old.push(file);
         }
     }
-    let new = stage.finish().await?;
+    new.extend(stage.finish().await?.iter().map(|file| add(file, false)));
     if old.is_empty() {
-        return Ok(Erased { rows: 0, version });
+        return Ok(Erased { version, ..Erased::default() });
     }
+    let foreign = old.iter().filter(|file| is_foreign(file)).map(|file| file.remove(false).path).collect();
+    let made: Vec<Path> = new.iter().map(path_of).collect();
     let mut actions: Vec<Action> = old.iter().map(|file| Action::Remove(file.remove(false))).collect();
-    actions.extend(new.iter().map(|file| Action::Add(add(file, false))));
+    actions.extend(new.into_iter().map(Action::Add));
     let operation = DeltaOperation::Delete { predicate: None };
     let retry_wait = lake.tuning().retry_wait;
     let publication =
@@ -129,54 +150,107 @@ async fn take_out(
             tell_catalog(lake, &table, &now, false).await;
             let version = version_of(&now)?;
             info!(table = %open.name, rows, "erased {rows} rows of `{}`", open.name);
-            Ok(Erased { rows, version })
+            Ok(Erased { rows, version, foreign })
         }
         Err(Void { error, certain }) => {
             if certain {
-                delete_files(&*store, new.into_iter().map(|file| file.path)).await;
+                delete_files(&*store, made).await;
             }
             Err(error)
         }
     }
 }
 
-async fn count(
-    store: &Arc<dyn ObjectStore>,
-    open: &Open,
-    narrow: &SchemaRef,
-    file: &DataFile,
-    matches: &Matches,
-) -> Result<u64, Error> {
-    let mut found = 0;
-    let mut batches = Box::pin(read(store, &file.path, file.bytes, narrow, &open.name).await?);
-    while let Some(batch) = batches.try_next().await? {
-        found += matches(&batch)?.true_count() as u64;
-    }
-    Ok(found)
+/// Whether a file is named by its URL: it is not ours.
+fn is_foreign(file: &DataFile) -> bool {
+    file.layout.is_some() && replacement_of(&file.path).is_none()
 }
 
-async fn copy_without(
-    store: &Arc<dyn ObjectStore>,
-    open: &Open,
-    schema: &SchemaRef,
-    narrow: &SchemaRef,
-    file: &DataFile,
-    matches: &Matches,
-    stage: &mut Stage,
-) -> Result<(), Error> {
-    let mut batches = Box::pin(read(store, &file.path, file.bytes, schema, &open.name).await?);
-    while let Some(batch) = batches.try_next().await? {
-        let columns = narrow.fields().iter().map(|field| batch.schema_ref().index_of(field.name()));
-        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(Error::arrow)?;
-        let gone = matches(&batch.project(&columns).map_err(Error::arrow)?)?;
-        // What is unknown stays.
-        let gone: BooleanArray = gone.iter().map(|gone| Some(gone == Some(true))).collect();
-        let kept = not(&gone).and_then(|kept| filter_record_batch(&batch, &kept)).map_err(Error::arrow)?;
-        if kept.num_rows() > 0 {
-            stage.write(kept).await?;
+fn path_of(file: &Add) -> Path {
+    Path::from(file.path.as_str())
+}
+
+/// Files written again without the rows that match.
+struct Copy<'a> {
+    store: &'a Arc<dyn ObjectStore>,
+    open: &'a Open,
+    schema: &'a SchemaRef,
+    /// The columns that `matches` asks for.
+    narrow: &'a SchemaRef,
+    matches: &'a Matches,
+    properties: &'a Properties,
+}
+
+impl Copy<'_> {
+    fn options(&self, kind: FileKind, schema: &SchemaRef, statistics: &HashSet<String>) -> StageOptions {
+        StageOptions {
+            store: Arc::clone(self.store),
+            schema: Arc::clone(schema),
+            statistics: Arc::new(statistics.clone()),
+            kind,
+            file_bytes: self.properties.file_bytes(),
         }
     }
-    Ok(())
+
+    async fn rows(
+        &self,
+        file: &DataFile,
+        schema: &SchemaRef,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, Error>>, Error> {
+        read_as(self.store, (&file.path, file.bytes), file.layout.as_ref(), schema, &self.open.name).await
+    }
+
+    async fn count(&self, file: &DataFile) -> Result<u64, Error> {
+        let mut found = 0;
+        let mut batches = self.rows(file, self.narrow).await?;
+        while let Some(batch) = batches.try_next().await? {
+            found += (self.matches)(&batch)?.true_count() as u64;
+        }
+        Ok(found)
+    }
+
+    fn kept(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
+        let columns = self.narrow.fields().iter().map(|field| batch.schema_ref().index_of(field.name()));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(Error::arrow)?;
+        let gone = (self.matches)(&batch.project(&columns).map_err(Error::arrow)?)?;
+        // What is unknown stays.
+        let gone: BooleanArray = gone.iter().map(|gone| Some(gone == Some(true))).collect();
+        not(&gone).and_then(|kept| filter_record_batch(batch, &kept)).map_err(Error::arrow)
+    }
+
+    async fn without(&self, file: &DataFile, stage: &mut Stage) -> Result<(), Error> {
+        let mut batches = self.rows(file, self.schema).await?;
+        while let Some(batch) = batches.try_next().await? {
+            let kept = self.kept(&batch)?;
+            if kept.num_rows() > 0 {
+                stage.write(kept).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Files of ours that stand for a foreign one, with what the log says of its rows.
+    async fn instead(&self, file: &DataFile, layout: &Layout) -> Result<Vec<Add>, Error> {
+        let columns = layout.columns();
+        let of = replacement_of(&file.path).unwrap_or_else(|| number_of(&file.path));
+        let wanted = columns.own.iter().filter(|column| self.properties.statistics.contains(&column.name));
+        let wanted: HashSet<String> = wanted.map(|column| column.in_files.clone()).collect();
+        let mut stage = Stage::start(self.options(FileKind::Instead { of }, &columns.in_files(), &wanted));
+        let copied = async {
+            let mut batches = self.rows(file, self.schema).await?;
+            while let Some(batch) = batches.try_next().await? {
+                stage.write(layout.for_file(&self.kept(&batch)?)?).await?;
+            }
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = copied.await {
+            stage.discard().await;
+            return Err(error);
+        }
+        let values = file.remove(false).partition_values.unwrap_or_default();
+        let made = stage.finish().await?;
+        Ok(made.iter().map(|made| Add { partition_values: values.clone(), ..add(made, false) }).collect())
+    }
 }
 
 async fn forget(lake: &Lake, open: &Open, hold: &Hold, only_at: Option<i64>) -> Result<(), Error> {

@@ -26,6 +26,9 @@ pub enum Error {
     Store { doing: String, reason: String },
     #[error("counts of table `{table}` do not add up: {detail}; nothing was committed")]
     Unbalanced { table: TableName, detail: String },
+    /// A table taken over in place and its tree do not fit.
+    #[error("table `{table}`, taken over in place: {reason}")]
+    InPlace { table: TableName, reason: String },
     #[error(transparent)]
     Catalog(#[from] mavis_catalog::Error),
     #[error(transparent)]

@@ -1,26 +1,26 @@
 //! Reads data files of one version directly: chosen columns, in row order, brought to a schema.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use bytes::Bytes;
 use deltalake_core::{
     DeltaTable,
     kernel::{Add, Remove},
 };
-use futures::{FutureExt, Stream, StreamExt, TryFutureExt, TryStreamExt, future::BoxFuture};
+use futures::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use mavis_types::TableName;
-use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use object_store::{ObjectStore, path::Path};
 use parquet::{
-    arrow::{
-        ParquetRecordBatchStreamBuilder, ProjectionMask, arrow_reader::ArrowReaderOptions,
-        async_reader::AsyncFileReader,
-    },
-    errors::ParquetError,
-    file::metadata::{ParquetMetaData, ParquetMetaDataReader},
+    arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask},
+    file::metadata::ParquetMetaData,
 };
 
-use crate::{Error, conform::conform};
+use crate::{
+    Error,
+    conform::conform,
+    in_place::{self, Columns, IN_PLACE, Layout, file_path},
+    reader::FileReader,
+};
 
 /// Rows of a batch that is read back, and what they may take decoded: rows with large documents come in fewer.
 const BATCH_ROWS: usize = 8_192;
@@ -34,6 +34,8 @@ pub(crate) struct DataFile {
     pub(crate) bytes: u64,
     /// Rows, where the log says how many.
     pub(crate) rows: Option<u64>,
+    /// Of a table taken over in place: how the file is read.
+    pub(crate) layout: Option<Arc<Layout>>,
     remove: Remove,
 }
 
@@ -49,6 +51,11 @@ impl DataFile {
 /// # Errors
 /// A file with a deletion vector, which this lake never writes: its rows could come back to life.
 pub(crate) fn data_files(table: &DeltaTable, name: &TableName) -> Result<Vec<DataFile>, Error> {
+    let metadata = table.snapshot()?.metadata();
+    let columns = match metadata.configuration().contains_key(IN_PLACE) {
+        true => Some(Arc::new(Columns::of(table)?)),
+        false => None,
+    };
     table
         .snapshot()?
         .log_data()
@@ -63,8 +70,12 @@ pub(crate) fn data_files(table: &DeltaTable, name: &TableName) -> Result<Vec<Dat
                         .to_owned(),
                 });
             }
+            let layout = columns
+                .as_ref()
+                .map(|columns| Arc::new(Layout::new(Arc::clone(columns), &view.partition_values_map())));
             Ok(DataFile {
-                path: view.object_store_path(),
+                path: if layout.is_some() { file_path(&view.path()) } else { view.object_store_path() },
+                layout,
                 bytes: u64::try_from(view.size()).unwrap_or_default(),
                 rows: view.num_records().map(|rows| rows as u64),
                 remove,
@@ -108,6 +119,32 @@ pub(crate) async fn read(
     }))
 }
 
+/// As [`read`], of a file of a table taken over in place (`layout`) or of any other.
+pub(crate) async fn read_as(
+    store: &Arc<dyn ObjectStore>,
+    (path, bytes): (&Path, u64),
+    layout: Option<&Arc<Layout>>,
+    schema: &SchemaRef,
+    table: &TableName,
+) -> Result<BoxStream<'static, Result<RecordBatch, Error>>, Error> {
+    let Some(layout) = layout.cloned() else { return Ok(read(store, path, bytes, schema, table).await?.boxed()) };
+    let metadata = in_place::metadata(store, path, bytes).await.map_err(|error| Error::store(DOING, &error))?;
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), layout.roots(&metadata, schema));
+    let rows = batch_rows(metadata.metadata(), &mask);
+    let reader = FileReader::new(store, path, bytes);
+    let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata)
+        .with_projection(mask)
+        .with_batch_size(rows)
+        .build()
+        .map_err(|error| Error::store(DOING, &error))?;
+    let (schema, table) = (Arc::clone(schema), table.clone());
+    let completed = stream.map(move |batch| {
+        let batch = layout.complete(&batch.map_err(|error| Error::store(DOING, &error))?, &schema)?;
+        conform(&batch, &schema).map_err(|refused| refused.on(&table))
+    });
+    Ok(completed.boxed())
+}
+
 /// Rows of the chosen columns that take about [`BATCH_BYTES`].
 fn batch_rows(file: &ParquetMetaData, mask: &ProjectionMask) -> usize {
     let (mut bytes, mut rows) = (0_u64, 0_u64);
@@ -118,45 +155,6 @@ fn batch_rows(file: &ParquetMetaData, mask: &ProjectionMask) -> usize {
     }
     let fitting = rows.saturating_mul(BATCH_BYTES) / bytes.max(1);
     usize::try_from(fitting).unwrap_or(BATCH_ROWS).clamp(64, BATCH_ROWS)
-}
-
-/// A data file of a store, for Parquet's readers.
-pub(crate) struct FileReader {
-    store: Arc<dyn ObjectStore>,
-    path: Path,
-    bytes: u64,
-}
-
-impl FileReader {
-    pub(crate) fn new(store: &Arc<dyn ObjectStore>, path: &Path, bytes: u64) -> Self {
-        Self { store: Arc::clone(store), path: path.clone(), bytes }
-    }
-}
-
-fn external(error: object_store::Error) -> ParquetError {
-    ParquetError::External(Box::new(error))
-}
-
-impl AsyncFileReader for FileReader {
-    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        self.store.get_range(&self.path, range).map_err(external).boxed()
-    }
-
-    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
-        async move { self.store.get_ranges(&self.path, &ranges).await.map_err(external) }.boxed()
-    }
-
-    fn get_metadata<'a>(
-        &'a mut self,
-        options: Option<&'a ArrowReaderOptions>,
-    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
-        async move {
-            let bytes = self.bytes;
-            let reader = ParquetMetaDataReader::new().with_arrow_reader_options(options);
-            Ok(Arc::new(reader.load_and_finish(self, bytes).await?))
-        }
-        .boxed()
-    }
 }
 
 /// The action that puts a finished file into the table.

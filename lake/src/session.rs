@@ -134,6 +134,8 @@ fn config(partitions: usize) -> SessionConfig {
         .with_sort_spill_reservation_bytes(SORT_RESERVATION_BYTES)
         .set_str("datafusion.execution.time_zone", "+00:00")
         .set_bool("datafusion.execution.parquet.schema_force_view_types", false)
+        // As Hive and Impala wrote times; in nanoseconds the years 1 and 9999 would come out as others.
+        .set_str("datafusion.execution.parquet.coerce_int96", "us")
         .set_usize("datafusion.optimizer.hash_join_single_partition_threshold", ONE_HASH_TABLE_BYTES)
         .set_usize("datafusion.optimizer.hash_join_single_partition_threshold_rows", ONE_HASH_TABLE_ROWS)
         .set_usize("datafusion.optimizer.hash_join_inlist_pushdown_max_size", 0)

@@ -89,6 +89,8 @@ pub(crate) enum FileKind {
     Data,
     /// A file of the change feed.
     Change,
+    /// A file of the table that stands for another of its tree (in_place).
+    Instead { of: u128 },
     /// A file that only waits on the local disk to be compared: written fast rather than small.
     Waiting,
 }
@@ -98,6 +100,7 @@ impl FileKind {
         let id = Uuid::new_v4();
         match self {
             Self::Data => Path::from(format!("part-{number:05}-{id}-c000.zstd.parquet")),
+            Self::Instead { of } => Path::from(format!("instead-of-{of:032x}-{number:05}-{id}.zstd.parquet")),
             Self::Change => Path::from(format!("_change_data/cdc-{number:05}-{id}.c000.zstd.parquet")),
             Self::Waiting => Path::from(format!("waiting-{number:05}-{id}.parquet")),
         }
@@ -116,7 +119,7 @@ impl FileKind {
                 .set_dictionary_enabled(false)
                 .set_statistics_enabled(EnabledStatistics::None)
                 .build(),
-            Self::Data | Self::Change => {
+            Self::Data | Self::Instead { .. } | Self::Change => {
                 let mut builder = builder
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
                     .set_dictionary_page_size_limit(DICTIONARY_BYTES)
@@ -331,7 +334,9 @@ impl Worker {
         self.held.note(0);
         open.complete(&self.options.store, &self.runtime)?;
         let stats = match self.options.kind {
-            FileKind::Data => delta_stats(&metadata, &self.options.schema, &self.options.statistics),
+            FileKind::Data | FileKind::Instead { .. } => {
+                delta_stats(&metadata, &self.options.schema, &self.options.statistics)
+            }
             FileKind::Change | FileKind::Waiting => String::new(),
         };
         let rows = u64::try_from(metadata.file_metadata().num_rows()).unwrap_or_default();

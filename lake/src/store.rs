@@ -15,7 +15,11 @@ use object_store::{
 use url::Url;
 use uuid::Uuid;
 
-use crate::{Error, local::DurableLocal};
+use crate::{
+    Error,
+    in_place::{Routes, TableStore},
+    local::DurableLocal,
+};
 
 /// Where the lake is and what it may use.
 #[derive(Clone)]
@@ -56,6 +60,8 @@ impl fmt::Debug for LakeOptions {
 pub(crate) struct Store {
     root: Arc<dyn ObjectStore>,
     url: Url,
+    /// Ways to files of tables taken over in place.
+    routes: Arc<Routes>,
 }
 
 impl fmt::Debug for Store {
@@ -95,11 +101,15 @@ impl Store {
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        Self { root, url }
+        Self { root, url, routes: Arc::default() }
     }
 
     pub(crate) fn root(&self) -> &Arc<dyn ObjectStore> {
         &self.root
+    }
+
+    pub(crate) fn routes(&self) -> &Arc<Routes> {
+        &self.routes
     }
 
     /// The URL without its path: what a DataFusion runtime knows the store by.
@@ -115,10 +125,11 @@ impl Store {
             .map_err(|error| Error::store("reading the lake's URL", &object_store::Error::from(error)))
     }
 
-    /// The store rooted at a table's folder.
+    /// The store rooted at a table's folder; foreign files are read by it, too.
     pub(crate) fn table(&self, location: &str) -> Result<Arc<dyn ObjectStore>, Error> {
         let folder = Path::from_iter(self.prefix()?.parts().chain(Path::from(location).parts()));
-        Ok(Arc::new(PrefixStore::new(Arc::clone(&self.root), folder)))
+        let own = Arc::new(PrefixStore::new(Arc::clone(&self.root), folder));
+        Ok(Arc::new(TableStore::new(own, Arc::clone(&self.routes))))
     }
 
     /// The table of a folder, not loaded yet.

@@ -5,29 +5,31 @@ use std::{sync::Arc, time::Duration};
 use arrow::datatypes::SchemaRef;
 use chrono::{DateTime, Utc};
 use datafusion::{catalog::TableProvider, common::ColumnStatistics};
-use deltalake_core::{DeltaTable, kernel::Version};
+use deltalake_core::DeltaTable;
 use mavis_catalog::{Catalog, NewColumn, NewTable, Table};
 use mavis_types::{Cursor, RunId, TableId, TableName};
 use moka::sync::Cache;
 use object_store::ObjectStore;
-use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
     AppId, Error, Hop, LakeOptions, Sessions, Unit, create, history,
     hop::{self, Ahead},
+    in_place::{Elsewhere, Foreign, IN_PLACE},
     keyed::Keyed,
     known,
     lease::Hold,
+    open::{Scan, Scanned, opening},
     pages::{PagedTable, Pages, PagesUse},
     scan,
     store::Store,
     unit::{self, Kind, Work},
 };
 
-/// Tables that stay open, and versions of each.
+pub(crate) use crate::open::{Open, to_delta, version_of};
+
+/// Tables that stay open.
 const OPEN_TABLES: u64 = 2_000;
-const OPEN_VERSIONS: u64 = 16;
 /// An open table that nobody asked for is closed after this time.
 const OPEN_FOR: Duration = Duration::from_secs(3600);
 
@@ -108,71 +110,6 @@ struct Inner {
     tables: Cache<TableId, Arc<Open>>,
     keyed: Keyed,
     pages: Pages,
-}
-
-/// An open table.
-#[derive(Debug)]
-pub(crate) struct Open {
-    pub(crate) id: TableId,
-    pub(crate) name: TableName,
-    pub(crate) location: String,
-    delta: Mutex<DeltaTable>,
-    providers: Cache<(i64, Scan), Scanned>,
-}
-
-/// A provider, and what the log tells of its columns.
-#[derive(Debug, Clone)]
-struct Scanned {
-    provider: Arc<dyn TableProvider>,
-    columns: Arc<[ColumnStatistics]>,
-    rows: Option<u64>,
-}
-
-/// How a provider scans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Scan {
-    /// Skips files and row groups, then reads whole.
-    Whole,
-    /// Filters while it decodes: for queries that want few rows.
-    LookUp,
-}
-
-impl Open {
-    /// The newest version, as a value of its own.
-    pub(crate) async fn newest(&self) -> Result<DeltaTable, Error> {
-        let mut delta = self.delta.lock().await;
-        delta.update_incremental(None).await.map_err(|error| opening(&self.name, error))?;
-        Ok(delta.clone())
-    }
-
-    /// The newest version read from the log anew, trusting nothing in memory.
-    pub(crate) async fn reload(&self) -> Result<DeltaTable, Error> {
-        let mut delta = self.delta.lock().await;
-        let mut fresh = DeltaTable::new(delta.log_store());
-        fresh.load().await.map_err(|error| opening(&self.name, error))?;
-        *delta = fresh.clone();
-        Ok(fresh)
-    }
-
-    /// Drops what is kept of versions that are no more.
-    pub(crate) fn forget_versions(&self) {
-        self.providers.invalidate_all();
-    }
-}
-
-fn opening(name: &TableName, error: deltalake_core::DeltaTableError) -> Error {
-    match error {
-        deltalake_core::DeltaTableError::NotATable(_) => Error::NoSuchTable { table: name.to_string() },
-        error => Error::store(&format!("opening table `{name}`"), &error),
-    }
-}
-
-pub(crate) fn version_of(table: &DeltaTable) -> Result<i64, Error> {
-    Ok(i64::try_from(table.snapshot()?.version()).unwrap_or(i64::MAX))
-}
-
-pub(crate) fn to_delta(version: i64) -> Version {
-    Version::try_from(version).unwrap_or_default()
 }
 
 impl Lake {
@@ -440,14 +377,34 @@ impl Lake {
             return Err(Error::NoSuchTable { table: table.name.to_string() });
         }
         delta.load().await.map_err(|error| opening(&table.name, error))?;
-        let open = Open {
-            id,
-            name: table.name,
-            location: table.location,
-            delta: Mutex::new(delta),
-            providers: Cache::new(OPEN_VERSIONS),
+        let authority = delta.snapshot()?.metadata().configuration().get(IN_PLACE).cloned();
+        let foreign = match authority {
+            Some(authority) => Some(self.foreign(&table, authority).await?),
+            None => None,
         };
+        let open = Open::new(table, delta, foreign);
         Ok(self.inner.tables.get_with(id, || Arc::new(open)))
+    }
+
+    /// How a table's foreign files are read.
+    async fn foreign(&self, table: &Table, authority: String) -> Result<Foreign, Error> {
+        let failed = |reason: String| Error::Store {
+            doing: format!("finding the files of `{}`, which was taken over in place", table.name),
+            reason,
+        };
+        let source = table.source.ok_or_else(|| failed("the table has no source".to_owned()))?;
+        let routes = Arc::clone(self.store().routes());
+        let store = routes.store(source, &authority).await.map_err(failed)?;
+        let own = self.store().authority();
+        let is_own = own.as_str().trim_end_matches('/') == authority.trim_end_matches('/');
+        let runtime = self.sessions().runtime();
+        let routed = routes.way(&authority, &runtime, is_own.then(|| self.store().root()))?;
+        Ok(Foreign { authority, store, routed, routes, runtime })
+    }
+
+    /// Says who knows how files of tables taken over in place are read. Who was named first stays.
+    pub fn find_elsewhere(&self, finder: Arc<dyn Elsewhere>) {
+        self.store().routes().set_finder(finder);
     }
 
     /// Forgets that a table is open: its name is another, or it is no more.
@@ -465,6 +422,9 @@ impl Lake {
         }
         let mut old = DeltaTable::new(newest.log_store());
         if (0..last).contains(&wanted) && old.load_version(to_delta(wanted)).await.is_ok() {
+            if let Some(foreign) = open.foreign() {
+                foreign.note(&old, &open.name, false)?;
+            }
             return Ok(old);
         }
         let oldest = history::oldest(&newest).await?;

@@ -92,6 +92,10 @@ impl Writing {
         missing: Missing,
         owned: Option<&str>,
     ) -> Result<Self, Error> {
+        if let Err(refused) = work.open.copied() {
+            work.hold.release().await;
+            return Err(refused);
+        }
         let identity = Identity { key: work.table.key.clone() };
         let base = work.base.snapshot()?.snapshot().arrow_schema();
         // In a table that has the column itself (a history with tombstones) it is data like any other.

@@ -42,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) wake: tokio::sync::Notify,
     /// Sources whose logs metrics tell of.
     pub(crate) logs: Told,
+    /// Whether somebody outside is told of what happens.
+    pub(crate) alerts: std::sync::atomic::AtomicBool,
     /// When a source was last looked at for changes of its tables.
     pub(crate) looked: Mutex<HashMap<SourceId, Instant>>,
     /// Held while a snapshot of the FHIR zone is published: versions only ever grow.
@@ -75,6 +77,7 @@ impl Context {
             places,
             wake: tokio::sync::Notify::new(),
             logs: Told::default(),
+            alerts: std::sync::atomic::AtomicBool::new(false),
             looked: Mutex::new(HashMap::new()),
             catalog,
             lake,

@@ -88,6 +88,9 @@ impl From<mavis_catalog::Error> for Failure {
 
 impl From<DataFusionError> for Failure {
     fn from(error: DataFusionError) -> Self {
+        if let Some(trouble) = mavis_lake::in_place::trouble(&error) {
+            return Self::Transient(trouble.to_owned());
+        }
         match error.find_root() {
             DataFusionError::ResourcesExhausted(_) => Self::Transient(
                 "the memory for queries is used up: give the server more, or run fewer at once".to_owned(),

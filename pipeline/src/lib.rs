@@ -4,6 +4,7 @@
 //! decides what is read, how it is cleaned and mapped, in which order, what is tried again, and tells how it goes. It never
 //! answers a query and knows no door.
 
+mod alert;
 pub mod clean;
 mod context;
 mod discover;
@@ -12,6 +13,7 @@ mod error;
 mod failure;
 mod fhir_zone;
 mod import;
+mod in_place;
 mod job;
 mod log_health;
 mod mapping;
@@ -34,6 +36,7 @@ mod upkeep;
 mod worker;
 mod write;
 
+pub use alert::{Teller, Telling};
 pub use discover::drift::{DriftConfig, DriftMode};
 pub use erase::{EraseOptions, Erasure};
 pub use error::Error;

@@ -13,6 +13,7 @@ use crate::{
     discover::{self, Look},
     failure::Failure,
     import::IMPORT_KIND,
+    in_place,
     job::{self, Job},
     log_health,
     upkeep::{self, Kept, Seen, Upkeep},
@@ -80,6 +81,7 @@ impl Pipeline {
         options: PipelineOptions,
     ) -> Result<Self, Error> {
         let context = Arc::new(Context::new(catalog, lake, registry, secrets, options));
+        in_place::find_elsewhere(&context);
         if let Err(failure) = Box::pin(write::settle(&context)).await {
             // Whoever writes the FHIR zone next tries again; until then nobody publishes its tables.
             tracing::error!(%failure, "a write that an earlier process recorded could not be completed");

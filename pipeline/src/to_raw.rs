@@ -22,6 +22,7 @@ use crate::{
     context::{Running, UnitLine},
     discover,
     failure::Failure,
+    in_place,
     quarantine::{Aside, Rejected, tell_differing},
     reading::Reading,
     retry,
@@ -63,14 +64,14 @@ pub(crate) async fn to_raw(running: &Running, job: &ToRaw<'_>, entry: &Table) ->
 
 /// The columns of a reading: the source's names and types, and what they are called here.
 #[derive(Debug, Clone)]
-struct Columns {
-    fields: Vec<(String, Field)>,
+pub(crate) struct Columns {
+    pub(crate) fields: Vec<(String, Field)>,
     /// Columns of the source that are left out.
     held: HashSet<String>,
 }
 
 impl Columns {
-    fn of(table: &ReportTable) -> Self {
+    pub(crate) fn of(table: &ReportTable) -> Self {
         let data_type = |text: &str| text.parse::<DataType>().unwrap_or(DataType::Utf8);
         let field = |c: &crate::ReportColumn| (c.name.clone(), Field::new(&c.lake_name, data_type(&c.data_type), true));
         Self { fields: table.columns.iter().map(field).collect(), held: table.held_columns.iter().cloned().collect() }
@@ -132,7 +133,7 @@ impl Columns {
         Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), batch.columns().to_vec(), &options)?)
     }
 
-    fn for_catalog(&self, table: &ReportTable) -> Vec<NewColumn> {
+    pub(crate) fn for_catalog(&self, table: &ReportTable) -> Vec<NewColumn> {
         self.fields
             .iter()
             .map(|(name, field)| {
@@ -183,6 +184,11 @@ async fn bring(
     total: &mut Counts,
 ) -> Result<(), Failure> {
     let app = AppId::ingest(job.source.id, entry.id);
+    if let Some(tree) = job.connected.in_place(&job.table.table).await? {
+        *total += in_place::take_over(running, job, &app, tree).await?;
+        line.progress(*total).await;
+        return Ok(());
+    }
     let mut columns = Columns::of(job.table);
     let mut stream: Option<Reading<'_>> = None;
     let mut held: Option<RecordBatch> = None;

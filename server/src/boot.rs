@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use mavis_catalog::Catalog;
 use mavis_connectors::{Registry, Secrets};
 use mavis_lake::{Lake, LakeOptions};
-use mavis_pipeline::{Pipeline, PipelineOptions};
+use mavis_pipeline::{Pipeline, PipelineOptions, Telling};
 use mavis_sql::{Engine, EngineOptions, Limits};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tonic::transport::server::TcpIncoming;
@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::{
     App,
+    alerts::Webhook,
     app::{Phase, Readiness},
     auth::{Auth, oidc::Issuers},
     config::Config,
@@ -81,6 +82,7 @@ impl Server {
         let lake = Lake::open(lake_options(&config, &data)?, catalog.clone()).await;
         let lake = lake.map_err(|error| unopened(error, data.lake()))?;
         data.keep_lake()?;
+        let webhook = Webhook::new(&config.alerts, &secrets)?;
         let pipeline = Pipeline::start(
             catalog.clone(),
             lake.clone(),
@@ -96,6 +98,10 @@ impl Server {
         .await?;
         if let Some(upkeep) = config.upkeep.upkeep() {
             pipeline.keep_up(upkeep);
+        }
+        if let Some(webhook) = webhook {
+            let first_pause = Duration::from_secs(config.alerts.pause_seconds.max(1));
+            pipeline.tell(Arc::new(webhook), Telling { first_pause, ..Telling::default() });
         }
         if config.schedules.look_every_seconds > 0 {
             pipeline.follow_schedules(Duration::from_secs(config.schedules.look_every_seconds));

@@ -22,6 +22,7 @@ pub mod host_keys;
 mod http;
 pub mod telemetry;
 
+mod alerts;
 mod erase;
 mod first_token;
 mod listen;

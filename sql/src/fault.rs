@@ -59,6 +59,9 @@ pub(crate) fn planning(error: &DataFusionError) -> Error {
 /// An error of execution. Messages of the engine quote the values that it stumbled over, so none of them is passed on:
 /// only what kind of thing went wrong.
 pub(crate) fn execution(error: &DataFusionError) -> Error {
+    if let Some(trouble) = mavis_lake::in_place::trouble(error) {
+        return Error::Execution { message: trouble.to_owned() };
+    }
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => memory(),
         DataFusionError::External(source) => external(source.as_ref()),

@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod alerts;
 mod audit;
 mod backend;
 mod cursors;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
-use super::{Inner, rows, search::Bundle};
+use super::{Inner, bundle::Bundle, rows};
 use crate::{
     Error, Stage,
     reading::{Halt, Output},

@@ -8,6 +8,7 @@
 //! it; an export tells of them itself.
 
 mod bulk;
+mod bundle;
 mod deletions;
 mod describe;
 mod place;

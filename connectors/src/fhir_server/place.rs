@@ -5,7 +5,7 @@ use mavis_types::Cursor;
 use super::FhirServerParams;
 use crate::{
     Error,
-    http::since::{Incremental, Since},
+    http::{Incremental, since::Since},
 };
 
 /// How a search is read on.

@@ -137,7 +137,10 @@ impl SourceKind for Files {
     }
 }
 
-pub(crate) use self::declared::{Declared, DeclaredColumn};
+pub(crate) use self::{
+    declared::{Declared, DeclaredColumn},
+    partition::partitions,
+};
 
 /// What all readings of one source share.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use crate::{SourceColumn, objects::FileEntry};
 const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// The folders above a file that say a value, from the outermost.
-fn partitions(name: &str) -> Vec<(String, Option<String>)> {
+pub(crate) fn partitions(name: &str) -> Vec<(String, Option<String>)> {
     let Some((folders, _)) = name.rsplit_once('/') else { return Vec::new() };
     let mut found: Vec<(String, Option<String>)> = Vec::new();
     for (key, value) in folders.split('/').filter_map(|folder| folder.split_once('=')) {

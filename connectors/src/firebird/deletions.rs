@@ -4,7 +4,7 @@
 //! says of it, since the row was written again. So rows told gone and rows read never contradict each other, in whatever
 //! order the two tables were written. The first reading starts from the log's end: there is nothing yet to delete.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use arrow::{
     compute::{CastOptions, cast_with_options},
@@ -13,10 +13,10 @@ use arrow::{
 
 use super::{
     Deletions, Inner,
-    discover::{self, Described, Found, find},
-    read::foreign,
+    discover::{self, Described, find},
     session::{self, Attachment},
-    types::{UNORDERED, cursor_literal, literal, orders, quote},
+    table::check,
+    types::{cursor_literal, literal, quote},
     value::{Field, decode, note, of_raw, shown},
 };
 use crate::{
@@ -26,6 +26,14 @@ use crate::{
     place::{Place, key_text},
     reading::{Halt, Output},
 };
+
+/// A cursor that another kind of source made.
+pub(super) fn foreign(request: &ReadRequest) -> Error {
+    Error::Malformed {
+        place: request.table.to_string(),
+        reason: "its cursor is not one of this connector; ingest the table in full".to_owned(),
+    }
+}
 
 /// A declared table of deletions, found in the database.
 pub(super) struct Log {
@@ -38,38 +46,6 @@ pub(super) struct Log {
     of: TableRef,
     /// The key as the table itself has it.
     of_key: Vec<SourceColumn>,
-}
-
-/// Why a declared table of deletions cannot be used.
-pub(super) fn wrong(declared: &Deletions, key: &[String], all: &BTreeMap<String, Found>) -> Option<String> {
-    let log = &declared.table;
-    let found =
-        all.get(log).or_else(|| all.iter().find(|(name, _)| name.eq_ignore_ascii_case(log)).map(|(_, found)| found));
-    let Some(found) = found else { return Some(format!("`deletions` names table `{log}`, which is not there")) };
-    check(declared, key.len(), &found.columns).err()
-}
-
-/// The places of the key's columns and of the cursor column in the log.
-fn check(declared: &Deletions, key: usize, columns: &[Described]) -> Result<(Vec<usize>, usize), String> {
-    let log = &declared.table;
-    let place = |name: &str| {
-        find(columns, name).ok_or_else(|| format!("`deletions` names column `{name}` of `{log}`, which is not there"))
-    };
-    if declared.key_columns.len() != key {
-        return Err(format!(
-            "`deletions` names {} key columns of `{log}`; the table's key has {key}",
-            declared.key_columns.len()
-        ));
-    }
-    let places = declared.key_columns.iter().map(|name| place(name)).collect::<Result<_, _>>()?;
-    if let Some(name) = declared.only.keys().find(|name| find(columns, name).is_none()) {
-        return Err(format!("`deletions` names column `{name}` of `{log}`, which is not there"));
-    }
-    let cursor = place(&declared.cursor_column)?;
-    if !orders(&columns[cursor].of) {
-        return Err(format!("`deletions` names cursor column `{}` of `{log}`: {UNORDERED}", declared.cursor_column));
-    }
-    Ok((places, cursor))
 }
 
 pub(super) fn log(

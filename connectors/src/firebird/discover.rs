@@ -7,10 +7,12 @@ use std::{
 
 use rsfbclient::RawValue;
 
+pub(super) use super::table::{Described, Found, find};
 use super::{
-    Inner, deletions,
+    Inner,
     session::{self, Attachment, name, number},
-    types::{ColumnType, Travel, UNORDERED, literal, orders, quote, travel, written},
+    table,
+    types::{ColumnType, UNORDERED, literal, orders, quote, travel, written},
 };
 use crate::{
     Discovery, Error, ForeignKey, ReadMode, Selection, SourceColumn, SourceTable, TableKind, TableRef, reading::aside,
@@ -19,24 +21,6 @@ use crate::{
 /// Why a table without a key is not read incrementally.
 pub(super) const KEYLESS: &str = "a table of `cursor_columns` needs a primary key, or a unique key of columns that are \
                                   never null; without one, take it out of `cursor_columns` and it is compared whole";
-
-/// A column: as discovery tells it, and as it travels.
-#[derive(Debug, Clone)]
-pub(super) struct Described {
-    pub(super) column: SourceColumn,
-    pub(super) of: ColumnType,
-    pub(super) travel: Travel,
-}
-
-/// A table of the system tables.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    is_view: bool,
-    comment: Option<String>,
-    pub(super) columns: Vec<Described>,
-    /// Columns that cannot be read, with the reasons.
-    unreadable: Vec<String>,
-}
 
 /// A key, and how many rows its index had when its statistics were taken.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -301,13 +285,7 @@ fn wrong(inner: &Inner, table: &TableRef, found: &Found, key: &Key, all: &BTreeM
         Some(_) if key.columns.is_empty() => Some(KEYLESS.to_owned()),
         Some(_) => {
             let declared = inner.deletions(table)?;
-            deletions::wrong(declared, &key.columns, all)
+            table::wrong(declared, &key.columns, all)
         }
     }
-}
-
-/// A column by its name, as it is written or whatever the case.
-pub(super) fn find(columns: &[Described], name: &str) -> Option<usize> {
-    let by = |same: &dyn Fn(&str) -> bool| columns.iter().position(|described| same(&described.column.name));
-    by(&|column| column == name).or_else(|| by(&|column| column.eq_ignore_ascii_case(name)))
 }

@@ -16,6 +16,7 @@ mod deletions;
 mod discover;
 mod read;
 mod session;
+mod table;
 mod types;
 mod value;
 

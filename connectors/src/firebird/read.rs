@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Inner,
-    deletions::{self, Log},
+    deletions::{self, Log, foreign},
     discover::{self, Described, KEYLESS},
     session::{self, Attachment},
     types::{UNORDERED, blob_expressions, cursor_literal, orders, quote},
@@ -123,13 +123,6 @@ fn plan(inner: &Inner, attachment: &mut Attachment, request: &ReadRequest) -> Re
         }
     };
     Ok(Plan { columns, order: Some(Order { cursor: place, key, from }), deletions })
-}
-
-pub(super) fn foreign(request: &ReadRequest) -> Error {
-    Error::Malformed {
-        place: request.table.to_string(),
-        reason: "its cursor is not one of this connector; ingest the table in full".to_owned(),
-    }
 }
 
 struct Reading<'a> {

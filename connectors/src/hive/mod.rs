@@ -5,20 +5,24 @@
 //! (`locations`). Without them each folder below `root` is a table. Folders `key=value` are columns.
 //!
 //! A table is read whole each time and compared: what Hive overwrites or drops is changed or gone here, too. Files are read
-//! where they are; nothing of the old lake is written to.
+//! where they are; nothing of the old lake is written to. Where it is declared (`take_over`), they are not read but named: the
+//! table is these files ([`in_place`]).
 
 mod ddl;
+mod in_place;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+use object_store::ObjectStore;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 
 use self::ddl::HiveTable;
 use crate::{
-    Ambient, Discovery, Error, ReadRequest, ReadStream, Secrets, Selection, Source, SourceKind, StageReport, TableRef,
+    Ambient, Discovery, Error, InPlace, ReadRequest, ReadStream, Secrets, Selection, Source, SourceKind, StageReport,
+    TableRef,
     files::{self, Declared, DeclaredColumn, Shared},
     objects::{FileEntry, Location, read_whole},
     reading,
@@ -47,6 +51,34 @@ pub struct HiveParams {
     pub tables_to_include: Vec<String>,
     #[serde(default)]
     pub tables_to_exclude: Vec<String>,
+    /// Whether rows are copied into the lake, or its tables name the files where they lie.
+    #[serde(default)]
+    pub take_over: TakeOver,
+    /// Of files taken over in place that are there no more.
+    #[serde(default)]
+    pub missing_files: MissingFiles,
+}
+
+/// How what an old lake holds comes into the lake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TakeOver {
+    /// Rows are read, converted and written.
+    #[default]
+    Copy,
+    /// Tables of the raw zone name the files where they lie.
+    InPlace,
+}
+
+/// What becomes of rows whose file is gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingFiles {
+    /// The run fails and says which files are gone; the table stays as it was.
+    #[default]
+    Refuse,
+    /// They leave the table.
+    Remove,
 }
 
 /// The kind `hive`.
@@ -65,6 +97,14 @@ impl SourceKind for Hive {
             return Err(refuse("declare `ddl`, `root` or both"));
         }
         let source = HiveSource { name: name.to_owned(), params, secrets: ambient.secrets.clone() };
+        if source.params.take_over == TakeOver::Copy && source.params.missing_files == MissingFiles::Remove {
+            return Err(Error::Params {
+                source_name: name.to_owned(),
+                reason: "`missing_files` is said of files taken over in place; rows that are copied leave the lake with their \
+                         files by themselves"
+                    .to_owned(),
+            });
+        }
         for path in [&source.params.ddl, &source.params.root].into_iter().flatten() {
             source.location(path)?;
         }
@@ -109,6 +149,11 @@ impl HiveSource {
         let selection = self.selection();
         places.retain(|place| selection.takes(&place.reference));
         Ok(places)
+    }
+
+    async fn place(&self, table: &TableRef) -> Result<Place, Error> {
+        let place = self.places().await?.into_iter().find(|place| place.reference == *table);
+        place.ok_or_else(|| Error::NoSuchTable { table: table.to_string() })
     }
 
     /// Those that statements declare.
@@ -168,7 +213,13 @@ impl HiveSource {
                 ));
             }
         }
-        if let Some(location) = &table.location {
+        // Hive writes `file:/x`.
+        let local = table.location.as_ref().and_then(|location| location.strip_prefix("file:/"));
+        let location = match local {
+            Some(path) => Some(format!("file:///{}", path.trim_start_matches('/'))),
+            None => table.location.clone(),
+        };
+        if let Some(location) = &location {
             let moved = self
                 .params
                 .locations
@@ -185,7 +236,7 @@ impl HiveSource {
                 return Ok(vec![location.clone()]);
             }
         }
-        match (&self.params.root, &table.location) {
+        match (&self.params.root, &location) {
             (Some(root), _) => {
                 let root = root.trim_end_matches('/');
                 let in_warehouse = table.database.iter().map(|database| format!("{root}/{database}.db/{}", table.name));
@@ -231,24 +282,30 @@ impl HiveSource {
             .collect())
     }
 
-    /// A table's files, and how they are read.
-    async fn open(&self, place: &Place) -> Result<(Shared, Vec<FileEntry>), Error> {
+    /// A table's files, and where they are.
+    async fn files(&self, place: &Place) -> Result<(String, Location, Vec<FileEntry>), Error> {
         let malformed =
             |reason: &str| Error::Malformed { place: format!("`{}`", place.reference), reason: reason.to_owned() };
         let folders = place.folders.as_ref().map_err(|reason| malformed(reason))?;
         let mut opened = Err(malformed("it has no folder"));
         for folder in folders {
             let location = self.location(folder)?;
-            opened = location.list().await.map(|entries| (location, entries));
+            opened = location.list().await.map(|entries| (folder.clone(), location, entries));
             if !matches!(opened, Err(Error::Refused { .. })) {
                 break;
             }
         }
-        let (location, mut entries) = opened?;
+        let (folder, location, mut entries) = opened?;
         // Files are called as Hive calls them (`000000_0`); what says another ending is something else.
         entries.retain(|entry| {
             entry.size > 0 && (is_parquet(entry) || !entry.name.rsplit('/').next().unwrap_or_default().contains('.'))
         });
+        Ok((folder, location, entries))
+    }
+
+    /// A table's files, and how they are read.
+    async fn open(&self, place: &Place) -> Result<(Shared, Vec<FileEntry>), Error> {
+        let (_, location, entries) = self.files(place).await?;
         let declared = place.declared.as_ref().map(|table| Declared {
             columns: table
                 .columns
@@ -307,11 +364,19 @@ impl Source for HiveSource {
         Ok(discovery)
     }
 
+    async fn in_place(&self, table: &TableRef) -> Result<Option<InPlace>, Error> {
+        match self.params.take_over {
+            TakeOver::Copy => Ok(None),
+            TakeOver::InPlace => self.tree(table).await.map(Some),
+        }
+    }
+
+    fn store_in_place(&self, authority: &str) -> Result<Arc<dyn ObjectStore>, Error> {
+        Ok(Arc::clone(self.location(&format!("{authority}/"))?.store()))
+    }
+
     async fn read(&self, request: ReadRequest) -> Result<ReadStream, Error> {
-        let place = self.places().await?.into_iter().find(|place| place.reference == request.table);
-        let Some(place) = place else {
-            return Err(Error::NoSuchTable { table: request.table.to_string() });
-        };
+        let place = self.place(&request.table).await?;
         let (shared, entries) = self.open(&place).await?;
         let runtime = Handle::current();
         Ok(reading::spawn(move |output| {

@@ -35,8 +35,7 @@ use self::{
 };
 pub use self::{
     paging::{Carrier, Paging},
-    since::Incremental,
-    table::{AnswerFormat, TableParams, Verb},
+    table::{AnswerFormat, Incremental, TableParams, Verb},
 };
 use crate::{
     Ambient, Discovery, Error, ReadRequest, ReadStream, Selection, Source, SourceKind, Stage, StageReport, TableRef,

@@ -9,39 +9,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat};
 use mavis_types::Cursor;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{paging::Carrier, table::Table};
+use super::table::{Incremental, Table};
 use crate::{Error, json::Shape};
 
 /// Records that a cursor remembers; where more share the last values, they are read again (and found to be unchanged).
 const REMEMBERED: usize = 20_000;
-
-/// How a later reading asks only for what is new. The table needs a `key`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Incremental {
-    /// The parameter that carries the last value.
-    pub parameter: String,
-    #[serde(default)]
-    pub carrier: Carrier,
-    /// The column whose greatest value is the last one (times, or numbers that grow).
-    #[serde(default)]
-    pub column: Option<String>,
-    /// Or: where the answer says it (`meta.serverTime`, `header:X-Sync-Token`); the first answer that does counts.
-    #[serde(default)]
-    pub answer: Option<String>,
-    /// What the first reading asks with; without it, it asks without the parameter.
-    #[serde(default)]
-    pub initial: Option<String>,
-    /// Seconds before the last value that are asked for again, for records that become visible late.
-    #[serde(default)]
-    pub overlap_seconds: u32,
-    /// The server answers in the column's order, so that a long reading may be committed, and gone on with, between pages.
-    #[serde(default)]
-    pub sorted: bool,
-}
 
 /// A value in the column's order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -302,6 +276,7 @@ impl<'a> Since<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::paging::Carrier;
     use rstest::rstest;
 
     fn declared(overlap_seconds: u32) -> Incremental {

@@ -7,10 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{
-    paging::{Carrier, Pager, Paging, Place, Spot},
-    since::Incremental,
-};
+use super::paging::{Carrier, Pager, Paging, Place, Spot};
 use crate::{
     Error, ReadMode,
     json::{Path, Shape},
@@ -38,6 +35,31 @@ pub enum Verb {
     Get,
     /// For servers that want their questions in a body; it must change nothing, since it is tried again.
     Post,
+}
+
+/// How a later reading asks only for what is new. The table needs a `key`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Incremental {
+    /// The parameter that carries the last value.
+    pub parameter: String,
+    #[serde(default)]
+    pub carrier: Carrier,
+    /// The column whose greatest value is the last one (times, or numbers that grow).
+    #[serde(default)]
+    pub column: Option<String>,
+    /// Or: where the answer says it (`meta.serverTime`, `header:X-Sync-Token`); the first answer that does counts.
+    #[serde(default)]
+    pub answer: Option<String>,
+    /// What the first reading asks with; without it, it asks without the parameter.
+    #[serde(default)]
+    pub initial: Option<String>,
+    /// Seconds before the last value that are asked for again, for records that become visible late.
+    #[serde(default)]
+    pub overlap_seconds: u32,
+    /// The server answers in the column's order, so that a long reading may be committed, and gone on with, between pages.
+    #[serde(default)]
+    pub sorted: bool,
 }
 
 /// A table of an HTTP source.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     place::Place,
-    read::{Reading, keys},
+    reading::{Reading, keys},
     rows::Column,
     value,
 };

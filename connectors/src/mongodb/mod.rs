@@ -11,6 +11,7 @@
 mod changes;
 mod place;
 mod read;
+mod reading;
 mod rows;
 mod session;
 mod value;

@@ -6,13 +6,17 @@ use std::{
     time::Instant,
 };
 
+use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use globset::{GlobBuilder, GlobMatcher};
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, local::LocalFileSystem, parse_url_opts, path::Path};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
 use secrecy::ExposeSecret;
 use url::Url;
 
-use super::webhdfs::WebHdfs;
+use super::{
+    keys::{self, Keys, Opened, asked},
+    webhdfs::WebHdfs,
+};
 use crate::{Error, Secrets, Stage, StageOutcome, StageReport};
 
 /// Where files are: one file, a folder, or a pattern, in one store.
@@ -22,6 +26,8 @@ pub(crate) struct Location {
     /// The part of the path before the first wildcard, up to a `/`; the file itself where there is none.
     prefix: Path,
     matcher: Option<GlobMatcher>,
+    /// Of an object store.
+    keys: Option<Arc<Keys>>,
     /// As it was declared.
     shown: String,
 }
@@ -37,6 +43,7 @@ impl fmt::Debug for Location {
 pub(crate) struct FileEntry {
     pub(crate) path: Path,
     pub(crate) size: u64,
+    pub(crate) modified: DateTime<Utc>,
     /// Changes when the content does: the store's own tag, or size and time of change.
     pub(crate) stamp: String,
     /// The path below the declared folder; what users, cursors and rejects see.
@@ -49,7 +56,7 @@ impl FileEntry {
             Some(tag) => format!("{}-{}", meta.size, tag.trim_matches('"')),
             None => format!("{}-{}", meta.size, meta.last_modified.timestamp_micros()),
         };
-        Self { path: meta.location, size: meta.size, stamp, name }
+        Self { path: meta.location, size: meta.size, modified: meta.last_modified, stamp, name }
     }
 
     /// The last part of the name without the endings that tell format and compression, in their order.
@@ -88,7 +95,7 @@ impl Location {
         }
         let is_url = path.contains("://");
         let (literal, pattern) = split_pattern(path);
-        let (store, prefix): (Arc<dyn ObjectStore>, Path) = if is_url && !path.starts_with("file://") {
+        let (store, prefix, keys): Opened = if is_url && !path.starts_with("file://") {
             remote(literal, storage, secrets, kind, source).map_err(refuse)?
         } else {
             if let Some(option) = storage.keys().next() {
@@ -98,7 +105,7 @@ impl Location {
             let literal = if literal.is_empty() { "." } else { literal };
             let absolute = without_dots(literal).map_err(|error| refuse(format!("`path`: {error}")))?;
             let prefix = Path::from_absolute_path(&absolute).map_err(|error| refuse(format!("`path`: {error}")))?;
-            (Arc::new(LocalFileSystem::new()), prefix)
+            (Arc::new(LocalFileSystem::new()), prefix, None)
         };
         let matcher = match pattern {
             Some(pattern) => Some(
@@ -110,7 +117,7 @@ impl Location {
             ),
             None => None,
         };
-        Ok(Self { store, prefix, matcher, shown: path.to_owned() })
+        Ok(Self { store, prefix, matcher, keys, shown: path.to_owned() })
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -128,6 +135,16 @@ impl Location {
 
     /// Every file there is, sorted by name; hidden files (`.name`, `_name`) only where they are named themselves.
     pub(crate) async fn list(&self) -> Result<Vec<FileEntry>, Error> {
+        match (self.list_once().await, &self.keys) {
+            // A key that was rotated meanwhile.
+            (Err(Error::Refused { stage: Stage::Login, .. }), Some(keys)) if keys.renew().await? => {
+                self.list_once().await
+            }
+            (listed, _) => listed,
+        }
+    }
+
+    async fn list_once(&self) -> Result<Vec<FileEntry>, Error> {
         if self.matcher.is_none() {
             match self.store.head(&self.prefix).await {
                 Ok(meta) => {
@@ -170,6 +187,9 @@ impl Location {
 
     /// A store's answer as the error that its reader can act on.
     pub(crate) fn error(&self, error: &object_store::Error) -> Error {
+        if let Some(error) = asked(error) {
+            return error;
+        }
         let endpoint = self.shown.clone();
         match error {
             object_store::Error::NotFound { path, .. } => {
@@ -251,14 +271,14 @@ fn remote(
     secrets: &Secrets,
     kind: &str,
     source: &str,
-) -> Result<(Arc<dyn ObjectStore>, Path), String> {
+) -> Result<Opened, String> {
     let url: Url = literal.parse().map_err(|error| format!("`path` is not a URL: {error}"))?;
     if url.password().is_some() {
         return Err("`path` holds a secret: take it out of the URL".to_owned());
     }
     if matches!(url.scheme(), "webhdfs" | "swebhdfs") {
         let (store, path) = WebHdfs::new(&url, storage, source, secrets)?;
-        return Ok((Arc::new(store), path));
+        return Ok((Arc::new(store), path, None));
     }
     let prefixes: &[&str] = match url.scheme() {
         "s3" | "s3a" => &["aws_"],
@@ -292,17 +312,13 @@ fn remote(
         }
         options.insert(lower, value.clone());
     }
-    if let Some(secret) = secrets.at_hand(kind, source).map_err(|error| error.to_string())? {
-        let option = match url.scheme() {
-            "s3" | "s3a" => "aws_secret_access_key",
-            "gs" => "google_service_account_key",
-            _ => "azure_storage_account_key",
-        };
-        options.insert(option.to_owned(), secret.expose_secret().to_owned());
+    if matches!(url.scheme(), "http" | "https")
+        && let Some(secret) = secrets.at_hand(kind, source).map_err(|error| error.to_string())?
+    {
+        options.insert("azure_storage_account_key".to_owned(), secret.expose_secret().to_owned());
     }
     if url.scheme() == "http" {
         options.entry("allow_http".to_owned()).or_insert_with(|| "true".to_owned());
     }
-    let (store, path) = parse_url_opts(&url, options).map_err(|error| format!("`path` or `storage`: {error}"))?;
-    Ok((Arc::from(store), path))
+    keys::open(&url, options, (secrets, kind, source))
 }

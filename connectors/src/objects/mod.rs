@@ -1,5 +1,6 @@
 //! Files, on local disk or in any object store: found by path or pattern, opened as plain bytes, remembered by place.
 
+mod keys;
 mod lines;
 mod location;
 mod open;

@@ -51,10 +51,26 @@ pub enum SecretWord {
     PrivateKey,
     /// What an HTTP service is shown.
     Token,
+    /// Keys of object stores: S3's id, secret and session token, Azure's key, Google's key of a service account (JSON).
+    AccessKeyId,
+    SecretAccessKey,
+    SessionToken,
+    AccountKey,
+    ServiceAccountKey,
 }
 
 impl SecretWord {
-    const ALL: [Self; 4] = [Self::Password, Self::Passphrase, Self::PrivateKey, Self::Token];
+    const ALL: [Self; 9] = [
+        Self::Password,
+        Self::Passphrase,
+        Self::PrivateKey,
+        Self::Token,
+        Self::AccessKeyId,
+        Self::SecretAccessKey,
+        Self::SessionToken,
+        Self::AccountKey,
+        Self::ServiceAccountKey,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -62,6 +78,11 @@ impl SecretWord {
             Self::Passphrase => "PASSPHRASE",
             Self::PrivateKey => "PRIVATE_KEY",
             Self::Token => "TOKEN",
+            Self::AccessKeyId => "ACCESS_KEY_ID",
+            Self::SecretAccessKey => "SECRET_ACCESS_KEY",
+            Self::SessionToken => "SESSION_TOKEN",
+            Self::AccountKey => "ACCOUNT_KEY",
+            Self::ServiceAccountKey => "SERVICE_ACCOUNT_KEY",
         }
     }
 }
@@ -264,7 +285,12 @@ impl Secret {
     fn fields(&self) -> Vec<String> {
         let word = self.word.as_str().to_ascii_lowercase();
         let full = format!("{}_{word}", upper(&self.kind).to_ascii_lowercase());
-        if self.kind.starts_with("ssh") { vec![full] } else { vec![full, word] }
+        match self.kind.as_str() {
+            kind if kind.starts_with("ssh") => vec![full],
+            // As everybody else calls them, too.
+            "s3" => vec![full, format!("aws_{word}"), word],
+            _ => vec![full, word],
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{FutureExt, future::BoxFuture};
 use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -20,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Tunnel, pump::pump, session::Opened};
+use super::{pump::pump, session::Opened};
 use crate::Error;
 
 /// How long an open connection waits for its driver.
@@ -138,10 +139,14 @@ impl LocalPort {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// `first`: the first connection, open already.
-    pub(super) async fn of(tunnel: Tunnel, host: String, port: u16, first: Opened) -> Result<Self, Error> {
+    /// `first`: the first connection, open already; `more` opens another one to the same place.
+    pub(super) async fn of(
+        more: impl Fn() -> BoxFuture<'static, Result<Opened, Error>> + Send + 'static,
+        endpoint: &str,
+        first: Opened,
+    ) -> Result<Self, Error> {
         let unusable = |error: io::Error| Error::Unreachable {
-            endpoint: format!("{host}:{port}"),
+            endpoint: endpoint.to_owned(),
             stage: crate::Stage::Ssh,
             reason: format!("no port of this machine's loopback is to be had ({})", error.kind()),
         };
@@ -159,13 +164,13 @@ impl LocalPort {
                 if stream.set_nodelay(true).is_err() {
                     tracing::debug!("a local connection keeps small packets back");
                 }
-                let (tunnel, host, told, ready) = (tunnel.clone(), host.clone(), Arc::clone(&told), ready.take());
+                let told = Arc::clone(&told);
+                let opening = match ready.take() {
+                    Some(opened) => std::future::ready(Ok(opened)).boxed(),
+                    None => more(),
+                };
                 tokio::spawn(async move {
-                    let opened = match ready {
-                        Some(opened) => Ok(opened),
-                        None => tunnel.connect(&host, port).await,
-                    };
-                    match opened {
+                    match opening.await {
                         Ok(opened) => pump(opened, stream).await,
                         Err(error) => *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
                     }

@@ -8,7 +8,7 @@ use russh::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{params::SshHop, session::Watcher};
+use super::{params::SshHop, watcher::Watcher};
 use crate::{Error, Secret, SecretWord, Secrets};
 
 /// Rounds of questions that a server may ask one after the other.

@@ -15,8 +15,8 @@
 //! was recorded when the server was first seen. A key that changed is refused.
 //!
 //! Channels of one session share a TCP connection, and the library stops reading it while any channel's data is not
-//! taken. A reader that waits for something else would stop all others, so that `pump` puts aside, in a file, what a
-//! reader does not take for a second while others are open.
+//! taken. A reader that waits for something else would stop all others, so that `pump` puts aside, in a file and
+//! sealed with a key of this process's memory, what a reader does not take for a second while others are open.
 
 mod forward;
 mod host_key;
@@ -28,6 +28,7 @@ mod session;
 mod spill;
 mod trouble;
 mod tunnel;
+mod watcher;
 
 pub use forward::{Endpoint, LocalPort};
 pub use host_key::{HostKey, HostKeys, Remembered};

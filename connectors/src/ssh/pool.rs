@@ -19,7 +19,6 @@ use super::{
     params::{SshHop, SshParams},
     session::{Gate, Session},
     trouble::Trouble,
-    tunnel::Tunnel,
 };
 use crate::{Error, Secrets};
 
@@ -63,11 +62,8 @@ impl Tunnels {
         Self { shared: Arc::new(shared) }
     }
 
-    /// The way that a source declares. Opens nothing, asks for no secret.
-    ///
-    /// # Errors
-    /// [`Error::Params`].
-    pub fn tunnel(&self, source: &str, ssh: &SshParams, secrets: &Secrets) -> Result<Tunnel, Error> {
+    /// The servers of a declared way, and what each needs. Asks for no secret.
+    pub(super) fn way(source: &str, ssh: &SshParams, secrets: &Secrets) -> Result<Vec<Declared>, Error> {
         let refuse = |reason| Error::Params { source_name: source.to_owned(), reason };
         let way = ssh.hops().into_iter().map(|hop| {
             let trust = Trust::of(&hop).map_err(refuse)?;
@@ -76,7 +72,7 @@ impl Tunnels {
             let keep_alive = Duration::from_secs(ssh.keep_alive_seconds.max(1));
             Ok(Declared { hop, trust, needs, limit, keep_alive })
         });
-        Ok(Tunnel::new(way.collect::<Result<_, Error>>()?, self.clone()))
+        way.collect()
     }
 
     pub(super) fn folders(&self) -> &Folders {

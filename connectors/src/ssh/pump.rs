@@ -2,7 +2,8 @@
 //!
 //! Towards the driver a little is kept in memory, and then the session waits for the driver: that is how a database is
 //! slowed down. A driver that takes nothing for [`PATIENCE`] while others share the session gets its bytes put aside in a
-//! file; beyond [`ASIDE`] its connection is cut, and whoever reads it reads again from its cursor.
+//! file, sealed with a key that nobody else has (the library grants a channel more as soon as something comes, not when it is
+//! taken, so that a window of its own cannot hold one channel back); beyond [`ASIDE`] its connection is cut, and whoever reads it reads again from its cursor.
 
 use std::{collections::VecDeque, io, time::Duration};
 
@@ -66,7 +67,7 @@ async fn up(mut driver: impl AsyncRead + Unpin, server: &ChannelWriteHalf<Msg>) 
 }
 
 /// What waits for the driver.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Queue {
     parts: VecDeque<Bytes>,
     bytes: usize,

@@ -2,14 +2,14 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
 use russh::{
     Channel, ChannelOpenFailure,
     client::{self, Handle, Msg},
-    keys::{Algorithm, PublicKey, PublicKeyOrCertificate},
+    keys::Algorithm,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -23,6 +23,7 @@ use super::{
     login::{Login, Refusal},
     params::SshHop,
     trouble::Trouble,
+    watcher::{Verdict, Watcher},
 };
 use crate::Stage;
 
@@ -64,37 +65,6 @@ pub(super) struct Opened {
     pub(super) channel: Channel<Msg>,
     pub(super) session: Arc<Session>,
     pub(super) place: OwnedSemaphorePermit,
-}
-
-/// Checks the host key; everything else that a server may start is left unanswered.
-#[derive(Debug)]
-pub(super) struct Watcher {
-    trust: Trust,
-    keys: Arc<dyn HostKeys>,
-    host: String,
-    port: u16,
-    verdict: Verdict,
-}
-
-/// Why a host key was refused, and its algorithm.
-type Verdict = Arc<Mutex<Option<(String, Option<Algorithm>)>>>;
-
-impl client::Handler for Watcher {
-    type Error = russh::Error;
-
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
-        let key = match shown {
-            PublicKeyOrCertificate::PublicKey { key, .. } => key.clone(),
-            PublicKeyOrCertificate::Certificate(certificate) => PublicKey::from(certificate.public_key().clone()),
-        };
-        match self.trust.check(&*self.keys, &self.host, self.port, &key).await {
-            Ok(()) => Ok(true),
-            Err(reason) => {
-                *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some((reason, Some(key.algorithm())));
-                Ok(false)
-            }
-        }
-    }
 }
 
 impl Session {

@@ -3,12 +3,15 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
+
 use super::{
     forward::{Endpoint, LocalPort},
+    params::SshParams,
     pool::{Declared, Slot, Tunnels},
     session::{Opened, Session},
 };
-use crate::{Error, Stage, route::Stages};
+use crate::{Error, Secrets, Stage, route::Stages};
 
 /// The way that one source declares. Opens a session when it is needed; cheap to clone.
 #[derive(Debug, Clone)]
@@ -19,11 +22,18 @@ pub struct Tunnel {
     last: Arc<Mutex<Option<Arc<Slot>>>>,
 }
 
-impl Tunnel {
-    pub(super) fn new(way: Vec<Declared>, tunnels: Tunnels) -> Self {
-        Self { way: way.into(), tunnels, last: Arc::default() }
+impl Tunnels {
+    /// The way that a source declares. Opens nothing, asks for no secret.
+    ///
+    /// # Errors
+    /// [`Error::Params`].
+    pub fn tunnel(&self, source: &str, ssh: &SshParams, secrets: &Secrets) -> Result<Tunnel, Error> {
+        let way = Self::way(source, ssh, secrets)?;
+        Ok(Tunnel { way: way.into(), tunnels: self.clone(), last: Arc::default() })
     }
+}
 
+impl Tunnel {
     async fn slot(&self) -> Result<Arc<Slot>, Error> {
         let found = self.tunnels.slot(&self.way).await;
         if let Ok(slot) = &found {
@@ -81,7 +91,12 @@ impl Tunnel {
     /// As [`open`](Self::open).
     pub async fn port(&self, host: &str, port: u16) -> Result<LocalPort, Error> {
         let first = self.connect(host, port).await?;
-        LocalPort::of(self.clone(), host.to_owned(), port, first).await
+        let (tunnel, far) = (self.clone(), host.to_owned());
+        let more = move || {
+            let (tunnel, far) = (tunnel.clone(), far.clone());
+            async move { tunnel.connect(&far, port).await }.boxed()
+        };
+        LocalPort::of(more, &format!("{host}:{port}"), first).await
     }
 
     /// The stages name, route and ssh of a connection test, and `database` where the SSH server cannot get to

@@ -315,3 +315,115 @@ async fn nothing_is_logged_of_a_secret_however_much_is_logged() {
         assert!(!log.contains(hidden), "a secret is in the log");
     }
 }
+
+/// The answer of an S3 server to a listing.
+const LISTED: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><ListBucketResult><Name>lab</Name><Prefix>in</Prefix>\
+    <KeyCount>1</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated><Contents><Key>in/a.csv</Key>\
+    <LastModified>2024-01-01T00:00:00.000Z</LastModified><ETag>\"e1\"</ETag><Size>8</Size></Contents></ListBucketResult>";
+
+/// An answer that has no body where there must be none.
+fn refused(asked: &crate::stub::Asked, status: u16) -> crate::stub::Reply {
+    if asked.method == "HEAD" {
+        let head = format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        return crate::stub::Reply::Raw(head.into_bytes());
+    }
+    crate::stub::Reply::of(status, "application/xml", "<Error><Code>No</Code></Error>")
+}
+
+/// An S3 server that lets in who shows this key's id (and this session's token), and nobody else.
+async fn s3(let_in: Arc<Mutex<(String, Option<String>)>>) -> crate::stub::Stub {
+    use crate::stub::{Reply, Stub};
+    Stub::start(move |asked, _| {
+        let (id, token) = let_in.lock().unwrap().clone();
+        let signed = asked.headers.get("authorization").cloned().unwrap_or_default();
+        let shown = asked.headers.get("x-amz-security-token").cloned();
+        if !signed.contains(&format!("Credential={id}/")) || shown != token {
+            return refused(asked, 403);
+        }
+        match asked.path.as_str() {
+            path if path.ends_with("/a.csv") => {
+                let whole = b"n,x\n1,2\n";
+                let range = asked.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+                let (status, part) = match range {
+                    Some((from, to)) => {
+                        let from: usize = from.parse().unwrap();
+                        let to = to.parse().map_or(whole.len(), |to: usize| (to + 1).min(whole.len()));
+                        (206, from..to)
+                    }
+                    None => (200, 0..whole.len()),
+                };
+                let said = format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), whole.len());
+                Reply::of(status, "text/csv", &whole[part])
+                    .with("Content-Range", &said)
+                    .with("ETag", "\"e1\"")
+                    .with("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
+            }
+            path if path.ends_with("/in") => refused(asked, 404),
+            _ => Reply::of(200, "application/xml", LISTED),
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_an_object_store_come_from_the_store_and_are_asked_anew_when_they_were_rotated() {
+    let Some(store) = Store::new() else { return };
+    let fields = |id: &str, token: Option<&str>| json!({"s3_access_key_id": id, "s3_secret_access_key": "canary-secret", "s3_session_token": token});
+    store.put("objects/LAB", fields("FIRST", None)).await;
+    let let_in = Arc::new(Mutex::new(("FIRST".to_owned(), None)));
+    let server = s3(Arc::clone(&let_in)).await;
+    let connect = |name: &str, secrets: &Secrets| {
+        let storage = json!({"aws_endpoint": server.url, "aws_region": "us-east-1", "aws_allow_http": "true"});
+        let params = json!({"path": "s3://lab/in", "storage": storage});
+        let spec =
+            SourceSpec { name: SourceName::new(name).unwrap(), kind: "files".to_owned(), params, authoritative: false };
+        Registry::built_in().connect(&spec, secrets).unwrap()
+    };
+    let secrets = store.secrets("objects");
+    let source = connect("lab", &secrets);
+    let discovered = source.discover(&mavis_connectors::Selection::default()).await.unwrap();
+    assert_eq!(discovered.tables.len(), 1, "{discovered:?}");
+    // Rotated: what is remembered (for an hour here) is refused, and the entry asked anew.
+    store.put("objects/LAB", fields("SECOND", Some("of-the-session"))).await;
+    *let_in.lock().unwrap() = ("SECOND".to_owned(), Some("of-the-session".to_owned()));
+    let discovered = source.discover(&mavis_connectors::Selection::default()).await.unwrap();
+    assert_eq!(discovered.tables.len(), 1, "{discovered:?}");
+    // Still refused: told as such, without the key.
+    *let_in.lock().unwrap() = ("THIRD".to_owned(), None);
+    let error = source.discover(&mavis_connectors::Selection::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { stage: Stage::Login, .. }), "{error:?}");
+    assert!(!format!("{error} {error:?} {source:?}").contains("canary"), "{error:?}");
+    // A secret without an id is told with what is missing.
+    store.put("objects/HALF", json!({"secret_access_key": "canary-secret"})).await;
+    let error =
+        connect("half", &secrets).discover(&mavis_connectors::Selection::default()).await.unwrap_err().to_string();
+    assert!(error.contains("s3_access_key_id") && !error.contains("canary"), "{error}");
+    // A store of secrets that does not answer is told as that.
+    let options = store.options("objects", VaultLogin::Token(SecretString::from("x".to_owned())));
+    let away = Secrets::from_pairs([])
+        .with_vault(VaultOptions { address: "http://127.0.0.1:9".to_owned(), ..options })
+        .unwrap();
+    let error = connect("lab", &away).discover(&mavis_connectors::Selection::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { stage: Stage::Secret, .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_an_object_store_come_from_files_that_are_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    put("S3_ACCESS_KEY_ID_LAB", "FIRST\n");
+    put("S3_SECRET_ACCESS_KEY_LAB", "canary-secret\n");
+    let let_in = Arc::new(Mutex::new(("FIRST".to_owned(), None)));
+    let server = s3(Arc::clone(&let_in)).await;
+    let secrets = Secrets::from_pairs([]).with_folder(folder.path());
+    let storage = json!({"aws_endpoint": server.url, "aws_region": "us-east-1", "aws_allow_http": "true"});
+    let params = json!({"path": "s3://lab/in", "storage": storage});
+    let spec =
+        SourceSpec { name: SourceName::new("lab").unwrap(), kind: "files".to_owned(), params, authoritative: false };
+    let source = Registry::built_in().connect(&spec, &secrets).unwrap();
+    assert_eq!(source.discover(&mavis_connectors::Selection::default()).await.unwrap().tables.len(), 1);
+    put("S3_ACCESS_KEY_ID_LAB", "SECOND");
+    *let_in.lock().unwrap() = ("SECOND".to_owned(), None);
+    assert_eq!(source.discover(&mavis_connectors::Selection::default()).await.unwrap().tables.len(), 1);
+    assert!(server.asked().iter().all(|asked| !format!("{asked:?}").contains("canary")));
+}

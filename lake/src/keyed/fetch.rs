@@ -15,7 +15,7 @@ use super::{
     footer::Footer,
     live::{Live, LiveFile},
 };
-use crate::{Error, conform::conform, scan::FileReader};
+use crate::{Error, conform::conform, reader::FileReader};
 
 const DOING: &str = "reading rows of a data file";
 /// More rows than these at once are not remembered: they would push out those that are asked again.

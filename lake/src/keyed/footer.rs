@@ -9,7 +9,7 @@ use parquet::{
     file::metadata::PageIndexPolicy,
 };
 
-use crate::{Error, scan::FileReader};
+use crate::{Error, reader::FileReader};
 
 /// What tells where the pages of a file are.
 #[derive(Debug)]

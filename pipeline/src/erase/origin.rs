@@ -104,6 +104,13 @@ pub(super) async fn rows(running: &Running, found: &Found, done: &mut Erasure, p
                 continue;
             }
             let erased = patiently(running, table.id, &key.columns, &key.matches()).await?;
+            if !erased.foreign.is_empty() {
+                done.unreached.push(format!(
+                    "files that `{name}` was taken over from in place, and that it reads no more: they are not Mavis's and hold \
+                     the rows still; their owner must delete them, or write them without the rows: {}",
+                    erased.foreign.join(", ")
+                ));
+            }
             if erased.rows > 0 {
                 *done.rows.entry(name.to_string()).or_default() += erased.rows;
             }

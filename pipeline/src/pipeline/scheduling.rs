@@ -1,6 +1,9 @@
 //! Schedules as doors see them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use mavis_catalog::{Schedule, ScheduleState, Source};
@@ -8,7 +11,7 @@ use mavis_types::{Principal, SourceName};
 
 use super::{Pipeline, refused};
 use crate::{
-    Error, ScheduleSpec, TableFreshness, Ticked,
+    Error, ScheduleSpec, TableFreshness, Teller, Telling, Ticked, alert,
     import::IMPORT_KIND,
     schedule::{self, Scheduler},
 };
@@ -34,6 +37,14 @@ impl Pipeline {
                 }
             }
         });
+    }
+
+    /// Has somebody told of schedules that are disabled and of tables that are late, until [`Pipeline::stop`]. Call it once,
+    /// before [`Pipeline::follow_schedules`].
+    pub fn tell(&self, teller: Arc<dyn Teller>, telling: Telling) {
+        let context = Arc::clone(&self.inner.context);
+        context.alerts.store(true, Ordering::Relaxed);
+        self.inner.workers.spawn_aside(alert::keep_telling(context, teller, telling));
     }
 
     /// One look at the schedules as if it were `now`.

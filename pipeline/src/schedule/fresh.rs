@@ -1,15 +1,18 @@
 //! What is expected of the age of a table's rows, and what is late.
 
+use std::{collections::BTreeSet, sync::atomic::Ordering};
+
 use chrono::{DateTime, Utc};
 use mavis_connectors::TableRef;
-use mavis_types::TableName;
+use mavis_types::{SourceId, TableName};
 
 use super::ScheduleSpec;
-use crate::{context::Context, failure::Failure};
+use crate::{alert, context::Context, failure::Failure};
 
 /// A table of which something is expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableFreshness {
+    pub source_id: SourceId,
     pub source: String,
     pub table: TableName,
     /// Seconds that its rows may be old.
@@ -35,6 +38,7 @@ pub(super) async fn all(context: &Context, now: DateTime<Utc>) -> Result<Vec<Tab
             let since = fresh.fresh_at.unwrap_or(fresh.known_at);
             let age = u64::try_from((now - since).num_seconds()).unwrap_or(0);
             all.push(TableFreshness {
+                source_id: source.id,
                 source: source.name.to_string(),
                 table: fresh.name,
                 expected_seconds,
@@ -46,9 +50,24 @@ pub(super) async fn all(context: &Context, now: DateTime<Utc>) -> Result<Vec<Tab
     Ok(all)
 }
 
+/// Makes an alert of the tables of a source that have become late.
+async fn note(context: &Context, tables: &[TableFreshness], now: DateTime<Utc>) -> Result<(), Failure> {
+    let Some(first) = tables.first() else { return Ok(()) };
+    let late: Vec<&TableFreshness> = tables.iter().filter(|table| table.late_seconds > 0).collect();
+    let names: BTreeSet<String> = late.iter().map(|table| table.table.to_string()).collect();
+    let body = |new: &BTreeSet<String>| alert::late(&first.source, new, &late, now);
+    context.catalog.note_late(first.source_id, &names, body).await?;
+    Ok(())
+}
+
 /// Tells metrics and the log what is late: one line per source.
 pub(super) async fn tell(context: &Context, now: DateTime<Utc>) -> Result<(), Failure> {
     let all = all(context, now).await?;
+    if context.alerts.load(Ordering::Relaxed) {
+        for of_one in all.chunk_by(|a, b| a.source == b.source) {
+            note(context, of_one, now).await?;
+        }
+    }
     let late: Vec<&TableFreshness> = all.iter().filter(|table| table.late_seconds > 0).collect();
     metrics::gauge!("mavis_tables_late").set(late.len() as f64);
     metrics::gauge!("mavis_tables_late_seconds")

@@ -27,7 +27,7 @@ pub use fresh::TableFreshness;
 pub use spec::{Freshness, Missed, ScheduleSpec, When};
 
 use crate::{
-    IngestRequest,
+    IngestRequest, alert,
     context::Context,
     failure::Failure,
     job::{self, Job},
@@ -161,12 +161,18 @@ impl Scheduler {
         };
         let state = decide::ended(&spec, &schedule.state, how, now);
         let disabled = state.disabled_reason.clone().filter(|_| schedule.state.disabled_at.is_none());
-        if !self.context.catalog.move_schedule(schedule.source, schedule.version, &state).await? {
-            return Ok((false, false));
-        }
-        if let Some(reason) = &disabled {
-            let last = run.and_then(|run| run.error.as_deref()).unwrap_or("see the log of its last run");
-            self.alert(schedule, &format!("{reason}; the last one: {last}")).await;
+        match &disabled {
+            Some(reason) => {
+                let last = run.and_then(|run| run.error.as_deref()).unwrap_or("see the log of its last run");
+                if !self.put_out(schedule, &state, reason, Some(last)).await? {
+                    return Ok((false, false));
+                }
+            }
+            None => {
+                if !self.context.catalog.move_schedule(schedule.source, schedule.version, &state).await? {
+                    return Ok((false, false));
+                }
+            }
         }
         Ok((how_is_final(how), disabled.is_some()))
     }
@@ -179,18 +185,30 @@ impl Scheduler {
             disabled_reason: Some(reason.clone()),
             ..schedule.state.clone()
         };
-        if self.context.catalog.move_schedule(schedule.source, schedule.version, &state).await? {
-            self.alert(schedule, &reason).await;
-        }
+        self.put_out(schedule, &state, &reason, None).await?;
         Ok(())
     }
 
-    /// Says that a schedule is disabled, wherever somebody may look.
-    async fn alert(&self, schedule: &Schedule, reason: &str) {
+    /// Disables a schedule and says so wherever somebody may look; `false`: somebody else was first. `error`: what its last
+    /// run ended with.
+    async fn put_out(
+        &self,
+        schedule: &Schedule,
+        state: &ScheduleState,
+        reason: &str,
+        error: Option<&str>,
+    ) -> Result<bool, Failure> {
         let name = match self.context.catalog.source_by_id(schedule.source).await {
             Ok(source) => source.name.to_string(),
             Err(_) => schedule.source.to_string(),
         };
+        let alert = self.context.alerts.load(Ordering::Relaxed);
+        let alert = alert.then(|| alert::disabled(&name, state.failures, reason, error, state.decided_at));
+        let catalog = &self.context.catalog;
+        if !catalog.disable_schedule(schedule.source, schedule.version, state, alert.as_ref()).await? {
+            return Ok(false);
+        }
+        let reason = error.map_or_else(|| reason.to_owned(), |error| format!("{reason}; the last one: {error}"));
         metrics::counter!("mavis_schedules_disabled_total").increment(1);
         tracing::error!(
             source = name,
@@ -198,6 +216,7 @@ impl Scheduler {
             "the schedule of source `{name}` is disabled: {reason}; see to it and enable it again"
         );
         self.context.audit_as(BY, "schedule.disable", &name).await;
+        Ok(true)
     }
 
     /// Does what is to be done about a schedule whose time has come; whether a run was begun.

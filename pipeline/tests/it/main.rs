@@ -7,6 +7,7 @@ mod every_type;
 mod generate;
 mod gone;
 mod import;
+mod in_place;
 mod ingest;
 mod interrupted;
 mod quarantine;

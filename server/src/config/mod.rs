@@ -1,5 +1,6 @@
 //! What the server is told: a TOML file, then the environment, then the command line. Read once and passed down.
 
+mod alerts;
 mod doors;
 mod limits;
 mod load;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use alerts::AlertsConfig;
 pub use doors::{ClientCertificates, GrpcConfig, HttpConfig, PostgresConfig, TlsConfig};
 pub use limits::{LimitsConfig, RoleLimitsConfig};
 pub use load::{ConfigError, load, unknown};
@@ -51,6 +53,7 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub pipeline: PipelineConfig,
     pub schedules: SchedulesConfig,
+    pub alerts: AlertsConfig,
     pub secrets: SecretsConfig,
     pub upkeep: UpkeepConfig,
     pub log: LogConfig,

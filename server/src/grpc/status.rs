@@ -57,7 +57,9 @@ impl From<mavis_lake::Error> for Failure {
         match error {
             Error::NoSuchTable { .. } | Error::NoSuchVersion { .. } => Self::new(Code::NotFound, &error),
             Error::Conflict { .. } | Error::Busy { .. } => Self::new(Code::Aborted, &error),
-            Error::Evolution { .. } | Error::CatalogBehind { .. } => Self::new(Code::FailedPrecondition, &error),
+            Error::Evolution { .. } | Error::CatalogBehind { .. } | Error::InPlace { .. } => {
+                Self::new(Code::FailedPrecondition, &error)
+            }
             Error::Catalog(error) => error.into(),
             Error::Store { .. } | Error::Unbalanced { .. } | Error::Delta(_) | Error::Query(_) => {
                 Self::internal(&error)

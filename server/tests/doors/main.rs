@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::large_futures, reason = "tests")]
 
 mod access;
+mod alerts;
 mod audit;
 mod boot;
 mod command_line;
@@ -22,6 +23,7 @@ mod http_lists;
 mod http_queries;
 mod http_rows;
 mod http_sql;
+mod in_place;
 mod issuer;
 mod oidc;
 mod postgres;

@@ -46,6 +46,10 @@ impl House {
     }
 
     async fn start_all(&self, server: &str, registry: Registry) -> Life {
+        self.start_knowing(server, registry, Secrets::from_pairs([])).await
+    }
+
+    pub async fn start_knowing(&self, server: &str, registry: Registry, secrets: Secrets) -> Life {
         let catalog = Catalog::open(&format!("sqlite://{}", self.path("catalog.sqlite").display())).await.unwrap();
         for name in ["lake", "spill", "spool"] {
             std::fs::create_dir_all(self.path(name)).unwrap();
@@ -62,8 +66,7 @@ impl House {
         };
         let lake = Lake::open(options, catalog.clone()).await.unwrap();
         let options = PipelineOptions { workers: 2, tables_per_run: 2, spool: self.path("spool"), attempts: 1 };
-        let pipeline =
-            Pipeline::start(catalog.clone(), lake.clone(), registry, Secrets::from_pairs([]), options).await.unwrap();
+        let pipeline = Pipeline::start(catalog.clone(), lake.clone(), registry, secrets, options).await.unwrap();
         Life { pipeline, lake, catalog }
     }
 

@@ -1,0 +1,132 @@
+//! A table that is open: its newest version, and what was made of older ones.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use datafusion::{catalog::TableProvider, common::ColumnStatistics};
+use deltalake_core::{DeltaTable, kernel::Version};
+use mavis_catalog::Table;
+use mavis_types::{TableId, TableName};
+use moka::sync::Cache;
+use tokio::sync::Mutex;
+
+use crate::{Error, in_place::Foreign};
+
+/// Versions of a table that stay open.
+const OPEN_VERSIONS: u64 = 16;
+
+/// An open table.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) id: TableId,
+    pub(crate) name: TableName,
+    pub(crate) location: String,
+    delta: Mutex<DeltaTable>,
+    pub(crate) providers: Cache<(i64, Scan), Scanned>,
+    /// Of a table taken over in place: how its files are read.
+    foreign: Option<Foreign>,
+    /// The version whose foreign files are known.
+    noted: AtomicI64,
+}
+
+/// A provider, and what the log tells of its columns.
+#[derive(Debug, Clone)]
+pub(crate) struct Scanned {
+    pub(crate) provider: Arc<dyn TableProvider>,
+    pub(crate) columns: Arc<[ColumnStatistics]>,
+    pub(crate) rows: Option<u64>,
+}
+
+/// How a provider scans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Scan {
+    /// Skips files and row groups, then reads whole.
+    Whole,
+    /// Filters while it decodes: for queries that want few rows.
+    LookUp,
+}
+
+impl Open {
+    /// A table whose log was loaded. `foreign`: of one taken over in place.
+    pub(crate) fn new(table: Table, delta: DeltaTable, foreign: Option<Foreign>) -> Self {
+        Self {
+            id: table.id,
+            name: table.name,
+            location: table.location,
+            delta: Mutex::new(delta),
+            providers: Cache::new(OPEN_VERSIONS),
+            foreign,
+            noted: AtomicI64::new(-1),
+        }
+    }
+
+    /// The newest version, as a value of its own.
+    pub(crate) async fn newest(&self) -> Result<DeltaTable, Error> {
+        let mut delta = self.delta.lock().await;
+        delta.update_incremental(None).await.map_err(|error| opening(&self.name, error))?;
+        self.note(&delta)?;
+        Ok(delta.clone())
+    }
+
+    /// The newest version read from the log anew, trusting nothing in memory.
+    pub(crate) async fn reload(&self) -> Result<DeltaTable, Error> {
+        let mut delta = self.delta.lock().await;
+        let mut fresh = DeltaTable::new(delta.log_store());
+        fresh.load().await.map_err(|error| opening(&self.name, error))?;
+        self.note(&fresh)?;
+        *delta = fresh.clone();
+        Ok(fresh)
+    }
+
+    /// How the files of a table taken over in place are read; `None` for a table whose files are ours.
+    pub(crate) fn foreign(&self) -> Option<&Foreign> {
+        self.foreign.as_ref()
+    }
+
+    /// # Errors
+    /// Where the table was taken over in place: rows are not written into it.
+    pub(crate) fn copied(&self) -> Result<(), Error> {
+        if self.foreign.is_none() {
+            return Ok(());
+        }
+        let reason = "rows cannot be copied into it; declare the tree that is to be copied as a source of another name";
+        Err(Error::InPlace { table: self.name.clone(), reason: reason.to_owned() })
+    }
+
+    /// Lets the foreign files of the newest version be read.
+    fn note(&self, newest: &DeltaTable) -> Result<(), Error> {
+        let Some(foreign) = &self.foreign else { return Ok(()) };
+        let version = version_of(newest)?;
+        if self.noted.load(Ordering::Acquire) == version {
+            return Ok(());
+        }
+        if foreign.note(newest, &self.name, true)? {
+            // What older versions name may be another file by now.
+            self.forget_versions();
+        }
+        self.noted.store(version, Ordering::Release);
+        Ok(())
+    }
+
+    /// Drops what is kept of versions that are no more.
+    pub(crate) fn forget_versions(&self) {
+        self.providers.invalidate_all();
+    }
+}
+
+pub(crate) fn opening(name: &TableName, error: deltalake_core::DeltaTableError) -> Error {
+    match error {
+        deltalake_core::DeltaTableError::NotATable(_) => Error::NoSuchTable { table: name.to_string() },
+        error => Error::store(&format!("opening table `{name}`"), &error),
+    }
+}
+
+pub(crate) fn version_of(table: &DeltaTable) -> Result<i64, Error> {
+    Ok(i64::try_from(table.snapshot()?.version()).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn to_delta(version: i64) -> Version {
+    Version::try_from(version).unwrap_or_default()
+}

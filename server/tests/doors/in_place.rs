@@ -1,0 +1,136 @@
+//! A tree of Parquet files that is a table where it lies, as clients of a server meet it.
+
+use std::{fs, path::Path, sync::Arc};
+
+use ::parquet::arrow::ArrowWriter;
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use serde_json::{Value, json};
+
+use crate::harness::{TestServer, stderr, stdout};
+
+const NAME: &str = "Kanarienvogel";
+
+fn put(path: &Path, from: i64, to: i64) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let names = (from..to).map(|id| Some(if id == 3 { NAME.to_owned() } else { format!("n{id}") }));
+    let columns: [(&str, ArrayRef); 3] = [
+        ("patient_id", Arc::new(Int64Array::from_iter_values(from..to))),
+        ("FamilyName", Arc::new(names.collect::<StringArray>())),
+        ("weight", Arc::new((from..to).map(|id| (id % 4 != 0).then_some(50.25 + id as f64)).collect::<Float64Array>())),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(fs::File::create(path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+async fn sql(test: &TestServer, sql: &str) -> Value {
+    let request = reqwest::Client::new().post(test.http("/api/v1/sql")).bearer_auth(test.admin_token());
+    let answer: Value = request.json(&json!({ "sql": sql })).send().await.unwrap().json().await.unwrap();
+    assert!(answer["rows"].is_array(), "{sql}: {answer}");
+    answer["rows"].clone()
+}
+
+async fn mavis(test: &TestServer, args: &[&str]) -> String {
+    let output = test.mavis(args).await;
+    assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+    stdout(&output)
+}
+
+async fn add(test: &TestServer, name: &str, root: &Path, more: &[&str]) {
+    let root = format!("root={}", root.display());
+    let mut args = vec!["source", "add", name, "--kind", "hive", "--param", &root];
+    for param in more {
+        args.extend(["--param", param]);
+    }
+    mavis(test, &args).await;
+    mavis(test, &["ingest", name]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_of_files_that_lie_where_they_are_answer_as_those_of_their_copy() {
+    let test = TestServer::start().await;
+    let root = test.folder.path().join("old");
+    put(&root.join("persons/year=2023/a.parquet"), 0, 6);
+    put(&root.join("persons/year=2024/b.parquet"), 6, 20);
+    put(&root.join("stays/c.parquet"), 0, 9);
+    add(&test, "here", &root, &["take_over=in_place"]).await;
+    add(&test, "copied", &root, &[]).await;
+    for asked in [
+        "SELECT * EXCEPT (__run, __ingested_at, __hash, __source, __occurrence) FROM raw.S.persons ORDER BY patient_id",
+        "SELECT year, count(*), sum(weight), min(familyname) FROM raw.S.persons GROUP BY year ORDER BY year",
+        "SELECT count(*) FROM raw.S.persons WHERE year = '2024' AND weight > 60",
+        "SELECT familyname FROM raw.S.persons WHERE patient_id = 7",
+        "SELECT p.patient_id, s.weight FROM raw.S.persons p JOIN raw.S.stays s USING (patient_id) WHERE p.year = '2023' ORDER BY 1",
+        "SELECT p.familyname FROM processed.S.persons p ORDER BY p.patient_id DESC LIMIT 3",
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'S' AND table_name = 'persons' ORDER BY 1, 2",
+    ] {
+        let of = async |source: &str| {
+            sql(&test, &asked.replace(".S.", &format!(".{source}.")).replace("'S'", &format!("'{source}'"))).await
+        };
+        let here = of("here").await;
+        assert_eq!(here, of("copied").await, "{asked}");
+        assert_ne!(here, json!([]), "{asked}");
+    }
+    // What its owner changes is told, and taken over by the next run.
+    put(&root.join("persons/year=2024/b.parquet"), 6, 30);
+    let request = reqwest::Client::new().post(test.http("/api/v1/sql")).bearer_auth(test.admin_token());
+    let statement = json!({ "sql": "SELECT sum(patient_id) FROM raw.here.persons WHERE year = '2024'" });
+    let refused: Value = request.json(&statement).send().await.unwrap().json().await.unwrap();
+    let told = refused["error"]["message"].as_str().unwrap_or_default();
+    assert!(told.contains("was changed by its owner") && told.contains("run its source again"), "{refused}");
+    mavis(&test, &["ingest", "here"]).await;
+    assert_eq!(sql(&test, "SELECT count(*), max(patient_id) FROM raw.here.persons").await, json!([[30, 29]]));
+    // By its key, where no index of the file is made.
+    let row = reqwest::Client::new()
+        .get(test.http("/api/v1/tables/raw/here/persons/rows?patient_id=7"))
+        .bearer_auth(test.admin_token());
+    let status = row.send().await.unwrap().status();
+    assert!(!status.is_server_error(), "{status}");
+    let data = test.folder.path().join("data");
+    assert!(!holds(&data.join("lake/raw"), "here"), "rows stand in the lake");
+    test.stop().await;
+}
+
+/// Whether there is a Parquet file with rows below a folder of this name.
+fn holds(folder: &Path, name: &str) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    entries.map(|entry| entry.unwrap().path()).any(|path| {
+        if path.is_dir() {
+            return holds(&path, name);
+        }
+        let shown = path.display().to_string();
+        shown.contains(&format!("/{name}/")) && shown.ends_with(".parquet") && !shown.contains("_delta_log")
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_takes_the_person_out_and_names_the_file_that_its_owner_must_delete() {
+    let test = TestServer::start().await;
+    let root = test.folder.path().join("old");
+    put(&root.join("persons/year=2023/a.parquet"), 0, 6);
+    put(&root.join("persons/year=2024/b.parquet"), 6, 20);
+    let before = fs::read(root.join("persons/year=2023/a.parquet")).unwrap();
+    let mapping = test.folder.path().join("persons.toml");
+    fs::write(
+        &mapping,
+        "version = 1\nresource = \"Patient\"\nfrom = \"processed.here.persons p\"\nkey = [\"p.patient_id\"]\n\n[set]\n\
+         \"name[0].family\" = \"p.familyname\"\n",
+    )
+    .unwrap();
+    let at = format!("root={}", root.display());
+    mavis(&test, &["source", "add", "here", "--kind", "hive", "--param", &at, "--param", "take_over=in_place"]).await;
+    mavis(&test, &["source", "discover", "here"]).await;
+    mavis(&test, &["map", "apply", mapping.to_str().unwrap()]).await;
+    mavis(&test, &["ingest", "here"]).await;
+    let id = sql(&test, &format!("SELECT id FROM patient WHERE resource LIKE '%{NAME}%'")).await;
+    let told = mavis(&test, &["erase", id[0][0].as_str().unwrap(), "--yes", "--format", "json"]).await;
+    assert!(told.contains("year=2023/a.parquet") && told.contains("their owner must delete them"), "{told}");
+    for table in ["raw.here.persons", "processed.here.persons", "fhir.r4.patient"] {
+        assert_eq!(sql(&test, &format!("SELECT count(*) FROM {table}")).await, json!([[19]]), "{table}");
+    }
+    mavis(&test, &["ingest", "here"]).await;
+    assert_eq!(sql(&test, "SELECT count(*) FROM patient").await, json!([[19]]), "the next run brings nobody back");
+    assert_eq!(fs::read(root.join("persons/year=2023/a.parquet")).unwrap(), before);
+    test.stop().await;
+}
