@@ -234,11 +234,14 @@ impl Lake {
         let (version, whole) = self.scan(table, version, Scan::Whole).await?;
         // of the same version, also where a commit came in between
         let (_, look_up) = self.scan(table, Some(version), Scan::LookUp).await?;
+        // Files of somebody else are read anew: they may have been changed or deleted.
+        let foreign = self.opened(table).await?.foreign().is_some();
+        let paged = |provider| if foreign { provider } else { PagedTable::over(provider, self.pages()) };
         Ok(Providers {
             version,
             lake: Some((self.clone(), table)),
-            whole: PagedTable::over(whole.provider, self.pages()),
-            look_up: PagedTable::over(look_up.provider, self.pages()),
+            whole: paged(whole.provider),
+            look_up: paged(look_up.provider),
             columns: whole.columns,
             rows: whole.rows,
         })

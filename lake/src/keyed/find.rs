@@ -66,40 +66,38 @@ impl Lake {
         self.find(&live, &wanted, columns, most).await
     }
 
-    /// [`Lake::rows_by_key`] where the files that may have the keys are indexed by them; `None` elsewhere. A file that is asked so
-    /// several times is indexed then, beside the query.
+    /// How many rows may have one of some keys, where the files that may have them are indexed by them; `None` elsewhere. A file
+    /// that is asked so several times is indexed then, beside the query.
     ///
     /// # Errors
     /// As [`Lake::rows_by_key`].
-    pub(super) async fn rows_if_indexed(
+    pub(super) async fn rows_at_hand(
         &self,
         table: TableId,
         version: i64,
         keys: &RecordBatch,
-        columns: &[&str],
-        most: usize,
-    ) -> Result<Option<Found>, Error> {
+    ) -> Result<Option<usize>, Error> {
         let Some(live) = self.keyed().live(self, table, version).await? else { return Ok(None) };
         let wanted = Wanted::new(&live.schema, keys, self.tuning().key_hash_bits)?;
-        if !self.is_indexed(&live, &wanted).await {
-            return Ok(None);
-        }
-        self.find(&live, &wanted, columns, most).await
+        Ok(self.candidates(&live, &wanted).await)
     }
 
-    /// Whether the files that may have the keys are indexed; counts those that are not.
-    async fn is_indexed(&self, live: &Arc<Live>, wanted: &Wanted) -> bool {
+    /// Rows that may have the keys, where the files that may have them are indexed; counts those that are not.
+    async fn candidates(&self, live: &Arc<Live>, wanted: &Wanted) -> Option<usize> {
         let keyed = self.keyed();
-        let (mut all, mut due) = (true, Vec::new());
+        let (mut rows, mut due) = (Some(0), Vec::new());
         for (place, file) in live.files.iter().enumerate() {
-            if wanted.of_file(file).next().is_none() {
+            let mut keys = wanted.of_file(file).peekable();
+            if keys.peek().is_none() {
                 continue;
             }
             let id: (FileId, _) = (Arc::clone(&file.id), Arc::clone(&wanted.id));
-            if keyed.indexes.contains_key(&id) {
+            if let Some(index) = keyed.indexes.get(&id).await {
+                let of_file: usize = keys.map(|key| index.rows(wanted.hashes[key]).len()).sum();
+                rows = rows.map(|rows: usize| rows + of_file);
                 continue;
             }
-            all = false;
+            rows = None;
             let asked = keyed.asked.get(&id).unwrap_or(0) + 1;
             keyed.asked.insert(id, asked);
             if asked.is_multiple_of(ASKED_BEFORE_INDEXED) && file.rows.is_some_and(|rows| keyed.keeps(rows)) {
@@ -118,7 +116,7 @@ impl Lake {
                 }
             });
         }
-        all
+        rows
     }
 
     async fn find(&self, live: &Live, wanted: &Wanted, columns: &[&str], most: usize) -> Result<Option<Found>, Error> {

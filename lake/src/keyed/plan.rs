@@ -1,4 +1,4 @@
-//! Rows by key within a plan: a scan that looks into indexes first.
+//! Rows by key within a plan.
 
 use std::{fmt, sync::Arc};
 
@@ -8,22 +8,23 @@ use arrow::{
     datatypes::SchemaRef,
 };
 use datafusion::{
-    common::{Result, Statistics, cast::as_boolean_array, internal_err, tree_node::TreeNodeRecursion},
+    common::{
+        Result, Statistics, cast::as_boolean_array, internal_err, stats::Precision, tree_node::TreeNodeRecursion,
+    },
     error::DataFusionError,
     execution::TaskContext,
     physical_expr::{EquivalenceProperties, PhysicalExpr},
     physical_plan::{
-        ChildStats, ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+        ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
         ReplaceChildrenOptions, SendableRecordBatchStream, StatisticsArgs,
-        coalesce_partitions::CoalescePartitionsExec,
         execution_plan::{Boundedness, EmissionType},
         stream::RecordBatchStreamAdapter,
     },
 };
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::stream;
 use mavis_types::TableId;
 
-use crate::Lake;
+use crate::{Error, Lake};
 
 /// Rows beyond which a scan is as fast: they stand on many pages.
 const MOST_ROWS: usize = 32;
@@ -35,19 +36,32 @@ pub struct Asked {
     pub version: i64,
     /// A row per key, columns named as the table's ([`Lake::rows_by_key`]).
     pub keys: RecordBatch,
-    /// The columns that `filter` is over.
-    pub columns: Vec<String>,
-    /// All that is asked of the rows.
-    pub filter: Arc<dyn PhysicalExpr>,
 }
 
 impl Lake {
-    /// `scan`, which gives the rows that are asked for (perhaps more of them), as a plan that reads them by key where that is at
-    /// hand: the files that may have them are indexed, and they are few. Files that are asked again and again are indexed on
-    /// the way.
-    #[must_use]
-    pub fn scan_by_key(&self, asked: Asked, scan: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
-        Arc::new(KeyedScan::new(self.clone(), asked, scan))
+    /// A plan that reads the rows of some keys: those of `columns` that pass `filter` (over `columns`), and of these what
+    /// `schema` has. `None` where it is not at hand to do so: the files that may have them are not indexed, or they are not few.
+    /// Files that are asked again and again are indexed on the way.
+    ///
+    /// # Errors
+    /// As [`Lake::rows_by_key`].
+    pub async fn scan_by_key(
+        &self,
+        asked: Asked,
+        columns: Vec<String>,
+        filter: Arc<dyn PhysicalExpr>,
+        schema: SchemaRef,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>, Error> {
+        let rows = self.rows_at_hand(asked.table, asked.version, &asked.keys).await?;
+        let Some(rows) = rows.filter(|rows| *rows <= MOST_ROWS) else { return Ok(None) };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        let properties = Arc::new(properties);
+        Ok(Some(Arc::new(KeyedScan { lake: self.clone(), asked, columns, filter, rows, properties })))
     }
 }
 
@@ -56,41 +70,36 @@ impl Lake {
 struct KeyedScan {
     lake: Lake,
     asked: Asked,
-    scan: Arc<dyn ExecutionPlan>,
+    columns: Vec<String>,
+    filter: Arc<dyn PhysicalExpr>,
+    /// At most so many.
+    rows: usize,
     properties: Arc<PlanProperties>,
 }
 
 impl fmt::Debug for KeyedScan {
     /// Keys are values of the table.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedScan").field("table", &self.asked.table).field("scan", &self.scan).finish_non_exhaustive()
+        f.debug_struct("KeyedScan").field("table", &self.asked.table).finish_non_exhaustive()
     }
 }
 
 impl KeyedScan {
-    fn new(lake: Lake, asked: Asked, scan: Arc<dyn ExecutionPlan>) -> Self {
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(scan.schema()),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Self { lake, asked, scan, properties: Arc::new(properties) }
+    async fn read(self) -> Result<RecordBatch> {
+        let (asked, schema) = (&self.asked, self.schema());
+        let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        let found = self.lake.rows_by_key(asked.table, asked.version, &asked.keys, &columns, usize::MAX).await;
+        let Some(found) = found.map_err(|error| DataFusionError::External(Box::new(error)))? else {
+            return internal_err!("a table that was read by key is not any more");
+        };
+        let passed = self.filter.evaluate(&found.rows)?.into_array(found.rows.num_rows())?;
+        let rows = filter_record_batch(&found.rows, as_boolean_array(&passed)?)?;
+        let place = |name: &str| rows.schema_ref().index_of(name);
+        let columns = schema.fields().iter().map(|field| Ok(Arc::clone(rows.column(place(field.name())?))));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        Ok(RecordBatch::try_new_with_options(schema, columns, &count)?)
     }
-}
-
-/// The rows, where they can be read by key.
-async fn rows(lake: &Lake, asked: &Asked, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
-    let columns: Vec<&str> = asked.columns.iter().map(String::as_str).collect();
-    let found = lake.rows_if_indexed(asked.table, asked.version, &asked.keys, &columns, MOST_ROWS).await;
-    let Some(found) = found.map_err(|error| DataFusionError::External(Box::new(error)))? else { return Ok(None) };
-    let passed = asked.filter.evaluate(&found.rows)?.into_array(found.rows.num_rows())?;
-    let rows = filter_record_batch(&found.rows, as_boolean_array(&passed)?)?;
-    let columns =
-        schema.fields().iter().map(|field| Ok(Arc::clone(rows.column(rows.schema_ref().index_of(field.name())?))));
-    let columns = columns.collect::<Result<Vec<_>>>()?;
-    let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    Ok(Some(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &count)?))
 }
 
 impl DisplayAs for KeyedScan {
@@ -109,7 +118,7 @@ impl ExecutionPlan for KeyedScan {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.scan]
+        Vec::new()
     }
 
     fn apply_expressions(
@@ -121,43 +130,25 @@ impl ExecutionPlan for KeyedScan {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(scan), true) => Ok(Arc::new(Self { scan, ..Self::clone(&self) })),
-            _ => internal_err!("a scan by key has one input"),
-        }
+        if children.is_empty() { Ok(self) } else { internal_err!("a scan by key has no input") }
     }
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
     }
 
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         if partition != 0 {
             return internal_err!("a scan by key has one partition");
         }
-        let (lake, asked, scan, schema) =
-            (self.lake.clone(), self.asked.clone(), Arc::clone(&self.scan), self.schema());
-        let output = Arc::clone(&schema);
-        let stream = stream::once(async move {
-            match rows(&lake, &asked, &schema).await? {
-                Some(rows) => Ok::<_, DataFusionError>(stream::iter([Ok(rows)]).boxed()),
-                None => Ok(CoalescePartitionsExec::new(scan).execute(0, context)?.boxed()),
-            }
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(output, stream.try_flatten())))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream::once(self.clone().read()))))
     }
 
-    fn child_stats_requests(&self, _: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(None)]
-    }
-
-    fn statistics_from_inputs(&self, input: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
-        match input.first() {
-            Some(scan) => Ok(Arc::new(Statistics::clone(scan).to_inexact())),
-            None => internal_err!("a scan by key has one input"),
-        }
+    fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let rows = Precision::Inexact(self.rows);
+        Ok(Arc::new(Statistics { num_rows: rows, ..Statistics::new_unknown(&self.schema()) }))
     }
 }

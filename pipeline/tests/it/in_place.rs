@@ -53,7 +53,7 @@ fn patients(from: i64, to: i64) -> Vec<u8> {
     let paid = Decimal128Array::from_iter_values((from..to).map(|id| i128::from(id) * 100 + 5));
     encoded(vec![
         ("patient_id", Arc::new(Int64Array::from_iter_values(from..to))),
-        ("Weight", Arc::new((from..to).map(|id| (id % 3 != 0).then(|| 60.5 + id as f64)).collect::<Float64Array>())),
+        ("Weight", Arc::new((from..to).map(|id| (id % 3 != 0).then_some(60.5 + id as f64)).collect::<Float64Array>())),
         ("name", Arc::new(texts(" é"))),
         ("born", Arc::new(Date32Array::from_iter_values((0..rows).map(|day| i32::try_from(day).unwrap() - 3)))),
         ("seen", Arc::new(TimestampMicrosecondArray::from_iter_values((from..to).map(|id| id * 1_000_001)))),

@@ -11,7 +11,7 @@ use arrow::{
 };
 use datafusion::{
     catalog::Session,
-    common::{Column, DFSchema, Result, ScalarValue},
+    common::{Column, DFSchema, DataFusionError, Result, ScalarValue},
     logical_expr::{
         Expr, Operator,
         utils::{conjunction, split_conjunction},
@@ -23,24 +23,27 @@ use mavis_lake::{Asked, Providers};
 /// Keys beyond which a scan is as fast.
 const MOST_KEYS: usize = 32;
 
-/// `scan`, or one that reads the rows by key where the filters leave only the rows of few values of one of the columns of
-/// `keys`. The filters are all those of the scan.
+/// A plan that reads the rows by key, where the filters leave only the rows of few values of one of the columns of `keys` and
+/// these are at hand. The filters are all those of the scan.
 ///
 /// # Errors
-/// Of filters that cannot be planned.
-pub(super) fn by_key(
+/// Of filters that cannot be planned, and of the lake.
+pub(super) async fn by_key(
     providers: &Providers,
     keys: &[String],
     state: &dyn Session,
-    scan: Arc<dyn ExecutionPlan>,
+    projection: Option<&Vec<usize>>,
     filters: &[Expr],
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let Some((lake, table)) = &providers.lake else { return Ok(scan) };
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some((lake, table)) = &providers.lake else { return Ok(None) };
     let (Some(filter), Some(keys)) = (conjunction(filters.iter().cloned()), wanted(filters, keys, providers)?) else {
-        return Ok(scan);
+        return Ok(None);
     };
     let whole = providers.whole.schema();
-    let shown = scan.schema();
+    let shown = match projection {
+        Some(places) => Arc::new(whole.project(places)?),
+        None => Arc::clone(&whole),
+    };
     let mut columns: Vec<String> = shown.fields().iter().map(|field| field.name().clone()).collect();
     for Column { name, .. } in filter.column_refs() {
         if !columns.contains(name) {
@@ -49,8 +52,9 @@ pub(super) fn by_key(
     }
     let fields = columns.iter().map(|name| Ok(whole.field_with_name(name)?.clone())).collect::<Result<Vec<Field>>>()?;
     let filter = state.create_physical_expr(filter, &DFSchema::try_from(Schema::new(fields))?)?;
-    let asked = Asked { table: *table, version: providers.version, keys, columns, filter };
-    Ok(lake.scan_by_key(asked, scan))
+    let asked = Asked { table: *table, version: providers.version, keys };
+    let scan = lake.scan_by_key(asked, columns, filter, shown).await;
+    scan.map_err(|error| DataFusionError::External(Box::new(error)))
 }
 
 /// The values that the filters leave of the first column of `keys` of which they leave few, as a batch of one column.

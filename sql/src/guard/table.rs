@@ -150,8 +150,12 @@ impl TableProvider for GuardedTable {
         let look_up = filters.iter().any(|filter| looks_up(filter, &self.keys));
         let inner = if look_up { &self.providers.look_up } else { &self.providers.whole };
         let scan = if self.lens.is_open() {
-            let scan = inner.scan(state, projection, &filters, limit).await?;
-            if look_up { by_key(&self.providers, &self.keys, state, scan, &filters)? } else { scan }
+            let by_key =
+                if look_up { by_key(&self.providers, &self.keys, state, projection, &filters).await? } else { None };
+            match by_key {
+                Some(scan) => scan,
+                None => inner.scan(state, projection, &filters, limit).await?,
+            }
         } else {
             self.scan_through(inner, state, projection, filters).await?
         };
