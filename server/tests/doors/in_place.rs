@@ -63,7 +63,7 @@ async fn queries_of_files_that_lie_where_they_are_answer_as_those_of_their_copy(
         "SELECT familyname FROM raw.S.persons WHERE patient_id = 7",
         "SELECT p.patient_id, s.weight FROM raw.S.persons p JOIN raw.S.stays s USING (patient_id) WHERE p.year = '2023' ORDER BY 1",
         "SELECT p.familyname FROM processed.S.persons p ORDER BY p.patient_id DESC LIMIT 3",
-        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'S' AND table_name = 'persons' ORDER BY 1, 2",
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_catalog = 'raw' AND table_schema = 'S' AND table_name = 'persons' ORDER BY 1, 2",
     ] {
         let of = async |source: &str| {
             sql(&test, &asked.replace(".S.", &format!(".{source}.")).replace("'S'", &format!("'{source}'"))).await
