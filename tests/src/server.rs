@@ -70,9 +70,20 @@ impl ServerBuilder {
             child: None,
             client: client(),
         };
-        server.spawn()?;
-        server.ready().await?;
-        Ok(server)
+        // Between the choice of a port and its use another test may have taken it.
+        for _ in 0..3 {
+            server.spawn()?;
+            match server.ready().await {
+                Err(error) if error.to_string().contains("Address already in use") => {
+                    for address in [&mut server.http, &mut server.grpc, &mut server.postgres] {
+                        *address = format!("127.0.0.1:{}", free_port()?);
+                    }
+                    fs::remove_file(server.folder.path().join("log"))?;
+                }
+                ended => return ended.map(|()| server),
+            }
+        }
+        bail!("no ports are free")
     }
 }
 
