@@ -78,29 +78,9 @@ pub(super) fn is_compressed(column: &ColumnChunkMetaData) -> bool {
 }
 
 /// The page with what it says of itself: it was decompressed when it was read.
-fn uncompressed(page: Page) -> Page {
-    match page {
-        Page::DataPageV2 {
-            buf,
-            num_values,
-            encoding,
-            num_nulls,
-            num_rows,
-            def_levels_byte_len,
-            rep_levels_byte_len,
-            statistics,
-            ..
-        } => Page::DataPageV2 {
-            buf,
-            num_values,
-            encoding,
-            num_nulls,
-            num_rows,
-            def_levels_byte_len,
-            rep_levels_byte_len,
-            is_compressed: false,
-            statistics,
-        },
-        other => other,
+fn uncompressed(mut page: Page) -> Page {
+    if let Page::DataPageV2 { is_compressed, .. } = &mut page {
+        *is_compressed = false;
     }
+    page
 }

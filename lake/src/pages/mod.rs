@@ -117,10 +117,14 @@ impl Pages {
         let (pages, key, file, bytes) = (self.clone(), key.clone(), Arc::clone(file), bytes.clone());
         let forgotten = self.inner.forgotten.load(Ordering::Acquire);
         tokio::task::spawn_blocking(move || {
-            let kept = file.keep(place, &bytes);
-            if kept && pages.inner.forgotten.load(Ordering::Acquire) == forgotten {
+            let as_it_was = || pages.inner.forgotten.load(Ordering::Acquire) == forgotten;
+            if file.keep(place, &bytes) && as_it_was() {
                 // Weighs it anew.
-                pages.inner.files.insert(key, file);
+                pages.inner.files.insert(key.clone(), file);
+                // Forgotten in between: an erased row must not stay.
+                if !as_it_was() {
+                    pages.inner.files.invalidate(&key);
+                }
             }
             drop(permit);
         });
