@@ -68,7 +68,8 @@ impl Catalog {
         Err(Error::Leased { target: table.to_string(), holder: "another".to_owned(), expires_at: Utc::now() })
     }
 
-    /// Makes the lease last `ttl` from now.
+    /// Makes the lease last `ttl` from now. One that has run out is still its holder's while nobody else has taken it, which the
+    /// epoch tells: a clock that jumps forward takes no table from who is writing it.
     ///
     /// # Errors
     /// [`Error::LeaseLost`] when it is no longer ours.
@@ -78,7 +79,7 @@ impl Catalog {
             .write(
                 Durability::System,
                 "UPDATE leases SET expires_at = NOW_MICROS + $4
-                 WHERE table_id = $1 AND holder = $2 AND epoch = $3 AND expires_at > NOW_MICROS
+                 WHERE table_id = $1 AND holder = $2 AND epoch = $3 AND expires_at > 0
                  RETURNING holder, epoch, expires_at",
                 values![lease.table.to_string(), &lease.holder, lease.epoch, micros(ttl)],
             )
@@ -114,7 +115,7 @@ impl Catalog {
             .write(
                 Durability::System,
                 "UPDATE leases SET expires_at = 0
-                 WHERE SUBSTR(holder, 1, LENGTH($1)) = $1 AND expires_at > NOW_MICROS
+                 WHERE SUBSTR(holder, 1, LENGTH($1)) = $1 AND expires_at > 0
                  RETURNING table_id",
                 values![prefix],
             )

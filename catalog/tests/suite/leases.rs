@@ -12,6 +12,7 @@ on_both!(
     fifty_takers_of_one_lease_have_one_winner,
     an_expired_lease_changes_hands_with_a_higher_epoch,
     a_lost_lease_is_neither_renewed_nor_given_back,
+    a_lease_that_ran_out_is_its_holders_until_somebody_takes_it,
     the_epoch_outlives_the_release,
     release_all_ends_the_leases_of_one_prefix_only,
     a_lease_of_before_the_clock_was_put_back_holds_nobody_up,
@@ -52,15 +53,30 @@ async fn a_lost_lease_is_neither_renewed_nor_given_back(db: Db) {
     let table = db.table("fhir.r4.patient").await.id;
     let lost = db.catalog.lease(table, "a", Duration::from_millis(50)).await.unwrap();
     tokio::time::sleep(Duration::from_millis(120)).await;
-    // Run out, though nobody took it.
-    assert!(matches!(db.catalog.renew(&lost, LONG).await, Err(Error::LeaseLost { .. })));
-    // Taken again by a holder of the same name: only the epoch tells them apart.
+    // Run out, and taken again by a holder of the same name: only the epoch tells them apart.
     let held = db.catalog.lease(table, "a", LONG).await.unwrap();
     assert!(matches!(db.catalog.renew(&lost, LONG).await, Err(Error::LeaseLost { .. })));
     db.catalog.release(&lost).await.unwrap();
     let renewed = db.catalog.renew(&held, LONG * 2).await.unwrap();
     assert!(renewed.expires_at > held.expires_at);
     assert_eq!(renewed.epoch, held.epoch);
+}
+
+async fn a_lease_that_ran_out_is_its_holders_until_somebody_takes_it(db: Db) {
+    let table = db.table("fhir.r4.patient").await.id;
+    let first = db.catalog.lease(table, "a", Duration::from_millis(50)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    // As it looks when the clock jumps forward.
+    let renewed = db.catalog.renew(&first, LONG).await.unwrap();
+    assert_eq!(renewed.epoch, first.epoch);
+    assert!(matches!(db.catalog.lease(table, "b", LONG).await, Err(Error::Leased { .. })), "one holds it, not two");
+    // What was given back is nobody's, and what an earlier life held, run out or not, ends with it.
+    db.catalog.release(&renewed).await.unwrap();
+    assert!(matches!(db.catalog.renew(&renewed, LONG).await, Err(Error::LeaseLost { .. })));
+    let earlier = db.catalog.lease(table, "srv/1", Duration::from_millis(50)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(120)).await;
+    db.catalog.release_all("srv/").await.unwrap();
+    assert!(matches!(db.catalog.renew(&earlier, LONG).await, Err(Error::LeaseLost { .. })));
 }
 
 async fn the_epoch_outlives_the_release(db: Db) {
