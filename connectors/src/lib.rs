@@ -21,6 +21,7 @@ pub mod hive;
 pub mod http;
 mod in_place;
 mod json;
+mod line;
 pub mod mongodb;
 mod mysql;
 mod objects;

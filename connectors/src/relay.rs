@@ -1,25 +1,19 @@
 //! A connection to a server, offered at a loopback port of this machine.
 //!
-//! For drivers that connect by themselves and block: the far side is connected to with a time limit and watched by
-//! keep-alive packets, and when the relay is dropped whoever waits for the far side is let go.
+//! For drivers that connect by themselves and block: when the relay is dropped, whoever waits for the far side is let go.
 
 use std::{
-    io::{Error, ErrorKind},
+    io::Error,
     net::{Ipv4Addr, SocketAddr},
-    time::Duration,
 };
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     task::JoinHandle,
 };
 
 const BUFFER_BYTES: usize = 128 << 10;
-/// A far side that says nothing for so long is asked whether it is still there, and given up when it does not answer.
-const IDLE: Duration = Duration::from_secs(30);
-const BETWEEN: Duration = Duration::from_secs(10);
 
 /// One connection; it ends when this is dropped.
 #[derive(Debug)]
@@ -29,17 +23,6 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// # Errors
-    /// What connecting says, or [`ErrorKind::TimedOut`].
-    pub(crate) async fn open(host: &str, port: u16, limit: Duration) -> Result<Self, Error> {
-        let far = tokio::time::timeout(limit, TcpStream::connect((host, port)))
-            .await
-            .map_err(|_| Error::from(ErrorKind::TimedOut))??;
-        far.set_nodelay(true)?;
-        SockRef::from(&far).set_tcp_keepalive(&TcpKeepalive::new().with_time(IDLE).with_interval(BETWEEN))?;
-        Self::over(far).await
-    }
-
     /// A relay to what is connected already.
     pub(crate) async fn over(far: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, Error> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -73,13 +56,17 @@ impl Drop for Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
 
     #[tokio::test]
     async fn what_is_said_on_one_side_is_heard_on_the_other_until_the_relay_is_dropped() {
         let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = server.local_addr().unwrap().port();
-        let relay = Relay::open("127.0.0.1", port, Duration::from_secs(5)).await.unwrap();
+        let far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let relay = Relay::over(far).await.unwrap();
         let mut near = TcpStream::connect(relay.address()).await.unwrap();
         let (mut far, _) = server.accept().await.unwrap();
         near.write_all(b"ping").await.unwrap();
@@ -89,12 +76,5 @@ mod tests {
         assert!(TcpStream::connect(relay.address()).await.is_err(), "only one is served");
         drop(relay);
         assert_eq!(near.read(&mut heard).await.unwrap_or(0), 0, "who waits is let go");
-    }
-
-    #[tokio::test]
-    async fn nobody_there_is_said_at_once() {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
-        let error = Relay::open("127.0.0.1", free, Duration::from_secs(5)).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     }
 }

@@ -15,7 +15,7 @@ pub(super) async fn check(inner: &Arc<Inner>) -> Vec<StageReport> {
 async fn stage_by_stage(inner: &Arc<Inner>, stages: &mut Stages) {
     let params = &inner.params;
     let limit = Duration::from_secs(params.connect_timeout_seconds);
-    if !stages.arrive(inner.tunnel.as_ref(), &params.host, params.port, limit).await {
+    if !stages.arrive(inner.line.tunnel(), &params.host, params.port, limit).await {
         return;
     }
     let (attachment, relay) = match session::open(inner).await {

@@ -28,7 +28,8 @@ use serde::Deserialize;
 
 use crate::{
     Ambient, Discovery, Error, ReadRequest, ReadStream, Secret, Selection, Source, SourceKind, StageReport, TableRef,
-    ssh::{SshParams, Tunnel},
+    line::{Line, default_keep_alive},
+    ssh::SshParams,
 };
 use charset::Charset;
 
@@ -61,6 +62,9 @@ pub struct FirebirdParams {
     /// Seconds until a connection attempt is given up.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
+    /// Seconds of silence after which the server is asked for a sign of life; three that stay unanswered end the connection.
+    #[serde(default = "default_keep_alive")]
+    pub keep_alive_seconds: u64,
     /// The name under which the password is kept (`FIREBIRD_PASSWORD_<THIS>`), so that many databases of one server share
     /// one. The source's own name where nothing is said.
     #[serde(default)]
@@ -125,8 +129,8 @@ impl SourceKind for Firebird {
             }
         }
         let password = ambient.secrets.of(Self::NAME, params.secret.as_deref().unwrap_or(name));
-        let tunnel = ambient.tunnel(name, params.ssh.as_ref())?;
-        let inner = Inner { name: name.to_owned(), params, none_charset, password, tunnel };
+        let line = Line::new(name, params.ssh.as_ref(), params.keep_alive_seconds, ambient)?;
+        let inner = Inner { name: name.to_owned(), params, none_charset, password, line };
         Ok(Arc::new(FirebirdSource { inner: Arc::new(inner) }))
     }
 }
@@ -144,8 +148,7 @@ struct Inner {
     none_charset: Charset,
     /// Asked for at each connection.
     password: Secret,
-    /// The way to the server, where it is not reached from here.
-    tunnel: Option<Tunnel>,
+    line: Line,
 }
 
 impl Inner {

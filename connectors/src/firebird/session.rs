@@ -7,7 +7,6 @@ use rsfbclient::{
     prelude::{TrDataAccessMode, TrIsolationLevel, TrLockResolution, TransactionConfiguration},
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio::net::UnixStream;
 
 use super::{Inner, charset::latin1};
 use crate::{Error, Stage, relay::Relay, route};
@@ -53,24 +52,8 @@ pub(super) async fn connect(inner: &Arc<Inner>) -> Result<(Attachment, Relay), E
 
 async fn connect_with(inner: &Arc<Inner>, password: Option<&SecretString>) -> Result<(Attachment, Relay), Error> {
     let limit = Duration::from_secs(inner.params.connect_timeout_seconds);
-    let unreachable = |reason: String| Error::Unreachable { endpoint: inner.endpoint(), stage: Stage::Route, reason };
-    let silent = || unreachable(route::silent(limit.as_secs()));
     let (host, port) = (&inner.params.host, inner.params.port);
-    let relay = match &inner.tunnel {
-        // Open on the far side already: what is wrong on the way is told by who knows it.
-        Some(tunnel) => {
-            let endpoint = tunnel.open(host, port).await?;
-            match UnixStream::connect(endpoint.path()).await {
-                Ok(far) => Relay::over(far).await,
-                Err(error) => Err(error),
-            }
-        }
-        None => Relay::open(host, port, limit).await,
-    };
-    let relay = relay.map_err(|error| match error.kind() {
-        std::io::ErrorKind::TimedOut => silent(),
-        _ => unreachable(route::closed(port, &error)),
-    })?;
+    let relay = inner.line.relay(host, port, limit).await?;
     let (address, declared, has_password) = (relay.address(), Arc::clone(inner), password.is_some());
     let password = password.cloned();
     let place = inner.endpoint();
@@ -81,7 +64,11 @@ async fn connect_with(inner: &Arc<Inner>, password: Option<&SecretString>) -> Re
         Ok(Ok(attachment)) => Ok((attachment, relay)),
         Ok(Err(error)) => Err(error),
         // Dropping the relay lets the thread go that waits.
-        Err(_) => Err(silent()),
+        Err(_) => Err(Error::Unreachable {
+            endpoint: inner.endpoint(),
+            stage: Stage::Route,
+            reason: route::silent(limit.as_secs()),
+        }),
     }
 }
 
@@ -220,7 +207,10 @@ pub(super) fn refused(inner: &Inner, error: &FbError) -> Error {
     if says(error, &["Table unknown", "Column unknown", "is not defined"]) {
         return interrupted("the table or a column of it is no longer there; discover the source again");
     }
-    if says(error, &["shutdown", "connection lost", "Connection closed", "lock conflict", "deadlock", "cancelled"]) {
+    if matches!(error, FbError::Io(_)) || says(error, &["Connection closed"]) {
+        return interrupted(&inner.line.reason());
+    }
+    if says(error, &["shutdown", "connection lost", "lock conflict", "deadlock", "cancelled"]) {
         return interrupted("the server ended the connection or the statement");
     }
     if says(error, &["block size exceeds", "Implementation limit"]) {
@@ -235,8 +225,7 @@ pub(super) fn refused(inner: &Inner, error: &FbError) -> Error {
         );
     }
     match error {
-        FbError::Io(_) => interrupted("the connection broke"),
         FbError::Sql { code, .. } => refused(format!("the server said {code}")),
-        FbError::Other(_) => interrupted("what came from the server was garbled"),
+        FbError::Io(_) | FbError::Other(_) => interrupted("what came from the server was garbled"),
     }
 }

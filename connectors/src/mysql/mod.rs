@@ -22,7 +22,8 @@ use serde::Deserialize;
 
 use crate::{
     Ambient, Discovery, Error, ReadRequest, ReadStream, Secret, Selection, Source, SourceKind, StageReport, TableRef,
-    ssh::{SshParams, Tunnel},
+    line::{Line, default_keep_alive},
+    ssh::SshParams,
 };
 
 /// Parameters of a MySQL or MariaDB source.
@@ -54,6 +55,9 @@ pub struct MysqlParams {
     /// Seconds until a connection attempt is given up.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
+    /// Seconds of silence after which the server is asked for a sign of life; three that stay unanswered end the connection.
+    #[serde(default = "default_keep_alive")]
+    pub keep_alive_seconds: u64,
     /// Seconds to wait for a table that somebody has locked.
     #[serde(default = "default_lock_timeout")]
     pub lock_timeout_seconds: u64,
@@ -140,8 +144,8 @@ impl SourceKind for Mariadb {
 /// The password is `MYSQL_PASSWORD_<NAME>` under either name.
 fn source(name: &str, params: MysqlParams, ambient: &Ambient) -> Result<Arc<dyn Source>, Error> {
     let password = ambient.secrets.of(Mysql::NAME, params.secret.as_deref().unwrap_or(name));
-    let tunnel = ambient.tunnel(name, params.ssh.as_ref())?;
-    Ok(Arc::new(MysqlSource { inner: Arc::new(Inner { name: name.to_owned(), params, password, tunnel }) }))
+    let line = Line::new(name, params.ssh.as_ref(), params.keep_alive_seconds, ambient)?;
+    Ok(Arc::new(MysqlSource { inner: Arc::new(Inner { name: name.to_owned(), params, password, line }) }))
 }
 
 #[derive(Debug)]
@@ -156,8 +160,7 @@ struct Inner {
     params: MysqlParams,
     /// Asked for at each connection.
     password: Secret,
-    /// The way to the server, where it is not reached from here.
-    tunnel: Option<Tunnel>,
+    line: Line,
 }
 
 impl Inner {

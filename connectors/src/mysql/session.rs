@@ -67,17 +67,17 @@ pub(super) async fn connect(inner: &Inner) -> Result<MySqlConnection, Error> {
 
 async fn connect_with(inner: &Inner, password: Option<&SecretString>) -> Result<MySqlConnection, Error> {
     let params = &inner.params;
-    // Open on the far side already: what is wrong on the way is told by who knows it.
-    let endpoint = match &inner.tunnel {
-        Some(tunnel) => Some(tunnel.open(&params.host, params.port).await?),
-        None => None,
-    };
+    let limit = Duration::from_secs(params.connect_timeout_seconds);
+    // Open on the far side already.
+    let endpoint = inner.line.open(&params.host, params.port, limit).await?;
     let mut options = MySqlConnectOptions::new()
         .host(&params.host)
         .port(params.port)
         .username(&params.user)
         .database(&params.database)
         .charset("utf8mb4")
+        // The host stays what certificates are checked against.
+        .socket(endpoint.path())
         .statement_cache_capacity(0)
         .ssl_mode(match params.ssl_mode {
             SslMode::Disabled => MySqlSslMode::Disabled,
@@ -86,17 +86,12 @@ async fn connect_with(inner: &Inner, password: Option<&SecretString>) -> Result<
             SslMode::VerifyCa => MySqlSslMode::VerifyCa,
             SslMode::VerifyIdentity => MySqlSslMode::VerifyIdentity,
         });
-    if let Some(endpoint) = &endpoint {
-        // The host stays what certificates are checked against.
-        options = options.socket(endpoint.path());
-    }
     if let Some(authorities) = &params.ssl_ca {
         options = options.ssl_ca(authorities);
     }
     if let Some(password) = password {
         options = options.password(password.expose_secret());
     }
-    let limit = Duration::from_secs(params.connect_timeout_seconds);
     match tokio::time::timeout(limit, options.disable_statement_logging().connect()).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(connect_error(inner, password.is_some(), &error)),
@@ -157,8 +152,9 @@ fn connect_error(inner: &Inner, has_password: bool, error: &sqlx::Error) -> Erro
                 stage: Stage::Database,
                 reason: "what answers there hung up; is it a MySQL server that has started?".to_owned(),
             },
-            sqlx::Error::Io(error) if inner.tunnel.is_none() => {
-                Error::Unreachable { endpoint, stage: Stage::Route, reason: error.kind().to_string() }
+            sqlx::Error::Io(error) if inner.line.tunnel().is_none() => {
+                let reason = format!("it ended the connection while it was opened ({})", error.kind());
+                Error::Unreachable { endpoint, stage: Stage::Database, reason }
             }
             sqlx::Error::Io(error) => Error::Unreachable {
                 endpoint,
@@ -198,7 +194,7 @@ pub(super) fn refused(inner: &Inner, error: &sqlx::Error) -> Error {
     let endpoint = inner.endpoint();
     let interrupted = |reason: String| Error::Interrupted { place: inner.endpoint(), reason };
     let Some(number) = number(error) else {
-        return interrupted("the connection broke".to_owned());
+        return interrupted(inner.line.reason());
     };
     let refused = |reason: String| Error::Refused { endpoint, stage: Stage::Read, reason };
     let user = &inner.params.user;

@@ -17,7 +17,7 @@ pub(super) async fn check(inner: &Inner) -> Vec<StageReport> {
 async fn stage_by_stage(inner: &Inner, stages: &mut Stages) {
     let params = &inner.params;
     let limit = Duration::from_secs(params.connect_timeout_seconds);
-    if !stages.arrive(inner.tunnel.as_ref(), &params.host, params.port, limit).await {
+    if !stages.arrive(inner.line.tunnel(), &params.host, params.port, limit).await {
         return;
     }
     match session::connect(inner).await {

@@ -35,7 +35,8 @@ pub use self::replication::ReplicationParams;
 use crate::{
     Ambient, Discovery, Error, LogHealth, ReadRequest, ReadStream, Secret, Selection, Settled, Source, SourceKind,
     StageReport, TableRef,
-    ssh::{SshParams, Tunnel},
+    line::{Line, default_keep_alive},
+    ssh::SshParams,
 };
 
 /// Parameters of a PostgreSQL source.
@@ -91,6 +92,9 @@ pub struct Params {
     /// Seconds until a connection attempt is given up.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
+    /// Seconds of silence after which the server is asked for a sign of life; three that stay unanswered end the connection.
+    #[serde(default = "default_keep_alive")]
+    pub keep_alive_seconds: u64,
     /// The name under which the password is kept (`POSTGRES_PASSWORD_<THIS>`), so that many databases of one server share
     /// one. The source's own name where nothing is said.
     #[serde(default)]
@@ -160,7 +164,7 @@ impl SourceKind for Postgres {
             inner: Arc::new(Inner {
                 name: name.to_owned(),
                 password: ambient.secrets.of(Self::NAME, secret),
-                tunnel: ambient.tunnel(name, params.ssh.as_ref())?,
+                line: Line::new(name, params.ssh.as_ref(), params.keep_alive_seconds, ambient)?,
                 params,
             }),
         }))
@@ -185,8 +189,7 @@ struct Inner {
     params: Params,
     /// Asked for at each connection.
     password: Secret,
-    /// The way to the server, where it is not reached from here.
-    tunnel: Option<Tunnel>,
+    line: Line,
 }
 
 impl Inner {

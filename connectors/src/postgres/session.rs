@@ -19,9 +19,14 @@ const SETTINGS: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_860
 /// A connection with our settings.
 pub(super) async fn plain(inner: &Inner) -> Result<PgConnection, Error> {
     let mut connection = connect(inner).await?;
+    // The server, too, asks for signs of life, so that it does not keep what a session of ours held that it no longer reaches
+    // (the slot's turn, a snapshot) for two hours.
     let settings = format!(
-        "{SETTINGS}; SET statement_timeout = '{}s'; SET lock_timeout = '{}s'",
-        inner.params.statement_timeout_seconds, inner.params.lock_timeout_seconds
+        "{SETTINGS}; SET statement_timeout = '{}s'; SET lock_timeout = '{}s'; SET tcp_keepalives_idle = {alive}; \
+         SET tcp_keepalives_interval = {alive}; SET tcp_keepalives_count = 3",
+        inner.params.statement_timeout_seconds,
+        inner.params.lock_timeout_seconds,
+        alive = inner.params.keep_alive_seconds.clamp(1, 7_200),
     );
     let set = connection.execute(sqlx::AssertSqlSafe(settings)).await;
     set.map_err(|error| refused(inner, Stage::Read, &error))?;
@@ -91,10 +96,11 @@ pub(super) async fn connect(inner: &Inner) -> Result<PgConnection, Error> {
 
 async fn connect_with(inner: &Inner, password: Option<&SecretString>) -> Result<PgConnection, Error> {
     let params = &inner.params;
-    // Open on the far side already: what is wrong on the way is told by who knows it.
-    let endpoint = match &inner.tunnel {
-        Some(tunnel) => Some(tunnel.open(&params.host, params.port).await?),
-        None => None,
+    let limit = Duration::from_secs(params.connect_timeout_seconds);
+    // Open on the far side already. A host that is a folder is that of the server's own socket.
+    let endpoint = match params.host.starts_with('/') {
+        true => None,
+        false => Some(inner.line.open(&params.host, params.port, limit).await?),
     };
     let mut options = PgConnectOptions::new_without_pgpass()
         .host(&params.host)
@@ -116,7 +122,6 @@ async fn connect_with(inner: &Inner, password: Option<&SecretString>) -> Result<
     if let Some(password) = password {
         options = options.password(password.expose_secret());
     }
-    let limit = Duration::from_secs(params.connect_timeout_seconds);
     match tokio::time::timeout(limit, options.disable_statement_logging().connect()).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(connect_error(inner, password.is_some(), &error)),
@@ -151,8 +156,9 @@ fn connect_error(inner: &Inner, has_password: bool, error: &sqlx::Error) -> Erro
             sqlx::Error::Tls(_) => untrusted(endpoint),
             // A certificate that is not trusted ends as data that is none.
             sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => untrusted(endpoint),
-            sqlx::Error::Io(error) if inner.tunnel.is_none() => {
-                Error::Unreachable { endpoint, stage: Stage::Route, reason: error.kind().to_string() }
+            sqlx::Error::Io(error) if inner.line.tunnel().is_none() => {
+                let reason = format!("it ended the connection while it was opened ({})", error.kind());
+                Error::Unreachable { endpoint, stage: Stage::Database, reason }
             }
             sqlx::Error::Io(error) => Error::Unreachable {
                 endpoint,
@@ -195,7 +201,7 @@ fn login_advice(inner: &Inner, has_password: bool) -> String {
 pub(super) fn refused(inner: &Inner, stage: Stage, error: &sqlx::Error) -> Error {
     let endpoint = inner.endpoint();
     let Some(code) = error.as_database_error().and_then(|error| error.code()) else {
-        return Error::Interrupted { place: endpoint, reason: "the connection broke".to_owned() };
+        return Error::Interrupted { place: endpoint, reason: inner.line.reason() };
     };
     match code.as_ref() {
         "57014" => Error::Interrupted {

@@ -15,14 +15,14 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use tempfile::TempDir;
 use tokio::{
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, UnixListener, UnixStream},
     sync::oneshot,
     task::JoinHandle,
     time::timeout,
 };
 
 use super::{pump::pump, session::Opened};
-use crate::Error;
+use crate::{Error, Stage};
 
 /// How long an open connection waits for its driver.
 const DRIVER: Duration = Duration::from_secs(30);
@@ -31,7 +31,7 @@ const PATH: usize = 100;
 
 /// A folder that only this user may enter, made when it is first needed.
 #[derive(Debug, Default)]
-pub(super) struct Folders {
+pub(crate) struct Folders {
     root: Mutex<Option<TempDir>>,
     next: AtomicU64,
 }
@@ -83,9 +83,22 @@ impl Endpoint {
     }
 
     pub(super) fn of(opened: Opened, port: u16, folders: &Folders) -> Result<Self, Error> {
+        Self::serve(port, folders, Stage::Ssh, |stream| pump(opened, stream))
+    }
+
+    /// `serve` has the connection of the first who comes, and nobody else's.
+    pub(crate) fn serve<F>(
+        port: u16,
+        folders: &Folders,
+        stage: Stage,
+        serve: impl FnOnce(UnixStream) -> F + Send + 'static,
+    ) -> Result<Self, Error>
+    where
+        F: Future<Output = ()> + Send,
+    {
         let unusable = |error: &io::Error| Error::Unreachable {
             endpoint: format!("port {port}"),
-            stage: crate::Stage::Ssh,
+            stage,
             reason: format!("no socket can be made in the folder for temporary files ({})", error.kind()),
         };
         let folder = folders.make().map_err(|error| unusable(&error))?;
@@ -105,7 +118,7 @@ impl Endpoint {
                 tracing::debug!("the folder of a socket was gone before the socket");
             }
             if let Some(Ok((stream, _))) = accepted {
-                pump(opened, stream).await;
+                serve(stream).await;
             }
         });
         Ok(Self { folder, path, _given_up: given_up })

@@ -19,6 +19,7 @@ use super::{
     params::{SshHop, SshParams},
     session::{Gate, Session},
     trouble::Trouble,
+    watcher::Ended,
 };
 use crate::{Error, Secrets};
 
@@ -75,7 +76,7 @@ impl Tunnels {
         way.collect()
     }
 
-    pub(super) fn folders(&self) -> &Folders {
+    pub(crate) fn folders(&self) -> &Folders {
         &self.shared.folders
     }
 
@@ -106,7 +107,7 @@ impl Tunnels {
         // Gates that nobody declares any more are forgotten, and what they refused with them.
         slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.state.try_lock().is_ok_and(|state| state.matters()));
         let keys = Arc::clone(&self.shared.keys);
-        let slot = Arc::new(Slot { gate, below, keys, state: tokio::sync::Mutex::default() });
+        let slot = Arc::new(Slot { gate, below, keys, ended: Ended::default(), state: tokio::sync::Mutex::default() });
         slots.insert(digest, Arc::clone(&slot));
         slot
     }
@@ -128,6 +129,7 @@ pub(super) struct Slot {
     pub(super) gate: Gate,
     pub(super) below: Option<Arc<Slot>>,
     keys: Arc<dyn HostKeys>,
+    ended: Ended,
     /// Held while a session is opened: who comes meanwhile waits for it.
     state: tokio::sync::Mutex<State>,
 }
@@ -168,6 +170,12 @@ impl Slot {
         Ok(false)
     }
 
+    /// Why a session of the way ended, where it did not longer ago than this; the nearest tells for all behind it.
+    pub(super) fn ended(&self, time: Duration) -> Option<String> {
+        let below = self.below.as_ref().and_then(|below| below.ended(time));
+        below.or_else(|| self.ended.within(time))
+    }
+
     async fn find(self: &Arc<Self>, anew: bool) -> Result<Arc<Session>, Trouble> {
         let asked = Instant::now();
         let mut state = self.state.lock().await;
@@ -187,7 +195,7 @@ impl Slot {
                 Some(below) => Some(below.session(anew).await?),
                 None => None,
             };
-            Session::connect(&self.gate, &self.keys, below).await
+            Session::connect(&self.gate, &self.keys, &self.ended, below).await
         };
         match Box::pin(opening).await {
             Ok(session) => {

@@ -5,7 +5,12 @@
 //! file, sealed with a key that nobody else has (the library grants a channel more as soon as something comes, not when it is
 //! taken, so that a window of its own cannot hold one channel back); beyond [`ASIDE`] its connection is cut, and whoever reads it reads again from its cursor.
 
-use std::{collections::VecDeque, io, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::{Buf, Bytes};
 use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client::Msg};
@@ -30,17 +35,23 @@ const CHUNK: usize = 64 << 10;
 
 /// Carries bytes both ways until one side ends.
 pub(super) async fn pump(opened: Opened, local: impl AsyncRead + AsyncWrite + Send) {
-    let Opened { channel, session, place } = opened;
+    let Opened { channel, session, place, far } = opened;
     let (mut from_server, to_server) = channel.split();
     let (from_driver, to_driver) = tokio::io::split(local);
-    let down = down(&session, &mut from_server, to_driver);
+    let heard = Heard::default();
+    let down = down(&session, &mut from_server, to_driver, &heard);
     let up = up(from_driver, &to_server);
-    tokio::pin!(down, up);
+    let lost = session.lost(&far, || heard.at());
+    tokio::pin!(down, up, lost);
     let outcome = tokio::select! {
+        () = &mut lost => Err(io::ErrorKind::TimedOut.into()),
         outcome = &mut down => outcome,
         // A driver that has said everything may still be listening.
         outcome = &mut up => match outcome {
-            Ok(()) => down.as_mut().await,
+            Ok(()) => tokio::select! {
+                outcome = down.as_mut() => outcome,
+                () = &mut lost => Err(io::ErrorKind::TimedOut.into()),
+            },
             Err(error) => Err(error),
         },
     };
@@ -63,6 +74,26 @@ async fn up(mut driver: impl AsyncRead + Unpin, server: &ChannelWriteHalf<Msg>) 
         }
         writer.write_all(&buffer[..length]).await?;
         writer.flush().await?;
+    }
+}
+
+/// When something came from the server, or was there to be taken.
+#[derive(Debug)]
+struct Heard(Mutex<Instant>);
+
+impl Default for Heard {
+    fn default() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+}
+
+impl Heard {
+    fn at(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }
 
@@ -119,11 +150,17 @@ impl Queue {
     }
 }
 
-async fn down(session: &Session, server: &mut ChannelReadHalf, mut driver: impl AsyncWrite + Unpin) -> io::Result<()> {
+async fn down(
+    session: &Session,
+    server: &mut ChannelReadHalf,
+    mut driver: impl AsyncWrite + Unpin,
+    heard: &Heard,
+) -> io::Result<()> {
     let mut queue = Queue::default();
     let mut ended = false;
     let mut taken = Instant::now();
     loop {
+        heard.set();
         let head = queue.parts.front().cloned().unwrap_or_default();
         if head.is_empty() && ended {
             return driver.shutdown().await;

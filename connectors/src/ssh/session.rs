@@ -15,7 +15,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     login::{Login, Refusal},
     params::SshHop,
     trouble::Trouble,
-    watcher::{Verdict, Watcher},
+    watcher::{Ended, Verdict, Watcher},
 };
 use crate::Stage;
 
@@ -32,7 +32,7 @@ const CHANNELS: usize = 128;
 /// Packets of a channel that wait to be taken.
 const WAITING: usize = 16;
 /// Signs of life that may stay unanswered.
-const KEEP_ALIVES: usize = 3;
+const KEEP_ALIVES: u32 = 3;
 
 /// A server on the way, and what is needed to get into it.
 #[derive(Debug, Clone)]
@@ -49,6 +49,9 @@ pub(super) struct Gate {
 pub(super) struct Session {
     handle: Handle<Watcher>,
     label: String,
+    /// How long silence is borne.
+    silence: Duration,
+    ended: Ended,
     places: Arc<Semaphore>,
     /// The session that this one goes through, and its place there.
     below: Option<(Arc<Session>, OwnedSemaphorePermit)>,
@@ -63,6 +66,8 @@ impl std::fmt::Debug for Session {
 /// One connection through a session: as long as it is there, its place is taken.
 pub(super) struct Opened {
     pub(super) channel: Channel<Msg>,
+    /// Host and port as the server reaches them.
+    pub(super) far: (String, u16),
     pub(super) session: Arc<Session>,
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -72,6 +77,7 @@ impl Session {
     pub(super) async fn connect(
         gate: &Gate,
         keys: &Arc<dyn HostKeys>,
+        ended: &Ended,
         below: Option<Arc<Session>>,
     ) -> Result<Self, Trouble> {
         let label = gate.hop.label();
@@ -80,7 +86,7 @@ impl Session {
         // A pin may be of another of the server's keys than the one that it showed.
         loop {
             let verdict = Verdict::default();
-            match Self::attempt(gate, keys, below.clone(), &refused, &verdict).await {
+            match Self::attempt(gate, keys, ended, below.clone(), &refused, &verdict).await {
                 Ok(session) => return Ok(session),
                 Err(trouble) => {
                     let seen = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -103,6 +109,7 @@ impl Session {
     async fn attempt(
         gate: &Gate,
         keys: &Arc<dyn HostKeys>,
+        ended: &Ended,
         below: Option<Arc<Session>>,
         refused: &[Algorithm],
         verdict: &Verdict,
@@ -118,16 +125,19 @@ impl Session {
             host: hop.host.clone(),
             port: hop.port,
             verdict: Arc::clone(verdict),
+            ended: ended.clone(),
+            silence: silence(gate),
         };
         let (handle, below) = match below {
             None => (handshake(gate, config, dial(gate).await?, watcher).await?, None),
             Some(session) => {
-                let Opened { channel, session, place } = session.open(&hop.host, hop.port, gate.limit).await?;
+                let Opened { channel, session, place, .. } = session.open(&hop.host, hop.port, gate.limit).await?;
                 (handshake(gate, config, channel.into_stream(), watcher).await?, Some((session, place)))
             }
         };
         let handle = enter(gate, handle).await?;
-        Ok(Self { handle, label, places: Arc::new(Semaphore::new(CHANNELS)), below })
+        let places = Arc::new(Semaphore::new(CHANNELS));
+        Ok(Self { handle, label, silence: silence(gate), ended: ended.clone(), places, below })
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -153,9 +163,47 @@ impl Session {
         };
         let asked = self.handle.channel_open_direct_tcpip(host, u32::from(port), "127.0.0.1", 0);
         match timeout(limit, asked).await {
-            Ok(Ok(channel)) => Ok(Opened { channel, session: Arc::clone(self), place }),
+            Ok(Ok(channel)) => Ok(Opened { channel, far: (host.to_owned(), port), session: Arc::clone(self), place }),
             Ok(Err(error)) => Err(self.closed_door(&endpoint, &error)),
             Err(_) => Err(late(&format!("the SSH server {by} got no answer from `{endpoint}`"))),
+        }
+    }
+
+    /// Waits until the server does not reach a host any more to which it carries a connection that is silent: nobody else tells
+    /// of a host that went without a word. `heard`: when something came from there. The reason is kept for whoever asks why the
+    /// connection ended.
+    pub(super) async fn lost(&self, (host, port): &(String, u16), heard: impl Fn() -> Instant) {
+        let mut asked = Instant::now();
+        loop {
+            sleep_until(heard().max(asked) + self.silence).await;
+            if heard().elapsed() < self.silence {
+                continue;
+            }
+            // Where all places are taken, it is asked another time.
+            if let Ok(_place) = self.places.try_acquire() {
+                let trial = self.handle.channel_open_direct_tcpip(host, u32::from(*port), "127.0.0.1", 0);
+                let gone = match timeout(self.silence, trial).await {
+                    Ok(Ok(channel)) => {
+                        drop(channel.close().await);
+                        false
+                    }
+                    Ok(Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed))) | Err(_) => {
+                        self.is_alive()
+                    }
+                    // The session ends, or the server has its own reasons to open nothing more.
+                    Ok(Err(_)) => false,
+                };
+                if gone {
+                    self.ended.note(format!(
+                        "nothing came from `{host}:{port}` for {} s, and the SSH server {} does not reach it any more; is it \
+                         down, or the network behind the SSH server cut?",
+                        heard().elapsed().as_secs(),
+                        self.label
+                    ));
+                    return;
+                }
+            }
+            asked = Instant::now();
         }
     }
 
@@ -209,6 +257,10 @@ async fn dial(gate: &Gate) -> Result<TcpStream, Trouble> {
     if stream.set_nodelay(true).is_err() {
         tracing::debug!("an SSH connection keeps small packets back");
     }
+    // Signs of life are the session's; but it waits for what it sends to be taken.
+    if crate::line::give_up_after(&stream, gate.keep_alive * (KEEP_ALIVES + 2)).is_err() {
+        tracing::warn!("the SSH connection to {label} is not watched: the system refuses its settings");
+    }
     Ok(stream)
 }
 
@@ -260,6 +312,10 @@ async fn enter(gate: &Gate, mut handle: Handle<Watcher>) -> Result<Handle<Watche
     }
 }
 
+fn silence(gate: &Gate) -> Duration {
+    gate.keep_alive * (KEEP_ALIVES + 1)
+}
+
 fn settings(gate: &Gate, algorithms: Vec<Algorithm>) -> client::Config {
     let mut preferred = russh::Preferred::DEFAULT;
     preferred.key = Cow::Owned(algorithms);
@@ -272,7 +328,7 @@ fn settings(gate: &Gate, algorithms: Vec<Algorithm>) -> client::Config {
         preferred,
         channel_buffer_size: WAITING,
         keepalive_interval: Some(gate.keep_alive),
-        keepalive_max: KEEP_ALIVES,
+        keepalive_max: KEEP_ALIVES as usize,
         nodelay: true,
         ..client::Config::default()
     }

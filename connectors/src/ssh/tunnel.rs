@@ -70,6 +70,11 @@ impl Tunnel {
         }
     }
 
+    /// Why the session that was used last ended, where it did not longer ago than this.
+    pub(crate) fn ended(&self, time: Duration) -> Option<String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.ended(time)
+    }
+
     fn limit(&self) -> Duration {
         self.way.last().map_or(Duration::from_secs(10), |last| last.limit)
     }

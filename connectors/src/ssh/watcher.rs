@@ -1,9 +1,12 @@
 //! What looks at a server's host key during a handshake.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use russh::{
-    client,
+    client::{self, DisconnectReason},
     keys::{Algorithm, PublicKey, PublicKeyOrCertificate},
 };
 
@@ -17,10 +20,29 @@ pub(super) struct Watcher {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) verdict: Verdict,
+    pub(super) ended: Ended,
+    /// How long silence is borne.
+    pub(super) silence: Duration,
 }
 
 /// Why a host key was refused, and its algorithm.
 pub(super) type Verdict = Arc<Mutex<Option<(String, Option<Algorithm>)>>>;
+
+/// How the last session of a place ended, and when.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ended(Arc<Mutex<Option<(Instant, String)>>>);
+
+impl Ended {
+    pub(super) fn note(&self, reason: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), reason));
+    }
+
+    /// Why, where it ended not longer ago than this.
+    pub(super) fn within(&self, time: Duration) -> Option<String> {
+        let ended = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.as_ref().filter(|(when, _)| when.elapsed() < time).map(|(_, reason)| reason.clone())
+    }
+}
 
 impl client::Handler for Watcher {
     type Error = russh::Error;
@@ -36,6 +58,26 @@ impl client::Handler for Watcher {
                 *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some((reason, Some(key.algorithm())));
                 Ok(false)
             }
+        }
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<russh::Error>) -> Result<(), russh::Error> {
+        let server = format!("{}:{}", self.host, self.port);
+        self.ended.note(match &reason {
+            DisconnectReason::ReceivedDisconnect(_) => format!("the SSH server {server} ended the session"),
+            DisconnectReason::Error(russh::Error::KeepaliveTimeout) => format!(
+                "the SSH server {server} said nothing for {} s, not even to three signs of life (`ssh.keep_alive_seconds`); is \
+                 the network cut?",
+                self.silence.as_secs()
+            ),
+            DisconnectReason::Error(russh::Error::IO(error)) => {
+                format!("the SSH session to {server} was cut ({})", error.kind())
+            }
+            DisconnectReason::Error(_) => format!("the SSH session to {server} was cut"),
+        });
+        match reason {
+            DisconnectReason::ReceivedDisconnect(_) => Ok(()),
+            DisconnectReason::Error(error) => Err(error),
         }
     }
 }

@@ -122,6 +122,17 @@ struct State {
     quiet: bool,
 }
 
+impl State {
+    /// A session that broke is of no use to anybody: the next who comes opens another one and looks at the log anew. Tables that
+    /// were committed meanwhile find nothing twice, since each knows its place.
+    fn unless_broken<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let Err(Error::Interrupted { .. } | Error::Unreachable { .. }) = &outcome {
+            (self.open, self.drained, self.quiet) = (None, None, false);
+        }
+        outcome
+    }
+}
+
 /// A session that has the slot's turn.
 #[derive(Debug)]
 struct Open {
@@ -229,9 +240,19 @@ impl Replication {
         inner: &Arc<Inner>,
         request: &ReadRequest,
     ) -> Result<Option<ReadStream>, Error> {
-        let place = request.from.as_ref().and_then(Place::from_cursor);
         let mut state = self.state.lock().await;
-        let Some(open) = self.open(inner, &mut state, TURN).await? else { return Err(self.busy()) };
+        let read = self.read_in(inner, request, &mut state).await;
+        state.unless_broken(read)
+    }
+
+    async fn read_in(
+        &self,
+        inner: &Arc<Inner>,
+        request: &ReadRequest,
+        state: &mut State,
+    ) -> Result<Option<ReadStream>, Error> {
+        let place = request.from.as_ref().and_then(Place::from_cursor);
+        let Some(open) = self.open(inner, state, TURN).await? else { return Err(self.busy()) };
         let member = open.member(inner, &request.table).filter(|member| member.unfit().is_none()).cloned();
         let Some(member) = member else {
             if place.is_some() {
@@ -248,14 +269,14 @@ impl Replication {
         };
         let Some(place) = place else {
             // Of a table that was read in another way before, what is gone meanwhile is found by comparing.
-            return self.hand_over(inner, request, &mut state, &member, request.from.is_some()).await.map(Some);
+            return self.hand_over(inner, request, state, &member, request.from.is_some()).await.map(Some);
         };
-        if let Err(reason) = self.stands(&state, &member, &place, &request.table) {
+        if let Err(reason) = self.stands(state, &member, &place, &request.table) {
             return Err(refuse(inner, reason));
         }
-        let drained = self.drained(inner, &mut state).await?;
+        let drained = self.drained(inner, state).await?;
         // The slot was looked at again.
-        if let Err(reason) = self.stands(&state, &member, &place, &request.table) {
+        if let Err(reason) = self.stands(state, &member, &place, &request.table) {
             return Err(refuse(inner, reason));
         }
         let Some(now) = drained.member(&member) else {
@@ -263,7 +284,7 @@ impl Replication {
         };
         if !now.goes_on_from(&place.shape) {
             tracing::info!(source = %inner.name, table = %request.table, "the definition changed; comparing the table whole");
-            return self.hand_over(inner, request, &mut state, &member, true).await.map(Some);
+            return self.hand_over(inner, request, state, &member, true).await.map(Some);
         }
         if drained.first_lacked(now.oid, &place).is_none() {
             let end = ReadItem::End { cursor: None, whole: false };
@@ -271,7 +292,6 @@ impl Replication {
         }
         let Some(open) = state.open.as_mut() else { return Err(self.busy()) };
         let columns = published(columns::table(inner, &mut open.connection, &request.table).await?, now);
-        drop(state);
         let changes = Changes {
             inner: Arc::clone(inner),
             publication: self.params.publication.clone(),
@@ -384,12 +404,23 @@ impl Replication {
     /// Whether there is anything for a table. Looks at the log without spooling it; where another run has the slot, nobody
     /// can tell.
     pub(super) async fn changed(&self, inner: &Inner, table: &TableRef, from: &Cursor) -> Result<Option<bool>, Error> {
-        let Some(place) = Place::from_cursor(from) else { return Ok(None) };
         let mut state = self.state.lock().await;
-        let Some(open) = self.open(inner, &mut state, Duration::ZERO).await? else { return Ok(None) };
+        let changed = self.changed_in(inner, table, from, &mut state).await;
+        state.unless_broken(changed)
+    }
+
+    async fn changed_in(
+        &self,
+        inner: &Inner,
+        table: &TableRef,
+        from: &Cursor,
+        state: &mut State,
+    ) -> Result<Option<bool>, Error> {
+        let Some(place) = Place::from_cursor(from) else { return Ok(None) };
+        let Some(open) = self.open(inner, state, Duration::ZERO).await? else { return Ok(None) };
         let Some(member) = open.member(inner, table).cloned() else { return Ok(None) };
         // What is wrong is for a reading to tell.
-        if self.stands(&state, &member, &place, table).is_err() || !member.goes_on_from(&place.shape) {
+        if self.stands(state, &member, &place, table).is_err() || !member.goes_on_from(&place.shape) {
             return Ok(Some(true));
         }
         if state.drained.is_none() {
@@ -401,7 +432,7 @@ impl Replication {
                 return Ok(Some(false));
             }
         }
-        let drained = self.drained(inner, &mut state).await?;
+        let drained = self.drained(inner, state).await?;
         Ok(Some(drained.first_lacked(member.oid, &place).is_some()))
     }
 
@@ -418,10 +449,11 @@ impl Replication {
         let mut state = self.state.lock().await;
         state.kept = kept.and_then(Kept::from_cursor);
         let State { kept, open, .. } = &mut *state;
-        if let (Some(kept), Some(open)) = (kept, open) {
-            self.advance(inner, open, kept).await?;
-        }
-        Ok(())
+        let advanced = match (kept, open) {
+            (Some(kept), Some(open)) => self.advance(inner, open, kept).await,
+            _ => Ok(()),
+        };
+        state.unless_broken(advanced)
     }
 
     pub(super) async fn settle(&self, inner: &Inner, committed: &[(TableRef, Cursor)]) -> Result<Settled, Error> {

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -30,7 +30,22 @@ pub(crate) struct Sshd {
     folder: TempDir,
     child: Child,
     more: String,
+    place: Place,
     pub(crate) port: u16,
+}
+
+/// Where a server runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) address: String,
+    /// A command that runs another one there.
+    pub(crate) within: Vec<String>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { address: "127.0.0.1".to_owned(), within: Vec::new() }
+    }
 }
 
 impl Drop for Sshd {
@@ -52,6 +67,11 @@ fn run(program: &str, arguments: &[&str]) {
 impl Sshd {
     /// Starts a server with further lines of configuration; `None` where there is no sshd and the test is left out.
     pub(crate) fn start(more: &str) -> Option<Self> {
+        Self::start_at(Place::default(), more)
+    }
+
+    /// The same at another place.
+    pub(crate) fn start_at(place: Place, more: &str) -> Option<Self> {
         let Some(program) = std::env::var_os("MAVIS_TEST_SSHD").filter(|path| !path.is_empty()) else {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "MAVIS_TEST_SSHD is not set");
             eprintln!("skipped: MAVIS_TEST_SSHD is not set; run `make test`");
@@ -64,8 +84,8 @@ impl Sshd {
         run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", &path("user_key")]);
         fs::copy(path("user_key.pub"), path("authorized_keys")).unwrap();
         let (program, port) = (PathBuf::from(program), free_port());
-        let child = launch(&program, &folder, port, more);
-        Some(Self { program, folder, child, more: more.to_owned(), port })
+        let child = launch(&program, &folder, port, more, &place);
+        Some(Self { program, folder, child, more: more.to_owned(), place, port })
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -79,7 +99,7 @@ impl Sshd {
 
     /// The `ssh` block that gets in.
     pub(crate) fn block(&self) -> Value {
-        json!({ "host": "127.0.0.1", "port": self.port, "user": Self::user(), "key_file": self.file("user_key"),
+        json!({ "host": self.place.address, "port": self.port, "user": Self::user(), "key_file": self.file("user_key"),
                 "connect_timeout_seconds": 5 })
     }
 
@@ -107,7 +127,7 @@ impl Sshd {
 
     /// Starts it again on the same port.
     pub(crate) fn start_again(&mut self) {
-        self.child = launch(&self.program, &self.folder, self.port, &self.more);
+        self.child = launch(&self.program, &self.folder, self.port, &self.more, &self.place);
     }
 
     /// Gives it other host keys, as when it is set up anew.
@@ -122,10 +142,11 @@ impl Sshd {
     }
 }
 
-fn launch(program: &PathBuf, folder: &TempDir, port: u16, more: &str) -> Child {
+fn launch(program: &Path, folder: &TempDir, port: u16, more: &str, place: &Place) -> Child {
+    let address = &place.address;
     let path = |name: &str| folder.path().join(name).display().to_string();
     let config = format!(
-        "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nHostKey {}\nPidFile none\nUsePAM no\nStrictModes no\n\
+        "Port {port}\nListenAddress {address}\nHostKey {}\nHostKey {}\nPidFile none\nUsePAM no\nStrictModes no\n\
          AuthorizedKeysFile {}\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\n\
          LogLevel VERBOSE\nMaxStartups 100\n{more}\n",
         path("host_key"),
@@ -134,7 +155,11 @@ fn launch(program: &PathBuf, folder: &TempDir, port: u16, more: &str) -> Child {
     );
     fs::write(path("config"), config).unwrap();
     let log = fs::OpenOptions::new().create(true).append(true).open(path("log")).unwrap();
-    let mut child = Command::new(program)
+    let mut command = Command::new(place.within.first().map_or(program, Path::new));
+    if let [_, rest @ ..] = &place.within[..] {
+        command.args(rest).arg(program);
+    }
+    let mut child = command
         .args(["-D", "-e", "-f", &path("config")])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -142,7 +167,7 @@ fn launch(program: &PathBuf, folder: &TempDir, port: u16, more: &str) -> Child {
         .spawn()
         .unwrap();
     for _ in 0..200 {
-        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+        if std::net::TcpStream::connect((address.as_str(), port)).is_ok() {
             return child;
         }
         std::thread::sleep(Duration::from_millis(25));
