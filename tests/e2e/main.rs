@@ -17,6 +17,8 @@ mod s3;
 mod search;
 mod search_codes;
 mod sql_clients;
+#[path = "../../connectors/tests/it/ssh/sshd.rs"]
+mod sshd;
 #[path = "../../connectors/tests/it/stub.rs"]
 #[allow(dead_code, reason = "shared by the tests of several crates")]
 mod stub;

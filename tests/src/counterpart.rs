@@ -220,10 +220,19 @@ impl Firebird {
     /// # Errors
     /// With what the client said.
     pub fn execute(&self, sql: &str) -> Result<()> {
-        self.isql(&[&self.place()], sql)
+        self.isql(&[&self.place()], sql).map(drop)
     }
 
-    fn isql(&self, arguments: &[&str], sql: &str) -> Result<()> {
+    /// The only value of a query's only row.
+    ///
+    /// # Errors
+    /// With what the client said.
+    pub fn value(&self, sql: &str) -> Result<String> {
+        let told = self.isql(&[&self.place()], &format!("SET HEADING OFF;\n{sql};"))?;
+        Ok(told.trim().to_owned())
+    }
+
+    fn isql(&self, arguments: &[&str], sql: &str) -> Result<String> {
         let mut child = Command::new(&self.client)
             .args(["-q", "-bail", "-ch", "UTF8", "-user", Self::USER, "-password", Self::PASSWORD])
             .args(arguments)
@@ -237,6 +246,6 @@ impl Firebird {
         let output = child.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success() && said.is_empty(), "isql: {said}");
-        Ok(())
+        Ok(String::from_utf8(output.stdout)?)
     }
 }

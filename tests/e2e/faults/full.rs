@@ -11,7 +11,7 @@ use std::{
 use mavis_tests::{Server, write};
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
-use super::{begin, ended, ingest, log, told};
+use super::{apart, begin, ended, ingest, log, told};
 
 /// Set in the process that has the small file system to itself.
 const INSIDE: &str = "MAVIS_TEST_SMALL_DISK";
@@ -24,26 +24,13 @@ fn alone(test: &str) -> Option<PathBuf> {
         return Some(PathBuf::from(folder));
     }
     let folder = tempfile::tempdir().unwrap();
-    // As root no user namespace is needed, and where those are not allowed it would fail.
-    let ways: [&[&str]; 2] = [&["-m"], &["-r", "-m"]];
-    let may = |way: &&&[&str]| {
-        let mount = "mount -t tmpfs -o size=1m tmpfs \"$0\"";
-        let tried = Command::new("unshare").args(**way).args(["sh", "-c", mount]).arg(folder.path()).output();
-        tried.is_ok_and(|output| output.status.success())
-    };
-    let Some(way) = ways.iter().find(may) else {
+    let probe = "mount -t tmpfs -o size=1m tmpfs \"$0\"";
+    let Some(way) = apart::way(&[&["-m"], &["-r", "-m"]], probe, folder.path().as_os_str()) else {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "no small file system can be mounted (unshare, tmpfs)");
         eprintln!("skipped: no small file system can be mounted here (neither as root nor in a user namespace)");
         return None;
     };
-    let status = Command::new("unshare")
-        .args(*way)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("faults::full::{test}"), "--nocapture"])
-        .env(INSIDE, folder.path())
-        .status()
-        .unwrap();
-    assert!(status.success(), "it failed in the process with the small disk");
+    apart::run(way, &format!("faults::full::{test}"), INSIDE, folder.path().as_os_str());
     None
 }
 

@@ -1,14 +1,23 @@
-//! What goes wrong between a server and its sources, and within it: killed, out of room, and sources that change under its hands.
+//! What goes wrong between a server and its sources, and within it: killed, out of room, links that go down, clocks that jump, and
+//! sources that change under its hands.
 
+mod apart;
+mod clock;
 mod full;
 mod gate;
+mod host_key;
 mod killed;
+mod killed_firebird;
 mod killed_replicating;
+mod link;
+mod link_cut;
+mod link_cut_others;
 mod slots;
 mod sources;
+mod standby;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -17,6 +26,8 @@ use mavis_tests::{Postgres, Server};
 use serde_json::{Value, json};
 
 pub(crate) use gate::Gate;
+
+use crate::sshd::Place;
 
 /// Registers a source and looks at its tables.
 pub(crate) fn declare(server: &Server, name: &str, kind: &str, params: &Value) {
@@ -95,12 +106,18 @@ pub(crate) fn params_of(database: &Postgres, port: u16) -> Value {
 pub(crate) struct OwnPostgres {
     bin: PathBuf,
     folder: PathBuf,
+    place: Place,
     pub(crate) port: u16,
 }
 
 impl OwnPostgres {
     /// `settings`: as `postgres -c` takes them.
     pub(crate) fn start(settings: &[&str]) -> Option<Self> {
+        Self::start_at(Place::default(), settings)
+    }
+
+    /// The same at another place, where everybody who knows a password is let in.
+    pub(crate) fn start_at(place: Place, settings: &[&str]) -> Option<Self> {
         let Some(bin) = std::env::var_os("MAVIS_TEST_PG_BIN").map(PathBuf::from) else {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "MAVIS_TEST_PG_BIN is not set");
             eprintln!("skipped: MAVIS_TEST_PG_BIN is not set; run `make test`");
@@ -113,37 +130,76 @@ impl OwnPostgres {
         std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         let password = folder.join("password");
         std::fs::write(&password, "admin\n").unwrap();
-        let server = Self { bin, folder, port };
+        let server = Self { bin, folder, place, port };
         let password = format!("--pwfile={}", password.display());
         server.run(
             "initdb",
             &["-A", "scram-sha-256", "-U", "mavis", &password, "-E", "UTF8", "--no-locale", "--wal-segsize=1"],
         );
-        let mut options =
-            format!("-p {port} -h 127.0.0.1 -k {} -c fsync=off -c wal_level=logical", server.folder.display());
+        if server.place.address != "127.0.0.1" {
+            let rules = server.folder.join("data/pg_hba.conf");
+            let known = std::fs::read_to_string(&rules).unwrap();
+            std::fs::write(&rules, format!("{known}\nhost all all samenet scram-sha-256\n")).unwrap();
+        }
+        server.launch(settings);
+        Some(server)
+    }
+
+    fn launch(&self, settings: &[&str]) {
+        let (port, address, folder) = (self.port, &self.place.address, self.folder.display());
+        let mut options = format!("-p {port} -h {address} -k {folder} -c fsync=off -c wal_level=logical");
         for setting in settings {
             options.push_str(&format!(" -c {setting}"));
         }
-        let log = server.folder.join("log");
-        server.run("pg_ctl", &["-w", "-o", &options, "-l", log.to_str().unwrap(), "start"]);
-        Some(server)
+        let log = self.folder.join("log");
+        self.run("pg_ctl", &["-w", "-o", &options, "-l", log.to_str().unwrap(), "start"]);
+    }
+
+    /// The server as its primary goes on without it: a copy of its data on a port of its own, which follows it.
+    pub(crate) fn standby(&self, settings: &[&str]) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = std::env::temp_dir().join(format!("mavis-pg-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let standby = Self { bin: self.bin.clone(), folder, place: self.place.clone(), port };
+        let url = format!("postgres://mavis:admin@127.0.0.1:{}/postgres", self.port);
+        standby.run("pg_basebackup", &["-d", &url, "-R", "-X", "stream", "-c", "fast"]);
+        standby.launch(settings);
+        standby
+    }
+
+    pub(crate) fn promote(&self) {
+        self.run("pg_ctl", &["-w", "promote"]);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.run("pg_ctl", &["-m", "immediate", "stop"]);
+    }
+
+    /// Runs it on another port.
+    pub(crate) fn move_to(&mut self, port: u16, settings: &[&str]) {
+        self.run("pg_ctl", &["-w", "-m", "fast", "stop"]);
+        self.port = port;
+        self.launch(settings);
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
         let program = self.bin.join(program);
         let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-        let mut command = Command::new(if is_root { Path::new("runuser") } else { &program });
+        let mut words: Vec<std::ffi::OsString> = self.place.within.iter().map(Into::into).collect();
         if is_root {
-            command.args(["-u", "postgres", "--"]).arg(&program);
+            words.extend(["runuser", "-u", "postgres", "--"].map(Into::into));
         }
-        command.arg("-D").arg(self.folder.join("data")).args(arguments);
+        words.push(program.clone().into());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg("-D").arg(self.folder.join("data")).args(arguments);
         let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
         assert!(status.unwrap().success(), "{program:?} {arguments:?}");
     }
 
     /// Runs statements as the administrator.
     pub(crate) fn execute(&self, sql: &str) -> String {
-        let url = format!("postgres://mavis:admin@127.0.0.1:{}/postgres", self.port);
+        let url = format!("postgres://mavis:admin@/postgres?host={}&port={}", self.folder.display(), self.port);
         let output =
             Command::new("psql").args([&url, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql]).output();
         let output = output.unwrap();
@@ -154,7 +210,9 @@ impl OwnPostgres {
 
 impl Drop for OwnPostgres {
     fn drop(&mut self) {
-        self.run("pg_ctl", &["-m", "immediate", "stop"]);
+        if self.folder.join("data/postmaster.pid").exists() {
+            self.stop();
+        }
         drop(std::fs::remove_dir_all(&self.folder));
     }
 }
