@@ -1,4 +1,4 @@
-//! The same of drivers that open their connections themselves and block, or know no signs of life: MariaDB and Firebird over a link that
+//! The same of drivers that open their connections themselves and block, or know no signs of life, and of an HTTP export: over a link that
 //! goes down in the middle of a table.
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mavis_tests::Server;
+use mavis_tests::{Server, ServerBuilder};
 use serde_json::{Value, json};
 
 use super::{begin, declare, ended, link::Link, log, stands, told, totals};
@@ -23,10 +23,13 @@ fn counterpart(variable: &str) -> Option<String> {
     found
 }
 
+fn server() -> ServerBuilder {
+    Server::builder().config("[pipeline]\nworkers = 1\ntables_per_run = 1\nattempts = 1\n")
+}
+
 /// A run whose link goes down, is told of, and comes back.
 async fn cut(link: &Link, kind: &str, params: &Value, variable: &str, password: &str, truth: &Value) {
-    let config = "[pipeline]\nworkers = 1\ntables_per_run = 1\nattempts = 1\n";
-    let server = Server::builder().config(config).env(variable, password).start().await.unwrap();
+    let server = server().env(variable, password).start().await.unwrap();
     declare(&server, "src", kind, params);
     let run = link.cut_after(3 << 20, || begin(&server, "src")).await;
     let began = Instant::now();
@@ -142,4 +145,61 @@ async fn a_link_to_firebird_may_go_down_in_the_middle_of_a_table() {
     let params = json!({ "host": host, "port": port, "user": "SYSDBA", "database": database, "connect_timeout_seconds": 4,
                          "keep_alive_seconds": 1, "cursor_columns": { "EVENT": "ID" } });
     cut(&link, "firebird", &params, "FIREBIRD_PASSWORD_SRC", "masterkey", &truth).await;
+}
+
+/// An export of 40,000 rows of half a kilobyte, in pages of 500.
+const EXPORT: &str = r#"#!/usr/bin/env python3
+import http.server, json, sys, urllib.parse
+class Export(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        asked = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)
+        first = (int(asked.get("page", ["1"])[0]) - 1) * 500 + 1
+        rows = [{"id": i, "v": i % 1000, "words": "%032x" % i * 16} for i in range(first, min(first + 500, 40001))]
+        body = json.dumps({"items": rows}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Export).serve_forever()
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_to_an_http_export_may_go_down_in_the_middle_of_a_table() {
+    let test = "link_cut_others::a_link_to_an_http_export_may_go_down_in_the_middle_of_a_table";
+    let Some(mut link) = Link::of(test) else { return };
+    let folder = folder();
+    let start = folder.path().join("export");
+    mavis_tests::write(&start, EXPORT).unwrap();
+    std::fs::set_permissions(&start, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (host, port) = link.start(start.to_str().unwrap(), folder.path());
+    let end = Instant::now() + Duration::from_secs(30);
+    while std::net::TcpStream::connect((host.as_str(), port)).is_err() {
+        assert!(Instant::now() < end, "the export does not start");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let params = json!({ "api_url": format!("http://{host}:{port}/"), "timeout": 3, "connect_timeout": 2, "max_retries": 1,
+        "tables": { "event": { "path": "event", "records": "items", "key": ["id"],
+                               "paging": { "type": "page", "parameter": "page" } } } });
+    let server = server().start().await.unwrap();
+    declare(&server, "src", "http", &params);
+    let run = link.cut_after(6 << 20, || begin(&server, "src")).await;
+    let began = Instant::now();
+    told(&server, &run, "trying again in").await;
+    // Three seconds of silence, half a second's pause, and two seconds for another connection.
+    assert!(began.elapsed() < Duration::from_secs(3 + 1 + 2 + 12), "{:?}", began.elapsed());
+    let words = log(&server, &run).await;
+    assert!(words.contains(&host) && words.contains("(route)"), "what was silent: {words}");
+    assert_eq!(stands(&server, &run).await.0, "running");
+    link.mend();
+    let (state, error) = ended(&server, &run).await;
+    assert!(state.starts_with("completed"), "{state} {error}\n{}", log(&server, &run).await);
+    let ids: i64 = (1..=40_000).sum();
+    let v: i64 = (1..=40_000).map(|id| id % 1000).sum();
+    let truth = json!({ "n": 40_000, "d": 40_000, "i": ids, "v": v, "w": 40_000 * 512 });
+    for zone in ["raw", "processed"] {
+        assert_eq!(totals(&server, &format!("{zone}.src.event")).await, truth, "{zone}");
+    }
 }
