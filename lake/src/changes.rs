@@ -32,7 +32,7 @@ use crate::{
     compare::{FILE_SHIFT, Marks, NONE, REPLACED, WHOLE},
     history,
     hop::DELETED,
-    in_place::{AGAIN, Columns, IN_PLACE, Layout, file_path},
+    in_place::{self, AGAIN, Columns, IN_PLACE, Layout, file_path},
     ledger::{FLAG, Ledger, Record, for_each_key},
     merge::CHANGE_TYPE,
     rows::{Identity, filter},
@@ -99,7 +99,7 @@ async fn change_files(
             match store.head(&path).await {
                 Ok(meta) => files.push(ChangeFile { path, bytes: meta.size, kind, version, layout }),
                 Err(object_store::Error::NotFound { .. }) => return Ok(None),
-                Err(error) => return Err(Error::store("looking for change files", &error)),
+                Err(error) => return Err(in_place::reading("looking for change files", name, &error)),
             }
         }
     }

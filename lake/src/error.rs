@@ -1,5 +1,7 @@
 use mavis_types::TableName;
 
+use crate::in_place::Change;
+
 /// Why the lake did not do what was asked. After any of them nothing is half done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -29,6 +31,9 @@ pub enum Error {
     /// A table taken over in place and its tree do not fit.
     #[error("table `{table}`, taken over in place: {reason}")]
     InPlace { table: TableName, reason: String },
+    /// A file that a table taken over in place names is not any more what was taken over. Taking the tree over again helps.
+    #[error("a file of table `{table}`, which was taken over in place, {change}")]
+    Changed { table: TableName, change: Change },
     #[error(transparent)]
     Catalog(#[from] mavis_catalog::Error),
     #[error(transparent)]

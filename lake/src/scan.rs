@@ -128,7 +128,8 @@ pub(crate) async fn read_as(
     table: &TableName,
 ) -> Result<BoxStream<'static, Result<RecordBatch, Error>>, Error> {
     let Some(layout) = layout.cloned() else { return Ok(read(store, path, bytes, schema, table).await?.boxed()) };
-    let metadata = in_place::metadata(store, path, bytes).await.map_err(|error| Error::store(DOING, &error))?;
+    let metadata =
+        in_place::metadata(store, path, bytes).await.map_err(|error| in_place::reading(DOING, table, &error))?;
     let mask = ProjectionMask::roots(metadata.parquet_schema(), layout.roots(&metadata, schema));
     let rows = batch_rows(metadata.metadata(), &mask);
     let reader = FileReader::new(store, path, bytes);
@@ -139,7 +140,7 @@ pub(crate) async fn read_as(
         .map_err(|error| Error::store(DOING, &error))?;
     let (schema, table) = (Arc::clone(schema), table.clone());
     let completed = stream.map(move |batch| {
-        let batch = layout.complete(&batch.map_err(|error| Error::store(DOING, &error))?, &schema)?;
+        let batch = layout.complete(&batch.map_err(|error| in_place::reading(DOING, &table, &error))?, &schema)?;
         conform(&batch, &schema).map_err(|refused| refused.on(&table))
     });
     Ok(completed.boxed())

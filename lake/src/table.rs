@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     AppId, Error, Hop, LakeOptions, Sessions, Unit, create, history,
     hop::{self, Ahead},
-    in_place::{Elsewhere, Foreign, IN_PLACE},
+    in_place::{Elsewhere, Foreign, ForeignTable, IN_PLACE},
     keyed::Keyed,
     known,
     lease::Hold,
@@ -264,6 +264,10 @@ impl Lake {
             Scan::LookUp => self.sessions().lookup_state(),
         };
         let provider = delta.table_provider().with_session(state).await?;
+        let provider = match open.foreign() {
+            Some(foreign) => ForeignTable::over(provider, &open.name, foreign),
+            None => provider,
+        };
         let (columns, rows) = match scan {
             Scan::Whole => (known::columns(&delta, &provider.schema())?, crate::scan::row_count(&delta)?),
             Scan::LookUp => (Arc::default(), None),

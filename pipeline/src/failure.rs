@@ -61,7 +61,9 @@ impl From<mavis_lake::Error> for Failure {
     fn from(error: mavis_lake::Error) -> Self {
         use mavis_lake::Error;
         match error {
-            Error::Conflict { .. } | Error::Busy { .. } | Error::Store { .. } => Self::Transient(error.to_string()),
+            Error::Conflict { .. } | Error::Busy { .. } | Error::Store { .. } | Error::Changed { .. } => {
+                Self::Transient(error.to_string())
+            }
             Error::Catalog(error) => error.into(),
             Error::Query(error) => error.into(),
             Error::Delta(error) => {
@@ -89,7 +91,7 @@ impl From<mavis_catalog::Error> for Failure {
 impl From<DataFusionError> for Failure {
     fn from(error: DataFusionError) -> Self {
         if let Some(trouble) = mavis_lake::in_place::trouble(&error) {
-            return Self::Transient(trouble.to_owned());
+            return Self::Transient(trouble.to_string());
         }
         match error.find_root() {
             DataFusionError::ResourcesExhausted(_) => Self::Transient(

@@ -27,6 +27,9 @@ pub(crate) fn located(message: &str) -> Error {
 
 /// An error of planning. Its message repeats the caller's own SQL and the names of columns, nothing that was read.
 pub(crate) fn planning(error: &DataFusionError) -> Error {
+    if let Some(trouble) = mavis_lake::in_place::trouble(error) {
+        return Error::Lake(trouble);
+    }
     let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
     let root = error.find_root();
     match root {
@@ -60,7 +63,7 @@ pub(crate) fn planning(error: &DataFusionError) -> Error {
 /// only what kind of thing went wrong.
 pub(crate) fn execution(error: &DataFusionError) -> Error {
     if let Some(trouble) = mavis_lake::in_place::trouble(error) {
-        return Error::Execution { message: trouble.to_owned() };
+        return Error::Lake(trouble);
     }
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => memory(),

@@ -109,13 +109,25 @@ impl Payloads {
 }
 
 /// Where a row that was set aside came from, as far as the principal may know it: the key of a source's row is part of the
-/// row's content. `shown`: as [`Payloads::are_shown`] says.
+/// row's content, and so is the name of its file (`patient_id=4711/a.csv line 3`). `shown`: as [`Payloads::are_shown`] says.
 #[must_use]
 pub fn origin(row: &Quarantined, shown: bool) -> &str {
-    match row.origin.split_once(" key ") {
-        Some((mapping, _)) if !shown => mapping,
-        _ => &row.origin,
+    if shown { &row.origin } else { place(&row.origin) }
+}
+
+/// What stands before the number of a record in its file, sheet or answer.
+const PLACES: [&str; 6] = ["line", "item", "row", "entry", "page", "record"];
+
+/// An origin without a key and without the name of a file.
+fn place(origin: &str) -> &str {
+    if let Some((mapping, _)) = origin.split_once(" key ") {
+        return mapping;
     }
+    let Some((before, last)) = origin.rsplit_once(' ') else { return origin };
+    let word = before.rsplit(' ').next().unwrap_or_default();
+    // `line 3`, or the number alone.
+    let from = if PLACES.contains(&word) { before.len() - word.len() } else { origin.len() - last.len() };
+    &origin[from..]
 }
 
 /// Whether everything that the run's source brought into the raw and the processed zone may be read.
@@ -134,4 +146,23 @@ async fn places(catalog: &Catalog, source: &SourceName) -> Result<Vec<(Zone, Str
     }
     places.retain(|(_, schema)| is_of_source(schema, source.as_str()));
     Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::place;
+
+    #[rstest]
+    #[case("year=2024/patient_id=4711/a b.csv line 12", "line 12")]
+    #[case("Durand Jeanne.json 3", "3")]
+    #[case("durand jeanne 3", "3")]
+    #[case("book.xlsx sheet Durand row 5", "row 5")]
+    #[case("patient key 4711", "patient")]
+    #[case("row 00ff", "row 00ff")]
+    #[case("x ", "")]
+    fn an_origin_is_told_without_the_name_of_its_file(#[case] origin: &str, #[case] told: &str) {
+        assert_eq!(place(origin), told);
+    }
 }

@@ -6,6 +6,7 @@
 mod count;
 mod cursor;
 mod id;
+mod label;
 mod name;
 mod principal;
 mod rights;
@@ -15,6 +16,7 @@ mod zone;
 pub use count::Counts;
 pub use cursor::Cursor;
 pub use id::{RunId, SnapshotId, SourceId, TableId, TokenId};
+pub use label::{file_label, system_cause};
 pub use name::{NameError, SourceName, TableName, normalize_name, unique_names};
 pub use principal::{Principal, Role, SchemaGrant, Scope};
 pub use rights::{Mask, Place, Rights, Sight, is_copy};

@@ -72,7 +72,7 @@ pub(crate) fn head_of(
         }
     }
     let no_names = || Error::Malformed {
-        place: format!("file `{}`", entry.name),
+        place: format!("file `{}`", entry.shown()),
         reason: "it has no line of column names".to_owned(),
     };
     let Some(first) = found.first() else { return Err(no_names()) };
@@ -95,7 +95,7 @@ pub(crate) fn head_of(
     let record = found.get(place).ok_or_else(no_names)?;
     let Ok(fields) = &record.outcome else {
         return Err(Error::Malformed {
-            place: format!("file `{}` line {}", entry.name, record.line),
+            place: format!("file `{}` line {}", entry.shown(), record.line),
             reason: "the line of the column names cannot be read".to_owned(),
         });
     };
@@ -105,7 +105,7 @@ pub(crate) fn head_of(
         return Ok(Head { delimiter, names, header_line: first_line, unnamed: 0, comment: None });
     }
     let names = texts(record).ok_or_else(|| Error::Malformed {
-        place: format!("file `{}` line {}", entry.name, record.line),
+        place: format!("file `{}` line {}", entry.shown(), record.line),
         reason: format!("the column names are not valid {}: set `encoding`", encoding.name()),
     })?;
     let mut said: Vec<String> = found[..place]

@@ -171,7 +171,7 @@ fn whole_text(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Result<St
         return utf16(&bytes, encoding, entry);
     }
     decode(encoding, without_mark(0, &bytes)).ok_or_else(|| Error::Malformed {
-        place: format!("file `{}`", entry.name),
+        place: format!("file `{}`", entry.shown()),
         reason: format!("it is not valid {}: set `encoding`", encoding.name()),
     })
 }
@@ -182,7 +182,7 @@ fn items<'a>(text: &'a str, entry: &FileEntry) -> Result<Vec<&'a RawValue>, Erro
     let mut parsed = Vec::new();
     for document in serde_json::Deserializer::from_str(text).into_iter::<&RawValue>() {
         parsed.push(document.map_err(|error| Error::Malformed {
-            place: format!("file `{}` line {}", entry.name, error.line()),
+            place: format!("file `{}` line {}", entry.shown(), error.line()),
             reason: match error.classify() {
                 Category::Eof => "the JSON ends in the middle".to_owned(),
                 _ => format!("it is not valid JSON at column {}", error.column()),

@@ -55,12 +55,12 @@ impl Layout {
                 // In a folder there may be anything; a file that was named must be one of ours.
                 None if is_one_file => {
                     return Err(Error::Unsupported {
-                        what: format!("the ending of `{}`", entry.name),
+                        what: format!("the ending of `{}`", entry.shown()),
                         instead: "set `format` to csv, ndjson, json, parquet or excel".to_owned(),
                     });
                 }
                 None => layout.failures.push((
-                    TableRef { schema: None, name: entry.name.clone() },
+                    TableRef { schema: None, name: entry.shown() },
                     "its ending tells no format: set `format`, or a path that leaves the file out".to_owned(),
                 )),
             }
@@ -89,7 +89,7 @@ impl Layout {
             if *other == format {
                 files.push((*entry).clone());
             } else {
-                let place = TableRef { schema: None, name: entry.name.clone() };
+                let place = TableRef { schema: None, name: entry.shown() };
                 self.failures.push((place, format!("table `{name}` has files of another format already")));
             }
         }
@@ -133,6 +133,11 @@ impl Layout {
             // Two files of one stem are told apart by their whole names.
             let base =
                 if stems.get(&stem.to_lowercase()).is_some_and(|count| *count > 1) { entry.name.clone() } else { stem };
+            // The table is called as the file is.
+            let entry = &FileEntry {
+                is_known: entry.is_known || base == entry.name || !entry.name.contains('/'),
+                ..entry.clone()
+            };
             let table = |name: String, sheet: Option<(String, Option<usize>)>| FileTable {
                 name,
                 format,

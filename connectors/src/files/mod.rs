@@ -305,7 +305,7 @@ fn read(
             Next::From { offset, record } => (offset, record),
             Next::Changed => {
                 return Err(Error::Refused {
-                    endpoint: entry.name.clone(),
+                    endpoint: entry.shown(),
                     stage: crate::Stage::Read,
                     reason: "the file has changed since it was read; a table of several files takes new files and \
                              appended lines only: ingest the table in full to read it again"

@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use super::{FileTable, Shared, sink::Sink};
 use crate::{
     Error, SourceColumn, frame,
-    objects::{FileEntry, Place},
+    objects::{FileEntry, Place, reason},
     reading::Halt,
 };
 
@@ -67,9 +67,12 @@ fn external(error: object_store::Error) -> ParquetError {
 }
 
 fn error(entry: &FileEntry, error: &ParquetError) -> Error {
-    let place = format!("file `{}`", entry.name);
+    let place = format!("file `{}`", entry.shown());
     match error {
-        ParquetError::External(inner) => Error::Interrupted { place, reason: inner.to_string() },
+        ParquetError::External(inner) => {
+            let of_store = inner.downcast_ref::<object_store::Error>();
+            Error::Interrupted { place, reason: of_store.map_or_else(|| inner.to_string(), reason) }
+        }
         other => Error::Malformed { place, reason: other.to_string() },
     }
 }
@@ -116,7 +119,7 @@ pub(super) fn columns(
                 Some(known) => {
                     let Some(both) = wider(&known.data_type, &data_type) else {
                         return Err(Error::Malformed {
-                            place: format!("file `{}`", entry.name),
+                            place: format!("file `{}`", entry.shown()),
                             reason: format!(
                                 "column `{}` is {data_type}, in the files before it {}; one table has one type of each \
                                  column: leave the file out, or give it a source of its own",
@@ -202,7 +205,7 @@ pub(super) fn read(
                 .collect::<Result<Vec<_>, _>>()
                 .and_then(|columns| RecordBatch::try_new(Arc::clone(&schema), columns))
                 .map_err(|failure| Error::Malformed {
-                    place: format!("file `{}`", entry.name),
+                    place: format!("file `{}`", entry.shown()),
                     reason: failure.to_string(),
                 })?;
             sink.batch(entry, columns, None)?;

@@ -32,10 +32,12 @@ impl<'a> Sink<'a> {
     /// A batch, cut to the size asked for, and the place after it where there is one.
     pub(super) fn batch(&mut self, entry: &FileEntry, batch: RecordBatch, place: Option<Place>) -> Result<(), Halt> {
         let limit = self.request.batch_rows.max(1);
-        let batch = partition::with_values(entry, batch)
-            .map_err(|error| Error::Malformed { place: format!("file `{}`", entry.name), reason: error.to_string() })?;
+        let batch = partition::with_values(entry, batch).map_err(|error| Error::Malformed {
+            place: format!("file `{}`", entry.shown()),
+            reason: error.to_string(),
+        })?;
         let batch = match self.declared {
-            Some(declared) => declared.conform(&batch, &entry.name)?,
+            Some(declared) => declared.conform(&batch, &entry.shown())?,
             None => batch,
         };
         self.rows_since_cursor += batch.num_rows();

@@ -97,7 +97,7 @@ pub(crate) fn utf16(bytes: &[u8], encoding: &'static Encoding, entry: &FileEntry
     let (text, had_errors) = encoding.decode_with_bom_removal(bytes);
     if had_errors {
         return Err(Error::Malformed {
-            place: format!("file `{}`", entry.name),
+            place: format!("file `{}`", entry.shown()),
             reason: format!("it is not valid {}", encoding.name()),
         });
     }

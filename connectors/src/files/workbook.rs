@@ -57,7 +57,7 @@ pub(super) fn sheets(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Re
         && list.tables.is_empty()
         && list.failures.is_empty()
     {
-        list.failures.push((wanted.clone(), format!("there is no sheet `{wanted}` with cells in `{}`", entry.name)));
+        list.failures.push((wanted.clone(), format!("there is no sheet `{wanted}` with cells in `{}`", entry.shown())));
     }
     Ok(list)
 }
@@ -69,7 +69,7 @@ pub(super) fn table(shared: &Shared, runtime: &Handle, table: &FileTable) -> Res
         let sheet = load(shared, runtime, table, entry)?;
         match &mut merged {
             None => merged = Some(sheet),
-            Some(all) => all.join(sheet, &entry.name)?,
+            Some(all) => all.join(sheet, &entry.shown())?,
         }
     }
     merged.ok_or_else(|| Error::NoSuchTable { table: table.name.clone() })
@@ -78,7 +78,7 @@ pub(super) fn table(shared: &Shared, runtime: &Handle, table: &FileTable) -> Res
 fn load(shared: &Shared, runtime: &Handle, table: &FileTable, entry: &FileEntry) -> Result<Sheet, Error> {
     let name = table.sheet.as_deref().unwrap_or_default();
     let mut workbook = open(shared, runtime, entry)?;
-    let place = || format!("sheet `{name}` of `{}`", entry.name);
+    let place = || format!("sheet `{name}` of `{}`", entry.shown());
     let grid = grid(&mut workbook, name).map_err(|reason| Error::Malformed { place: place(), reason })?;
     let grid = match table.part {
         None => grid,
@@ -94,7 +94,7 @@ fn load(shared: &Shared, runtime: &Handle, table: &FileTable, entry: &FileEntry)
 fn open(shared: &Shared, runtime: &Handle, entry: &FileEntry) -> Result<Sheets<Cursor<Bytes>>, Error> {
     let bytes = Bytes::from(read_whole(&shared.location, runtime, entry)?);
     open_workbook_auto_from_rs(Cursor::new(bytes.clone())).map_err(|_| Error::Malformed {
-        place: format!("file `{}`", entry.name),
+        place: format!("file `{}`", entry.shown()),
         reason: format!("it is not an Excel or OpenDocument workbook{}", instead(&bytes)),
     })
 }
@@ -203,8 +203,10 @@ pub(super) fn read(
             arrays.push(array(chunk.iter().map(|row| &row.cells[place]), &data_type));
             fields.push(Field::new(&column.name, data_type, true));
         }
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
-            .map_err(|error| Error::Malformed { place: format!("file `{}`", entry.name), reason: error.to_string() })?;
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| Error::Malformed {
+            place: format!("file `{}`", entry.shown()),
+            reason: error.to_string(),
+        })?;
         sink.batch(entry, batch, None)?;
     }
     for note in &sheet.notes {

@@ -165,10 +165,10 @@ impl HiveSource {
             let read = |entry: &FileEntry| {
                 let text =
                     String::from_utf8(read_whole(&location, &runtime, entry)?).map_err(|_| Error::Malformed {
-                        place: format!("file `{}`", entry.name),
+                        place: format!("file `{}`", entry.shown()),
                         reason: "it is not valid UTF-8".to_owned(),
                     })?;
-                Ok((entry.name.clone(), text))
+                Ok((entry.shown(), text))
             };
             entries.iter().map(read).collect::<Result<Vec<_>, Error>>()
         })

@@ -9,6 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use globset::{GlobBuilder, GlobMatcher};
+use mavis_types::{file_label, system_cause};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
 use secrecy::ExposeSecret;
 use url::Url;
@@ -46,8 +47,10 @@ pub(crate) struct FileEntry {
     pub(crate) modified: DateTime<Utc>,
     /// Changes when the content does: the store's own tag, or size and time of change.
     pub(crate) stamp: String,
-    /// The path below the declared folder; what users, cursors and rejects see.
+    /// The path below the declared folder: what cursors and rejects have. It is data, as rows are: see [`FileEntry::shown`].
     pub(crate) name: String,
+    /// Whether the name is known anyway: the declaration has it, or a table is called so.
+    pub(crate) is_known: bool,
 }
 
 impl FileEntry {
@@ -56,7 +59,12 @@ impl FileEntry {
             Some(tag) => format!("{}-{}", meta.size, tag.trim_matches('"')),
             None => format!("{}-{}", meta.size, meta.last_modified.timestamp_micros()),
         };
-        Self { path: meta.location, size: meta.size, modified: meta.last_modified, stamp, name }
+        Self { path: meta.location, size: meta.size, modified: meta.last_modified, stamp, name, is_known: false }
+    }
+
+    /// The file in errors and logs: what a listing found may say who is in it.
+    pub(crate) fn shown(&self) -> String {
+        if self.is_known { self.name.clone() } else { file_label(&self.name, self.size, self.modified.timestamp()) }
     }
 
     /// The last part of the name without the endings that tell format and compression, in their order.
@@ -149,7 +157,7 @@ impl Location {
             match self.store.head(&self.prefix).await {
                 Ok(meta) => {
                     let name = self.prefix.filename().unwrap_or(&self.shown).to_owned();
-                    return Ok(vec![FileEntry::new(meta, name)]);
+                    return Ok(vec![FileEntry { is_known: true, ..FileEntry::new(meta, name) }]);
                 }
                 Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => return Err(self.error(&error)),
@@ -185,20 +193,51 @@ impl Location {
         Ok(entries)
     }
 
-    /// A store's answer as the error that its reader can act on.
-    pub(crate) fn error(&self, error: &object_store::Error) -> Error {
+    /// A store's answer to a listing as the error that its reader can act on.
+    fn error(&self, error: &object_store::Error) -> Error {
+        if let Some(error) = asked(error) {
+            return error;
+        }
+        let endpoint = self.shown.clone();
+        // It speaks of what was declared, or of something that was found below it.
+        let text = error.to_string();
+        let below = !self.prefix.as_ref().is_empty() && !text.contains(&format!("{}/", self.prefix));
+        let reason = if below { text } else { reason(error) };
+        match error {
+            object_store::Error::NotFound { .. } => {
+                Error::Refused { endpoint, stage: Stage::Read, reason: "there is nothing; check the path".to_owned() }
+            }
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+                Error::Refused { endpoint, stage: Stage::Login, reason }
+            }
+            _ => Error::Unreachable { endpoint, stage: Stage::Route, reason },
+        }
+    }
+
+    /// A store's answer to a reading of a file that was found.
+    pub(crate) fn error_of(&self, entry: &FileEntry, error: &object_store::Error) -> Error {
         if let Some(error) = asked(error) {
             return error;
         }
         let endpoint = self.shown.clone();
         match error {
-            object_store::Error::NotFound { path, .. } => {
-                Error::Refused { endpoint, stage: Stage::Read, reason: format!("there is no file `{path}`") }
-            }
+            object_store::Error::NotFound { .. } => Error::Refused {
+                endpoint,
+                stage: Stage::Read,
+                reason: format!("there is no file `{}` any more", entry.shown()),
+            },
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                Error::Refused { endpoint, stage: Stage::Login, reason: error.to_string() }
+                Error::Refused {
+                    endpoint,
+                    stage: Stage::Login,
+                    reason: format!("file `{}`: {}", entry.shown(), reason(error)),
+                }
             }
-            _ => Error::Unreachable { endpoint, stage: Stage::Route, reason: error.to_string() },
+            _ => Error::Unreachable {
+                endpoint,
+                stage: Stage::Route,
+                reason: format!("file `{}`: {}", entry.shown(), reason(error)),
+            },
         }
     }
 
@@ -230,11 +269,29 @@ impl Location {
         stages.push(report(Stage::Route, StageOutcome::Passed, format!("the store lists {} files", entries.len())));
         let Some(first) = entries.first() else { return stages };
         stages.push(match self.store.get_range(&first.path, 0..first.size.min(1)).await {
-            Ok(_) => report(Stage::Read, StageOutcome::Passed, format!("`{}` can be read", first.name)),
-            Err(error) => report(Stage::Read, StageOutcome::Failed, self.error(&error).to_string()),
+            Ok(_) => report(Stage::Read, StageOutcome::Passed, format!("`{}` can be read", first.shown())),
+            Err(error) => report(Stage::Read, StageOutcome::Failed, self.error_of(first, &error).to_string()),
         });
         stages
     }
+}
+
+/// Why a store did not give a file, without the file's name, which its own words repeat.
+pub(crate) fn reason(error: &object_store::Error) -> String {
+    if let Some(cause) = system_cause(error) {
+        return cause;
+    }
+    match error {
+        object_store::Error::NotFound { .. } => "it is not there any more",
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            "the store refuses it; check the keys and the rights there"
+        }
+        object_store::Error::Precondition { .. } | object_store::Error::NotModified { .. } => {
+            "it was changed while it was read"
+        }
+        _ => "the store failed, or its answer broke off",
+    }
+    .to_owned()
 }
 
 /// The absolute path without `.` and `..`, which a store's paths cannot have.

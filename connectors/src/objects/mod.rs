@@ -8,6 +8,6 @@ mod place;
 mod webhdfs;
 
 pub(crate) use lines::{Lines, printable};
-pub(crate) use location::{FileEntry, Location};
+pub(crate) use location::{FileEntry, Location, reason};
 pub(crate) use open::{Opened, open, read_whole, unreadable};
 pub(crate) use place::{Next, Place, Places};

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use crate::{
     Error,
     compression::{Compression, decompressed},
-    objects::{FileEntry, Location},
+    objects::{FileEntry, Location, reason},
 };
 
 /// A file's bytes, decompressed.
@@ -27,7 +27,7 @@ pub(crate) fn open(location: &Location, runtime: &Handle, entry: &FileEntry, fro
     } else {
         runtime
             .block_on(store.get_range(&entry.path, 0..entry.size.min(4)))
-            .map_err(|error| location.error(&error))?
+            .map_err(|error| location.error_of(entry, &error))?
             .to_vec()
     };
     let compression = Compression::of(&magic);
@@ -58,9 +58,9 @@ pub(crate) fn read_whole(location: &Location, runtime: &Handle, entry: &FileEntr
 /// A read error: the store's connection broke, or the compressed data did.
 pub(crate) fn unreadable(entry: &FileEntry, error: &io::Error) -> Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<object_store::Error>()) {
-        Some(inner) => Error::Interrupted { place: format!("`{}`", entry.name), reason: inner.to_string() },
+        Some(inner) => Error::Interrupted { place: format!("file `{}`", entry.shown()), reason: reason(inner) },
         None => Error::Malformed {
-            place: format!("file `{}`", entry.name),
+            place: format!("file `{}`", entry.shown()),
             reason: format!("the compressed data is broken or cut: {error}"),
         },
     }
@@ -73,7 +73,8 @@ fn body(
     entry: &FileEntry,
     options: GetOptions,
 ) -> Result<Box<dyn Read + Send>, Error> {
-    let result = runtime.block_on(store.get_opts(&entry.path, options)).map_err(|error| location.error(&error))?;
+    let result =
+        runtime.block_on(store.get_opts(&entry.path, options)).map_err(|error| location.error_of(entry, &error))?;
     Ok(Box::new(Body { stream: result.into_stream(), runtime: runtime.clone(), chunk: Bytes::new() }))
 }
 

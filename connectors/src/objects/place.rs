@@ -70,8 +70,9 @@ impl Places {
             return Ok(Next::Changed);
         }
         let range = place.offset - length..place.offset;
-        let bytes =
-            runtime.block_on(location.store().get_range(&entry.path, range)).map_err(|error| location.error(&error))?;
+        let bytes = runtime
+            .block_on(location.store().get_range(&entry.path, range))
+            .map_err(|error| location.error_of(entry, &error))?;
         Ok(if fingerprint(&bytes) == hash {
             Next::From { offset: place.offset, record: place.record }
         } else {

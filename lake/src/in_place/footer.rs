@@ -12,7 +12,7 @@ use parquet::{
     file::metadata::ParquetMetaData,
 };
 
-use super::TreeFile;
+use super::{TreeFile, trouble};
 use crate::{Error, columns, reader::FileReader, stats::delta_stats};
 
 /// A file's footer.
@@ -27,12 +27,18 @@ pub(super) struct Footer {
 /// Reads the footer of a file of a table's tree.
 ///
 /// # Errors
-/// In words that name the file: it is no Parquet ([`Error::InPlace`]), or it cannot be read ([`Error::Store`]).
+/// In words that name the file by its label: it is no Parquet ([`Error::InPlace`]), or it cannot be read ([`Error::Store`]).
 pub(super) async fn read(store: &Arc<dyn ObjectStore>, table: &TableName, file: &TreeFile) -> Result<Footer, Error> {
     let failed = |error: ParquetError| match error {
-        ParquetError::External(_) => Error::store(&format!("reading the footer of file `{}`", file.name), &error),
+        ParquetError::External(error) => Error::Store {
+            doing: format!("reading the footer of a file of `{table}`"),
+            reason: match error.downcast_ref::<object_store::Error>() {
+                Some(error) => trouble::told(file.label(), error).to_string(),
+                None => format!("file `{}` cannot be read", file.label()),
+            },
+        },
         error => {
-            Error::InPlace { table: table.clone(), reason: format!("file `{}` is no Parquet: {error}", file.name) }
+            Error::InPlace { table: table.clone(), reason: format!("file `{}` is no Parquet: {error}", file.label()) }
         }
     };
     let mut reader = FileReader::new(store, &file.path, file.bytes);

@@ -15,8 +15,11 @@ mod file;
 mod footer;
 mod path;
 mod routes;
+mod scan;
 mod schema;
 mod take;
+mod taken;
+mod trouble;
 
 use std::{fmt, sync::Arc};
 
@@ -28,10 +31,13 @@ use object_store::{ObjectStore, path::Path};
 
 pub(crate) use file::{Layout, metadata, replacement_of};
 pub(crate) use path::file_path;
-pub use routes::trouble;
 pub(crate) use routes::{Foreign, Routes, TableStore};
+pub(crate) use scan::ForeignTable;
 pub(crate) use schema::Columns;
 pub(crate) use take::{AGAIN, number_of};
+pub use taken::{TakenFile, taken_files};
+pub(crate) use trouble::reading;
+pub use trouble::{Change, trouble};
 
 /// A store whose files are read and never written.
 pub type ForeignStore = Arc<dyn ObjectStore>;
@@ -77,6 +83,13 @@ pub struct TreeFile {
     pub stamp: String,
     /// What its folders say, in the order of [`Tree::folders`].
     pub values: Vec<Option<String>>,
+}
+
+impl TreeFile {
+    /// The file in errors and logs, without what its name may tell of rows.
+    pub(crate) fn label(&self) -> String {
+        mavis_types::file_label(&self.name, self.bytes, self.modified.timestamp())
+    }
 }
 
 /// What becomes of rows whose file is gone from a tree.

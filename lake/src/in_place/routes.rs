@@ -21,7 +21,10 @@ use object_store::{
 };
 use url::Url;
 
-use super::{Elsewhere, ForeignStore, path};
+use super::{
+    Elsewhere, ForeignStore, path,
+    trouble::{label, told},
+};
 use crate::Error;
 
 /// A foreign file as it was when it was taken over.
@@ -127,7 +130,8 @@ impl Foreign {
                     return Err(Error::InPlace {
                         table: name.clone(),
                         reason: format!(
-                            "file `{path}`, which this older version names, was changed by its owner since; ask for a newer one"
+                            "file `{}`, which this older version names, was changed by its owner since; ask for a newer one",
+                            label(&path, known.bytes, known.modified)
                         ),
                     });
                 }
@@ -139,8 +143,9 @@ impl Foreign {
                         return Err(Error::InPlace {
                             table: name.clone(),
                             reason: format!(
-                                "another store has a file `{path}` of the same size, taken over too, and the two cannot be told \
-                                 apart; copy one of them"
+                                "another store has a file of the path and the size of `{}`, taken over too, and the two cannot be \
+                                 told apart; copy one of them",
+                                label(&path, known.bytes, known.modified)
                             ),
                         });
                     }
@@ -172,50 +177,16 @@ impl fmt::Display for Routed {
     }
 }
 
-const STORE: &str = "taken over in place";
-const CHANGED: &str =
-    "a file of a table that was taken over in place was changed by its owner since; run its source again";
-const GONE: &str =
-    "a file of a table that was taken over in place is gone; run its source again, which tells what to do";
+/// A file's name may tell of rows.
+const A_FILE: &str = "a file of a table taken over in place";
 
-fn not_there(location: &Path) -> StoreError {
-    StoreError::NotFound { path: location.to_string(), source: "it was not taken over".into() }
+fn not_there(_: &Path) -> StoreError {
+    StoreError::NotFound { path: A_FILE.to_owned(), source: "it was not taken over".into() }
 }
 
-fn never_written(location: &Path) -> StoreError {
-    let source = format!("`{location}` belongs to somebody else and is never written").into();
+fn never_written(_: &Path) -> StoreError {
+    let source = format!("{A_FILE} belongs to somebody else and is never written").into();
     StoreError::NotSupported { source }
-}
-
-/// What is wrong with a file, for whoever can do something about it.
-fn told(location: &Path, error: StoreError) -> StoreError {
-    let source = match &error {
-        StoreError::Precondition { .. } => format!(
-            "file `{location}`, taken over in place, was changed by its owner since; run its source again to take it over as it \
-             is now"
-        ),
-        StoreError::NotFound { .. } => format!(
-            "file `{location}`, taken over in place, is gone: its owner deleted or moved it; run its source again, which tells \
-             what to do"
-        ),
-        _ => return error,
-    };
-    StoreError::Generic { store: STORE, source: source.into() }
-}
-
-/// What is wrong with a foreign file, where that is why something failed; without its name, which may tell of rows.
-#[must_use]
-pub fn trouble(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        match error.downcast_ref::<StoreError>() {
-            Some(StoreError::Generic { store: STORE, source }) => {
-                return Some(if source.to_string().contains("is gone") { GONE } else { CHANGED });
-            }
-            _ => next = error.source(),
-        }
-    }
-    None
 }
 
 impl Routed {
@@ -254,12 +225,13 @@ impl ObjectStore for Routed {
             return self.own(location)?.get_opts(location, options).await;
         };
         options.if_unmodified_since = DateTime::from_timestamp_millis(known.modified);
-        let got = known.store.get_opts(location, options).await.map_err(|error| told(location, error))?;
+        let failed = |error: StoreError| told(label(location, known.bytes, known.modified), &error);
+        let got = known.store.get_opts(location, options).await.map_err(failed)?;
         if got.meta.size == known.bytes {
             return Ok(got);
         }
         let source = "its size is another".into();
-        Err(told(location, StoreError::Precondition { path: location.to_string(), source }))
+        Err(failed(StoreError::Precondition { path: String::new(), source }))
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {

@@ -116,7 +116,7 @@ impl Columns {
             if self.of_a_file.iter().any(|(folder, _)| *folder == own_name) {
                 return refuse(format!("it has a column `{name}`, and so has its folder's name"));
             }
-            if is_lake_column(&own_name) {
+            if is_lake_column(&own_name) || is_lake_column(name) {
                 return refuse(format!("it has a column `{name}`, which is a name of Mavis's own"));
             }
             let base = own_name.clone();

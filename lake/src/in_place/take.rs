@@ -3,7 +3,7 @@
 //! Where a unit ended is the list of all files with their stamps, so that a second run opens only what is new. A file that an
 //! erasure replaced stays replaced as long as its owner leaves it as it was.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use deltalake_core::{
     kernel::{Action, Add, MetadataExt, Remove, new_metadata, transaction::CommitBuilder},
@@ -13,7 +13,6 @@ use futures::{StreamExt, TryStreamExt, stream};
 use mavis_catalog::Table;
 use mavis_types::{Counts, Cursor, RunId, TableName};
 use object_store::path::Path;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
@@ -21,6 +20,7 @@ use super::{
     footer::Footer,
     path,
     schema::{Columns, LAST_ID, MODE},
+    taken::{Different, Taken, millis},
 };
 use crate::{
     AppId, Error, Lake, columns,
@@ -38,66 +38,9 @@ pub(crate) const AGAIN: &str = "mavis.again";
 /// Files that an error names.
 const NAMED: usize = 5;
 
-/// Where a unit ended: the files of the tree as they were then.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Taken {
-    /// The tree's folder, as a URL.
-    root: String,
-    /// Stamp, bytes, and time of change in milliseconds, by name.
-    files: BTreeMap<String, (String, u64, i64)>,
-}
-
-/// What is different in the tree.
-#[derive(Debug, Default)]
-struct Different<'a> {
-    new: Vec<&'a TreeFile>,
-    changed: Vec<&'a TreeFile>,
-    /// Written again with what they held before.
-    touched: Vec<&'a TreeFile>,
-    gone: Vec<String>,
-}
-
 /// In whose place of a tree a file of ours stands.
 pub(crate) fn number_of(path: &Path) -> u128 {
     xxh3_128(path.as_ref().as_bytes())
-}
-
-/// When a file was changed, rounded up: never before the file's own time.
-fn millis(file: &TreeFile) -> i64 {
-    let modified = file.modified.timestamp_micros();
-    modified.div_euclid(1000) + i64::from(modified.rem_euclid(1000) != 0)
-}
-
-impl Tree {
-    fn root_url(&self) -> String {
-        match self.root.as_ref() {
-            "" => self.authority.trim_end_matches('/').to_owned(),
-            _ => path::url(&self.authority, &self.root),
-        }
-    }
-
-    fn taken(&self) -> Taken {
-        let files = self.files.iter().map(|file| (file.name.clone(), (file.stamp.clone(), file.bytes, millis(file))));
-        Taken { root: self.root_url(), files: files.collect() }
-    }
-
-    fn different(&self, before: &Taken) -> Different<'_> {
-        let mut different = Different::default();
-        for file in &self.files {
-            match before.files.get(&file.name) {
-                None => different.new.push(file),
-                Some((stamp, _, modified)) if *stamp == file.stamp && before.root == self.root_url() => {
-                    if *modified != millis(file) {
-                        different.touched.push(file);
-                    }
-                }
-                Some(_) => different.changed.push(file),
-            }
-        }
-        let there: HashSet<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
-        different.gone = before.files.keys().filter(|name| !there.contains(name.as_str())).cloned().collect();
-        different
-    }
 }
 
 impl Lake {
@@ -199,7 +142,7 @@ async fn make(
     let mut columns = Columns::begin(&tree.folders);
     for file in files {
         if let Some(footer) = footers.get(&file.name) {
-            columns.learn(spec, &table.name, &file.name, footer)?;
+            columns.learn(spec, &table.name, &file.label(), footer)?;
         }
     }
     columns.declare(spec);
@@ -330,7 +273,7 @@ fn prepare(
             // Its owner deleted what an erasure told him to; what was left of it is ours.
             commit.kept += 1;
         } else if tree.missing == Missing::Refuse {
-            lost.push(name.as_str());
+            lost.push(before.label(name));
         } else {
             commit.remove(&files);
         }
@@ -351,7 +294,7 @@ fn prepare(
     let properties = Properties::of(&work.base)?;
     for file in different.new.iter().chain(&different.changed) {
         if let Some(footer) = footers.get(&file.name) {
-            commit.grown |= columns.learn(spec, table, &file.name, footer)?;
+            commit.grown |= columns.learn(spec, table, &file.label(), footer)?;
         }
     }
     columns.check_mapping(table)?;
@@ -379,7 +322,7 @@ fn prepare(
                 reason: format!(
                     "the tree was moved, and rows were erased from file `{}`, which still holds them: its owner must take them \
                      out of it first",
-                    file.name
+                    file.label()
                 ),
             });
         }
@@ -474,7 +417,7 @@ fn values(
         let Some(text) = text else {
             return Err(Error::InPlace {
                 table: work.table.name.clone(),
-                reason: format!("file `{}`: what its folder says of column `{name}` is no {data_type}", file.name),
+                reason: format!("file `{}`: what its folder says of column `{name}` is no {data_type}", file.label()),
             });
         };
         values.insert(name.clone(), text);

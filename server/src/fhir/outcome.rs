@@ -124,6 +124,7 @@ impl From<mavis_sql::Error> for Outcome {
             mavis_sql::Error::Limit { .. } => "throttled",
             mavis_sql::Error::SnapshotGone { .. } => "expired",
             mavis_sql::Error::Cancelled => "timeout",
+            mavis_sql::Error::Lake(mavis_lake::Error::Changed { .. }) => "conflict",
             _ => "exception",
         };
         let error = ApiError::from(error);

@@ -57,7 +57,7 @@ impl From<mavis_lake::Error> for Failure {
         match error {
             Error::NoSuchTable { .. } | Error::NoSuchVersion { .. } => Self::new(Code::NotFound, &error),
             Error::Conflict { .. } | Error::Busy { .. } => Self::new(Code::Aborted, &error),
-            Error::Evolution { .. } | Error::CatalogBehind { .. } | Error::InPlace { .. } => {
+            Error::Evolution { .. } | Error::CatalogBehind { .. } | Error::InPlace { .. } | Error::Changed { .. } => {
                 Self::new(Code::FailedPrecondition, &error)
             }
             Error::Catalog(error) => error.into(),

@@ -175,6 +175,7 @@ impl From<mavis_lake::Error> for ApiError {
             Error::Conflict { .. } | Error::Busy { .. } => Self::new(StatusCode::CONFLICT, "busy", error.to_string()),
             Error::Evolution { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "evolution", error.to_string()),
             Error::InPlace { .. } => Self::new(StatusCode::CONFLICT, "in_place", error.to_string()),
+            Error::Changed { .. } => Self::new(StatusCode::CONFLICT, "file_changed", error.to_string()),
             Error::Catalog(error) => error.into(),
             Error::CatalogBehind { .. }
             | Error::Store { .. }

@@ -37,6 +37,8 @@ pub(super) mod state {
     pub(crate) const CANCELLED: &str = "57014";
     pub(crate) const STOPPING: &str = "57P01";
     pub(crate) const UNAVAILABLE: &str = "57P03";
+    /// An object is not in the state that is needed: one that somebody else changed.
+    pub(crate) const WRONG_STATE: &str = "55000";
     pub(crate) const INTERNAL: &str = "XX000";
 }
 
@@ -120,6 +122,9 @@ impl From<Error> for Failure {
             Error::Limit { limit, .. } => Self::error(of_limit(limit), error.to_string()),
             Error::Cancelled => Self::error(state::CANCELLED, error.to_string()),
             Error::SnapshotGone { .. } => Self::error("72000", error.to_string()),
+            Error::Lake(mavis_lake::Error::Changed { .. } | mavis_lake::Error::InPlace { .. }) => {
+                Self::error(state::WRONG_STATE, error.to_string())
+            }
             Error::Value { ref message } => Self::error(of_value(message), error.to_string()),
             // What went wrong inside is decided at one place for all doors that speak in sentences.
             error => Self::error(state::INTERNAL, crate::grpc::status(error).message().to_owned()),

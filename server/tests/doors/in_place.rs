@@ -4,9 +4,15 @@ use std::{fs, path::Path, sync::Arc};
 
 use ::parquet::arrow::ArrowWriter;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_flight::sql::client::FlightSqlServiceClient;
+use futures::TryStreamExt;
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
 
-use crate::harness::{TestServer, stderr, stdout};
+use crate::{
+    harness::{TestServer, stderr, stdout},
+    postgres::options,
+};
 
 const NAME: &str = "Kanarienvogel";
 
@@ -29,6 +35,69 @@ async fn sql(test: &TestServer, sql: &str) -> Value {
     let answer: Value = request.json(&json!({ "sql": sql })).send().await.unwrap().json().await.unwrap();
     assert!(answer["rows"].is_array(), "{sql}: {answer}");
     answer["rows"].clone()
+}
+
+async fn get(test: &TestServer, path: &str) -> (u16, String) {
+    let answer = reqwest::Client::new().get(test.http(path)).bearer_auth(test.admin_token()).send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+/// Asks every door for rows of a file that is not what was taken over: each says so, as a conflict, and of which table.
+async fn refused_everywhere(test: &TestServer, why: &str) {
+    let told = |place: &str, told: &str| {
+        assert!(told.contains("`raw.here.persons`") && told.contains(why), "{place}: {told}");
+        assert!(!told.contains("2024") && !told.contains("b.parquet"), "{place}: {told}");
+    };
+    // The footer, and pages of a column.
+    for statement in [
+        "SELECT sum(patient_id) FROM raw.here.persons WHERE year = '2024'",
+        // (Not one that was answered before: answers are kept by versions.)
+        "SELECT familyname FROM raw.here.persons WHERE patient_id = 8",
+        "SELECT count(*) FROM raw.here.persons r JOIN processed.here.persons p USING (patient_id) WHERE r.weight > 0",
+    ] {
+        let client = reqwest::Client::new();
+        let post = |path: &str| client.post(test.http(path)).bearer_auth(test.admin_token());
+        let answer = post("/api/v1/sql").json(&json!({ "sql": statement })).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 409, "{statement}");
+        let body: Value = answer.json().await.unwrap();
+        assert_eq!(body["error"]["code"], "file_changed", "{body}");
+        told("HTTP", body["error"]["message"].as_str().unwrap());
+
+        let mut flight = FlightSqlServiceClient::new(test.channel().await);
+        flight.set_token(test.admin_token());
+        let info = flight.execute(statement.to_owned(), None).await.unwrap();
+        let ticket = info.endpoint[0].ticket.clone().unwrap();
+        let failed = match flight.do_get(ticket).await {
+            Ok(stream) => stream.try_collect::<Vec<RecordBatch>>().await.unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        told("Flight SQL", &failed);
+        assert!(failed.contains(tonic::Code::FailedPrecondition.description()), "{failed}");
+
+        let mut connection = PgConnection::connect_with(&options(test, "raw", &test.admin_token())).await.unwrap();
+        let failed = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).fetch_all(&mut connection).await.unwrap_err();
+        let failed = failed.into_database_error().unwrap();
+        assert_eq!(failed.code().unwrap(), "55000", "{failed}");
+        told("PostgreSQL", failed.message());
+
+        let begun: Value =
+            post("/api/v1/queries").json(&json!({ "sql": statement })).send().await.unwrap().json().await.unwrap();
+        let place = format!("/api/v1/queries/{}", begun["id"].as_str().unwrap());
+        let ended = loop {
+            let ended = get(test, &place).await.1;
+            if !ended.contains("\"running\"") && !ended.contains("\"queued\"") {
+                break ended;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        };
+        let ended: Value = serde_json::from_str(&ended).unwrap();
+        let error = &ended["failure"]["error"];
+        assert_eq!(error["code"], "file_changed", "{ended}");
+        told("a long query", error["message"].as_str().unwrap());
+    }
+    let (status, row) = get(test, "/api/v1/tables/raw/here/persons/rows/8?by=patient_id").await;
+    assert!(status == 409 && row.contains("file_changed"), "{status} {row}");
+    told("rows by key", &row);
 }
 
 async fn mavis(test: &TestServer, args: &[&str]) -> String {
@@ -74,18 +143,13 @@ async fn queries_of_files_that_lie_where_they_are_answer_as_those_of_their_copy(
     }
     // What its owner changes is not read, and taken over by the next run.
     put(&root.join("persons/year=2024/b.parquet"), 6, 30);
-    let request = reqwest::Client::new().post(test.http("/api/v1/sql")).bearer_auth(test.admin_token());
-    let statement = json!({ "sql": "SELECT sum(patient_id) FROM raw.here.persons WHERE year = '2024'" });
-    let refused: Value = request.json(&statement).send().await.unwrap().json().await.unwrap();
-    assert!(refused["error"]["message"].is_string() && refused["rows"].is_null(), "{refused}");
+    refused_everywhere(&test, "was changed by its owner since; run its source again (`mavis ingest`)").await;
     mavis(&test, &["ingest", "here"]).await;
     assert_eq!(sql(&test, "SELECT count(*), max(patient_id) FROM raw.here.persons").await, json!([[30, 29]]));
-    // By its key, where no index of the file is made.
-    let row = reqwest::Client::new()
-        .get(test.http("/api/v1/tables/raw/here/persons/rows?patient_id=7"))
-        .bearer_auth(test.admin_token());
-    let status = row.send().await.unwrap().status();
-    assert!(!status.is_server_error(), "{status}");
+    let (status, row) = get(&test, "/api/v1/tables/raw/here/persons/rows/29?by=patient_id").await;
+    assert!(status == 200 && row.contains("n29"), "{status} {row}");
+    fs::remove_file(root.join("persons/year=2024/b.parquet")).unwrap();
+    refused_everywhere(&test, "is gone, its owner deleted or moved it; run its source again (`mavis ingest`)").await;
     let data = test.folder.path().join("data");
     assert!(!holds(&data.join("lake/raw"), "here"), "rows stand in the lake");
     test.stop().await;

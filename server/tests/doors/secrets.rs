@@ -1,11 +1,6 @@
 //! Secrets that are set as canaries, and looked for in everything that leaves a server.
 
-use std::{
-    fs::File,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 use reqwest::Client;
 use serde_json::json;
@@ -14,7 +9,10 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::harness::{client, run, stderr, stdout};
+use crate::{
+    harness::{client, run, stderr, stdout},
+    served::{Served, assert_untold, serve},
+};
 
 const IN_ENVIRONMENT: &str = "canary-of-the-environment-4711";
 const IN_FILE: &str = "canary-of-a-file-4712";
@@ -127,65 +125,21 @@ async fn store() -> u16 {
     port
 }
 
-struct Served {
-    child: Child,
-    grpc: String,
-    http: String,
-    token: String,
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-async fn serve(folder: &Path, vault: u16) -> Served {
-    let (http, grpc) = (free_port(), free_port());
+async fn start(folder: &Path, vault: u16) -> Served {
     std::fs::create_dir_all(folder.join("mounted")).unwrap();
     std::fs::write(folder.join("mounted/POSTGRES_PASSWORD_OF_FILE"), IN_FILE).unwrap();
-    let log = File::create(folder.join("log")).unwrap();
-    let data = folder.join("data");
-    let child = Command::new(env!("CARGO_BIN_EXE_mavis"))
-        .args(["serve", "--data"])
-        .arg(&data)
-        .env("RUST_LOG", "trace")
-        .env("POSTGRES_PASSWORD_OF_ENVIRONMENT", IN_ENVIRONMENT)
-        .env("RUST_BACKTRACE", "full")
-        .envs(OTHERS)
-        .env("MAVIS_HTTP__LISTEN", format!("127.0.0.1:{http}"))
-        .env("MAVIS_GRPC__LISTEN", format!("127.0.0.1:{grpc}"))
-        .env("MAVIS_POSTGRES__ENABLED", "false")
-        .env("MAVIS_SECRETS__FOLDER", folder.join("mounted"))
-        .env("MAVIS_SECRETS__VAULT__ADDRESS", format!("http://127.0.0.1:{vault}"))
-        .env("MAVIS_SECRETS__VAULT__TOKEN", CATALOG_TOKEN)
-        .stdout(Stdio::from(log.try_clone().unwrap()))
-        .stderr(Stdio::from(log))
-        .spawn()
-        .unwrap();
-    let mut served = Served {
-        child,
-        grpc: format!("127.0.0.1:{grpc}"),
-        http: format!("http://127.0.0.1:{http}"),
-        token: String::new(),
-    };
-    let began = Instant::now();
-    let asked = Client::new();
-    loop {
-        let answer = asked.get(format!("{}/health/ready", served.http)).send().await;
-        if answer.is_ok_and(|answer| answer.status().is_success()) {
-            break;
-        }
-        assert!(began.elapsed() < Duration::from_secs(60), "{}", std::fs::read_to_string(folder.join("log")).unwrap());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    served.token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
-    served
+    let mounted = folder.join("mounted").display().to_string();
+    let vault = format!("http://127.0.0.1:{vault}");
+    let mut set = vec![
+        ("RUST_LOG", "trace"),
+        ("POSTGRES_PASSWORD_OF_ENVIRONMENT", IN_ENVIRONMENT),
+        ("RUST_BACKTRACE", "full"),
+        ("MAVIS_SECRETS__FOLDER", mounted.as_str()),
+        ("MAVIS_SECRETS__VAULT__ADDRESS", vault.as_str()),
+        ("MAVIS_SECRETS__VAULT__TOKEN", CATALOG_TOKEN),
+    ];
+    set.extend(OTHERS);
+    serve(folder, &set).await
 }
 
 /// Every file below a folder, whole.
@@ -205,7 +159,7 @@ async fn no_canary_leaves_the_server_or_is_kept_by_it() {
     let folder = tempfile::tempdir().unwrap();
     let (port, vault) = (refusing("28P01").await, store().await);
     let (elsewhere, export) = (refusing("3D000").await, echoing().await);
-    let served = serve(folder.path(), vault).await;
+    let served = start(folder.path(), vault).await;
     let mut told: Vec<(String, Vec<u8>)> = Vec::new();
     let mut mavis = async |args: &[&str]| {
         let output = run(client(&served.grpc, &served.token, args)).await;
@@ -261,6 +215,7 @@ async fn no_canary_leaves_the_server_or_is_kept_by_it() {
     for table in [
         "catalog.sources",
         "catalog.tables",
+        "catalog.files",
         "ops.runs",
         "ops.run_log",
         "ops.run_units",
@@ -292,13 +247,6 @@ async fn no_canary_leaves_the_server_or_is_kept_by_it() {
     let log = told.last().unwrap();
     assert!(log.1.windows(5).any(|word| word == b"TRACE"), "the log says everything");
     let named = [IN_ENVIRONMENT, IN_FILE, IN_VAULT, CATALOG_TOKEN, "canary-of-a-parameter-4715"];
-    for canary in named.into_iter().chain(OTHERS.map(|(_, canary)| canary)) {
-        for (place, bytes) in &told {
-            let found = bytes.windows(canary.len()).position(|word| word == canary.as_bytes());
-            if let Some(at) = found {
-                let around = String::from_utf8_lossy(&bytes[at.saturating_sub(200)..at]).into_owned();
-                panic!("a secret is in {place}, after: {around}");
-            }
-        }
-    }
+    let canaries: Vec<&str> = named.into_iter().chain(OTHERS.map(|(_, canary)| canary)).collect();
+    assert_untold(&told, &canaries);
 }

@@ -55,10 +55,11 @@ impl Definition {
 }
 
 /// Tables of `system`.
-pub(crate) static TABLES: [Definition; 15] = [
+pub(crate) static TABLES: [Definition; 16] = [
     catalog::SOURCES,
     catalog::TABLES,
     catalog::COLUMNS,
+    catalog::FILES,
     catalog::MAPPINGS,
     catalog::KNOWN_HOSTS,
     ops::RUNS,

@@ -61,7 +61,7 @@ async fn information_schema_is_reachable_alone_and_in_every_catalog() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_system_table_can_be_read_whole() {
     let lake = Fixture::new().await;
-    for table in ["sources", "tables", "columns", "mappings"] {
+    for table in ["sources", "tables", "columns", "files", "mappings"] {
         lake.rows(&format!("SELECT * FROM system.catalog.{table}")).await;
     }
     for table in [

@@ -32,6 +32,7 @@ pub(super) fn pass(answer: &Answer, table: &Table, each: &mut Each<'_>) -> Resul
         modified: chrono::DateTime::UNIX_EPOCH,
         stamp: String::new(),
         name: format!("answer of `{}`", table.name),
+        is_known: true,
     };
     let open = |_: u64| -> Result<Opened, Error> {
         let reader = answer.body.open().map_err(|error| broken(answer, &error))?;
