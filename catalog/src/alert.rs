@@ -26,7 +26,47 @@ pub struct Alert {
     pub tries: u32,
 }
 
+/// An alert, and what became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedAlert {
+    pub alert: Alert,
+    /// When it was told.
+    pub told_at: Option<DateTime<Utc>>,
+    /// When it is tried (again); `None`: it was told, or given up.
+    pub try_at: Option<DateTime<Utc>>,
+}
+
 impl Catalog {
+    /// The newest alerts, of one source or of all, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn alerts(&self, source: Option<SourceId>, limit: u32) -> Result<Vec<ListedAlert>, Error> {
+        let rows = match source {
+            Some(source) => {
+                self.engine
+                    .all(
+                        "SELECT * FROM alerts WHERE source_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2",
+                        values![source.to_string(), limit],
+                    )
+                    .await?
+            }
+            None => {
+                self.engine
+                    .all("SELECT * FROM alerts ORDER BY created_at DESC, id DESC LIMIT $1", values![limit])
+                    .await?
+            }
+        };
+        let listed = |row: &Row| {
+            Ok(ListedAlert {
+                alert: read(row)?,
+                told_at: row.opt_time("alerts.told_at")?,
+                try_at: row.opt_time("alerts.try_at")?,
+            })
+        };
+        rows.iter().map(listed).collect()
+    }
+
     /// Takes alerts whose time has come and puts each off by `lease`: until then nobody else takes them.
     ///
     /// # Errors

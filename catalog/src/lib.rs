@@ -50,7 +50,7 @@ mod value;
 mod view;
 mod work;
 
-pub use alert::Alert;
+pub use alert::{Alert, ListedAlert};
 pub use audit::{AuditEntry, NewAudit};
 pub use cursor::{CursorRow, NewCursor};
 pub use database::Catalog;

@@ -50,6 +50,8 @@ async fn an_alert_is_taken_by_one_of_many_and_again_when_its_time_comes(db: Db) 
     db.catalog.end_alert(alert.id, true).await.unwrap();
     db.catalog.put_off_alert(alert.id, LONG).await.unwrap();
     assert_eq!(db.catalog.take_alerts(5, LONG).await.unwrap(), []);
+    let ended = db.catalog.alerts(None, 5).await.unwrap();
+    assert!(ended[0].told_at.is_some() && ended[0].alert.id == alert.id, "{ended:?}");
     for handle in handles.into_iter().skip(1) {
         handle.close().await;
     }
@@ -69,6 +71,11 @@ async fn a_table_that_becomes_late_is_told_once_by_whoever_looks(db: Db) {
     assert!(!db.catalog.note_late(source, &names(&["b"]), body).await.unwrap());
     // Late again after it was not: told again.
     assert!(db.catalog.note_late(source, &names(&["a", "b"]), body).await.unwrap());
+    let listed = db.catalog.alerts(Some(source), 2).await.unwrap();
+    assert_eq!(listed.iter().map(|one| one.alert.body.clone()).collect::<Vec<_>>(), [json!(["a"]), json!(["c"])]);
+    assert!(listed.iter().all(|one| one.told_at.is_none() && one.try_at.is_some() && one.alert.tries == 0));
+    assert_eq!(db.catalog.alerts(None, 9).await.unwrap().len(), 3);
+    assert_eq!(db.catalog.alerts(Some(SourceId::new()), 9).await.unwrap(), []);
     let told: Vec<_> = db.catalog.take_alerts(9, LONG).await.unwrap().into_iter().map(|alert| alert.body).collect();
     assert_eq!(told, [json!(["a", "b"]), json!(["c"]), json!(["a"])]);
     other.close().await;

@@ -167,6 +167,7 @@ async fn no_name_that_says_who_is_in_a_file_leaves_the_server() {
         "ops.audit",
         "ops.schedules",
         "ops.freshness",
+        "ops.alerts",
         "ops.drift",
         "ops.discoveries",
     ] {

@@ -222,6 +222,7 @@ async fn no_canary_leaves_the_server_or_is_kept_by_it() {
         "ops.audit",
         "ops.schedules",
         "ops.freshness",
+        "ops.alerts",
         "ops.drift",
         "ops.discoveries",
         "ops.quarantine",

@@ -55,7 +55,7 @@ impl Definition {
 }
 
 /// Tables of `system`.
-pub(crate) static TABLES: [Definition; 16] = [
+pub(crate) static TABLES: [Definition; 17] = [
     catalog::SOURCES,
     catalog::TABLES,
     catalog::COLUMNS,
@@ -67,6 +67,7 @@ pub(crate) static TABLES: [Definition; 16] = [
     ops::RUN_LOG,
     ops::SCHEDULES,
     ops::FRESHNESS,
+    ops::ALERTS,
     ops::DRIFT,
     ops::DISCOVERIES,
     ops::QUARANTINE,

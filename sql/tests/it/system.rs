@@ -1,7 +1,10 @@
+use std::{collections::BTreeSet, time::Duration};
+
 use mavis_catalog::{NewQuarantined, Step};
 use mavis_sql::Error;
 use mavis_types::{Role, Scope, Zone};
 use rstest::rstest;
+use serde_json::json;
 
 use crate::fixture::{Fixture, grant, principal};
 
@@ -70,6 +73,7 @@ async fn every_system_table_can_be_read_whole() {
         "run_log",
         "schedules",
         "freshness",
+        "alerts",
         "drift",
         "discoveries",
         "quarantine",
@@ -79,6 +83,35 @@ async fn every_system_table_can_be_read_whole() {
         lake.rows(&format!("SELECT * FROM system.ops.{table}")).await;
         lake.rows(&format!("SELECT count(*) FROM system.ops.{table} LIMIT 1")).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_tell_engineers_what_was_told_and_what_waits() {
+    let lake = Fixture::new().await;
+    let catalog = lake.lake.catalog();
+    let late = |tables: &[&str]| tables.iter().map(|table| (*table).to_owned()).collect::<BTreeSet<String>>();
+    let body =
+        |new: &BTreeSet<String>| json!({"kind": "tables_late", "text": format!("late: {new:?}"), "count": new.len()});
+    assert!(catalog.note_late(lake.source, &late(&["raw.hms.visit"]), body).await.unwrap());
+    let taken = catalog.take_alerts(9, Duration::from_secs(600)).await.unwrap();
+    catalog.end_alert(taken[0].id, true).await.unwrap();
+    assert!(catalog.note_late(lake.source, &late(&["raw.hms.lab"]), body).await.unwrap());
+    let taken = catalog.take_alerts(9, Duration::from_secs(600)).await.unwrap();
+    catalog.end_alert(taken[0].id, false).await.unwrap();
+    assert!(catalog.note_late(lake.source, &late(&["raw.hms.stay"]), body).await.unwrap());
+    let asked = "SELECT source, kind, state, tries, told_at IS NULL, next_try_at IS NULL, text FROM system.ops.alerts";
+    let all = [
+        "hms|tables_late|waiting|0|true|false|late: {\"raw.hms.stay\"}",
+        "hms|tables_late|given_up|1|true|true|late: {\"raw.hms.lab\"}",
+        "hms|tables_late|told|1|false|true|late: {\"raw.hms.visit\"}",
+    ];
+    assert_eq!(lake.rows(asked).await, all);
+    let engineer = principal(Role::Engineer, Scope::All);
+    assert_eq!(lake.ask(&engineer, &format!("{asked} WHERE source = 'hms'")).await.unwrap(), all);
+    assert!(lake.ask(&engineer, &format!("{asked} WHERE source = 'other'")).await.unwrap().is_empty());
+    assert!(lake.ask(&lake.reader, asked).await.unwrap().is_empty());
+    let told = "SELECT body FROM system.ops.alerts WHERE state = 'told'";
+    assert!(lake.rows(told).await[0].contains("\"count\":1"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
-//! `system.ops`: runs, their parts and logs, schedules and what is late, drift, quarantine, audit, grants.
+//! `system.ops`: runs, their parts and logs, schedules, what is late and who was told, drift, quarantine, audit, grants.
 
+mod alerts;
 mod audit;
 mod discoveries;
 mod drift;
@@ -11,6 +12,7 @@ mod run_units;
 mod runs;
 mod schedules;
 
+pub(super) use alerts::ALERTS;
 pub(super) use audit::AUDIT;
 pub(super) use discoveries::DISCOVERIES;
 pub(super) use drift::DRIFT;
