@@ -32,6 +32,7 @@ mod convert;
 mod cursor;
 mod drain;
 mod message;
+mod params;
 mod publication;
 mod slot;
 mod spool;
@@ -40,11 +41,10 @@ mod table;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use mavis_types::Cursor;
-use schemars::JsonSchema;
-use serde::Deserialize;
 use sqlx::{Connection, PgConnection, Row};
 use tokio::{sync::Mutex, time::Instant};
 
+pub use self::params::ReplicationParams;
 use self::{
     changes::Changes,
     cursor::{Kept, Log, Place, Seen},
@@ -66,45 +66,6 @@ use crate::{Error, LogHealth, ReadItem, ReadRequest, ReadStream, Settled, Stage,
 
 /// How long another run of the same slot is waited for.
 const TURN: Duration = Duration::from_secs(20);
-
-/// Changes by logical replication.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReplicationParams {
-    /// The replication slot; one for each source. It is made by the first ingest and holds the server's log from then on.
-    pub slot: String,
-    /// The publication, made by an owner of the tables: `CREATE PUBLICATION mavis FOR TABLE a, b`. Tables of the source that
-    /// are not in it are compared whole.
-    pub publication: String,
-    /// Whether the slot is made where it is missing and no table was read from it yet.
-    #[serde(default = "yes")]
-    pub create: bool,
-    /// Changes that one run reads at most, up to the end of a transaction; the next run goes on.
-    #[serde(default = "default_changes")]
-    pub max_changes_per_run: u32,
-    /// Megabytes of changes that one run spools at most, up to the end of a transaction.
-    #[serde(default = "default_megabytes")]
-    pub max_megabytes_per_run: u64,
-    /// Megabytes of log held back by the slot from which on each run warns.
-    #[serde(default = "default_warning")]
-    pub warn_megabytes: u64,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn default_changes() -> u32 {
-    2_000_000
-}
-
-fn default_megabytes() -> u64 {
-    4096
-}
-
-fn default_warning() -> u64 {
-    1024
-}
 
 /// The slot of a source, as one run uses it.
 #[derive(Debug)]
