@@ -10,6 +10,7 @@ use deltalake_core::{DeltaTable, kernel::Version};
 use mavis_catalog::Table;
 use mavis_types::{TableId, TableName};
 use moka::sync::Cache;
+use object_store::{ObjectStoreExt, path::Path};
 use tokio::sync::Mutex;
 
 use crate::{Error, in_place::Foreign};
@@ -64,10 +65,28 @@ impl Open {
 
     /// The newest version, as a value of its own.
     pub(crate) async fn newest(&self) -> Result<DeltaTable, Error> {
+        let known = self.delta.lock().await.clone();
+        if self.is_newest(&known).await? {
+            return Ok(known);
+        }
         let mut delta = self.delta.lock().await;
         delta.update_incremental(None).await.map_err(|error| opening(&self.name, error))?;
         self.note(&delta)?;
         Ok(delta.clone())
+    }
+
+    /// Whether a version that was read is the newest still: its commit is there and the next is not. Where its own commit is not
+    /// (the past was cleaned up, or forgotten), others after it may be gone with it.
+    async fn is_newest(&self, known: &DeltaTable) -> Result<bool, Error> {
+        let version = version_of(known)?;
+        if self.foreign.is_some() && self.noted.load(Ordering::Acquire) != version {
+            return Ok(false);
+        }
+        let store = known.log_store().object_store(None);
+        let (this, next) = (commit_path(version), commit_path(version.saturating_add(1)));
+        let (this, next) = tokio::join!(store.head(&this), store.head(&next));
+        // What is wrong with the store is told by whoever reads the log then.
+        Ok(this.is_ok() && matches!(next, Err(object_store::Error::NotFound { .. })))
     }
 
     /// The newest version read from the log anew, trusting nothing in memory.
@@ -121,6 +140,11 @@ pub(crate) fn opening(name: &TableName, error: deltalake_core::DeltaTableError) 
         deltalake_core::DeltaTableError::NotATable(_) => Error::NoSuchTable { table: name.to_string() },
         error => Error::store(&format!("opening table `{name}`"), &error),
     }
+}
+
+/// Where a table has the log entry of a version (Delta protocol, "Delta Log Entries").
+fn commit_path(version: i64) -> Path {
+    Path::from(format!("_delta_log/{version:020}.json"))
 }
 
 pub(crate) fn version_of(table: &DeltaTable) -> Result<i64, Error> {

@@ -12,6 +12,7 @@ use parquet::{
 };
 
 /// A data file of a store, for Parquet's readers.
+#[derive(Clone)]
 pub(crate) struct FileReader {
     store: Arc<dyn ObjectStore>,
     path: Path,

@@ -2,12 +2,13 @@
 
 use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc};
 
+use chrono::DateTime;
 use deltalake_core::{
     DeltaTable,
     logstore::{LogStoreRef, StorageConfig, default_logstore},
 };
 use object_store::{
-    ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutOptions,
+    ObjectMeta, ObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode, PutOptions,
     aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut},
     path::Path,
     prefix::PrefixStore,
@@ -130,6 +131,14 @@ impl Store {
         let folder = Path::from_iter(self.prefix()?.parts().chain(Path::from(location).parts()));
         let own = Arc::new(PrefixStore::new(Arc::clone(&self.root), folder));
         Ok(Arc::new(TableStore::new(own, Arc::clone(&self.routes))))
+    }
+
+    /// A data file of a table's folder as scans name it: by its place in the root store.
+    pub(crate) fn data_file(&self, location: &str, file: &Path, bytes: u64) -> Result<ObjectMeta, Error> {
+        let parts = self.prefix()?;
+        let location = Path::from_iter(parts.parts().chain(Path::from(location).parts()).chain(file.parts()));
+        // Data files never change: scans give them no time either.
+        Ok(ObjectMeta { location, last_modified: DateTime::UNIX_EPOCH, size: bytes, e_tag: None, version: None })
     }
 
     /// The table of a folder, not loaded yet.

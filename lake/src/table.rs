@@ -143,8 +143,8 @@ impl Lake {
         let sessions = Sessions::new(&options, &store)?;
         catalog.release_all(&format!("{}/", options.server)).await?;
         let tables = Cache::builder().max_capacity(OPEN_TABLES).time_to_idle(OPEN_FOR).build();
-        let keyed = Keyed::new(options.memory_bytes);
         let pages = Pages::new(options.pages_bytes);
+        let keyed = Keyed::new(options.memory_bytes, &pages);
         Ok(Self { inner: Arc::new(Inner { catalog, options, tuning, store, sessions, tables, keyed, pages }) })
     }
 

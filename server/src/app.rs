@@ -20,7 +20,7 @@ pub struct App {
     pub pipeline: Pipeline,
     pub engine: Engine,
     pub auth: Auth,
-    /// Audits reads by key.
+    /// Audits queries and reads by key.
     pub reads: ReadLog,
     pub config: Arc<Config>,
     pub readiness: Readiness,

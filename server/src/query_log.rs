@@ -13,6 +13,9 @@ use crate::{App, auth::Door};
 /// Longest list of tables in an audit line.
 const LONGEST: usize = 1_000;
 
+/// What is audited of a statement that reads.
+const QUERY: &str = "query";
+
 /// Words that may stand before the name of a table.
 const PASSED: [&str; 5] = ["lateral", "if", "not", "exists", "table"];
 
@@ -39,7 +42,7 @@ impl QueryLog {
             principal: principal.name.clone(),
             door,
             sql: sql.to_owned(),
-            action: "query".to_owned(),
+            action: QUERY.to_owned(),
             object: String::new(),
             began: Instant::now(),
             rows: 0,
@@ -105,7 +108,7 @@ impl Drop for QueryLog {
         debug!(door, outcome, rows = self.rows, seconds, principal = self.principal, "a query ended: {outcome}");
         // Without a runtime the process is ending.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (catalog, sql) = (self.app.catalog.clone(), std::mem::take(&mut self.sql));
+        let (app, sql) = (self.app.clone(), std::mem::take(&mut self.sql));
         let mut entry = NewAudit {
             actor: std::mem::take(&mut self.principal),
             action: std::mem::take(&mut self.action),
@@ -121,8 +124,11 @@ impl Drop for QueryLog {
             if entry.object.is_empty() {
                 entry.object = names;
             }
-            if let Err(error) = catalog.audit(&entry).await {
-                error!(error = &error as &dyn std::error::Error, "cannot write the audit of a query");
+            // What was changed is written down at once, what was read together with others.
+            if entry.action == QUERY {
+                app.reads.line(entry).await;
+            } else if let Err(error) = app.catalog.audit(&entry).await {
+                error!(error = &error as &dyn std::error::Error, "cannot write the audit of a statement");
             }
         });
     }

@@ -1,4 +1,5 @@
-//! The audit of reads by key, of which there may be thousands a second: lines are gathered for a moment and written together.
+//! The audit of queries and of reads by key, of which there may be thousands a second: lines are gathered for a moment and
+//! written together. Each commit to the catalog makes everybody ask it anew who they are and what names mean.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::auth::Door;
 const WAITING: usize = 8_192;
 /// Lines that are written together.
 const TOGETHER: usize = 2_048;
-/// How long lines are gathered. A crash of the process loses as much of the audit of reads by key.
+/// How long lines are gathered. A crash of the process loses as much of the audit of queries and reads.
 const GATHER: Duration = Duration::from_millis(200);
 
 /// Writes down who read which table by key, and how many rows; never the keys. Cheap to clone.

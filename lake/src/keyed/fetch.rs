@@ -8,7 +8,14 @@ use arrow::{
     datatypes::SchemaRef,
 };
 use futures::TryStreamExt;
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::{
+    arrow::{
+        ParquetRecordBatchStreamBuilder, ProjectionMask,
+        arrow_reader::{ArrowReaderMetadata, RowSelection},
+        async_reader::AsyncFileReader,
+    },
+    errors::ParquetError,
+};
 
 use super::{
     Keyed,
@@ -75,17 +82,17 @@ impl Keyed {
 
     async fn read(&self, live: &Live, file: &LiveFile, rows: &[u32], schema: &SchemaRef) -> Result<RecordBatch, Error> {
         let footer = self.footer(live, file).await?;
-        let mask = footer.mask(schema.fields().iter().map(|field| field.name().as_str()));
-        let (groups, selection) = footer.select(rows);
+        let selected = Selected::of(&footer, rows, schema);
         let reader = FileReader::new(&live.store, &file.path, file.bytes);
-        let stream = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, footer.metadata.clone())
-            .with_projection(mask)
-            .with_row_groups(groups)
-            .with_row_selection(selection)
-            .with_batch_size(rows.len().max(1))
-            .build()
-            .map_err(|error| Error::store(DOING, &error))?;
-        let batches: Vec<RecordBatch> = stream.try_collect().await.map_err(|error| Error::store(DOING, &error))?;
+        let failed = |error| Error::store(DOING, &error);
+        let batches = match &file.pages {
+            Some(key) => {
+                let (reader, metadata) = self.pages.rows(key, &footer.metadata, reader).map_err(failed)?;
+                selected.read(reader, metadata).await
+            }
+            None => selected.read(reader, footer.metadata.clone()).await,
+        };
+        let batches = batches.map_err(failed)?;
         let batches = batches.iter().map(|batch| conform(batch, schema).map_err(|refused| refused.on(&live.name)));
         let batches = batches.collect::<Result<Vec<RecordBatch>, Error>>()?;
         let read = match batches.as_slice() {
@@ -104,6 +111,37 @@ impl Keyed {
     async fn footer(&self, live: &Live, file: &LiveFile) -> Result<Arc<Footer>, Error> {
         let read = async { Footer::read(&live.store, &file.path, file.bytes).await.map(Arc::new) };
         self.footers.try_get_with(Arc::clone(&file.id), read).await.map_err(|error| again(&error))
+    }
+}
+
+/// Rows of a file that are wanted, and which columns of them.
+struct Selected {
+    mask: ProjectionMask,
+    groups: Vec<usize>,
+    selection: RowSelection,
+    rows: usize,
+}
+
+impl Selected {
+    fn of(footer: &Footer, rows: &[u32], schema: &SchemaRef) -> Self {
+        let mask = footer.mask(schema.fields().iter().map(|field| field.name().as_str()));
+        let (groups, selection) = footer.select(rows);
+        Self { mask, groups, selection, rows: rows.len() }
+    }
+
+    async fn read(
+        self,
+        reader: impl AsyncFileReader + Unpin + 'static,
+        footer: ArrowReaderMetadata,
+    ) -> Result<Vec<RecordBatch>, ParquetError> {
+        ParquetRecordBatchStreamBuilder::new_with_metadata(reader, footer)
+            .with_projection(self.mask)
+            .with_row_groups(self.groups)
+            .with_row_selection(self.selection)
+            .with_batch_size(self.rows.max(1))
+            .build()?
+            .try_collect()
+            .await
     }
 }
 

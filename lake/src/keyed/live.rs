@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::datasource::object_store::ObjectStoreUrl;
 use deltalake_core::DeltaTable;
 use mavis_types::{TableId, TableName};
 use object_store::{ObjectStore, path::Path};
 use serde_json::{Map, Value};
 
 use super::{FileId, Keyed};
-use crate::{Error, Lake, table::Open};
+use crate::{Error, Lake, pages::FileKey, table::Open};
 
 /// One version of a table: its columns and its files.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) struct LiveFile {
     pub(super) id: FileId,
     pub(super) path: Path,
     pub(super) bytes: u64,
+    /// What its pages in memory are known by; `None` for a file of somebody else, which is read anew.
+    pub(super) pages: Option<FileKey>,
     /// Rows, where the log says how many.
     pub(super) rows: Option<u64>,
     bounds: Bounds,
@@ -71,28 +74,37 @@ impl Keyed {
         let open = lake.opened(table).await?;
         let delta = lake.at(&open, Some(version)).await?;
         let store = lake.store().table(&open.location)?;
-        let live = list(&open, &delta, store)?.map(Arc::new);
+        let live = list(lake, &open, &delta, store)?.map(Arc::new);
         self.versions.insert((table, version), live.clone()).await;
         Ok(live)
     }
 }
 
-fn list(open: &Open, delta: &DeltaTable, store: Arc<dyn ObjectStore>) -> Result<Option<Live>, Error> {
+fn list(lake: &Lake, open: &Open, delta: &DeltaTable, store: Arc<dyn ObjectStore>) -> Result<Option<Live>, Error> {
     let snapshot = delta.snapshot()?;
     let metadata = snapshot.metadata();
     let mapped = metadata.configuration().get("delta.columnMapping.mode").is_some_and(|mode| mode != "none");
     if mapped || !metadata.partition_columns().is_empty() {
         return Ok(None);
     }
+    let authority: Arc<str> = ObjectStoreUrl::parse(lake.store().authority())?.as_str().into();
+    let paged = open.foreign().is_none() && !lake.pages().is_off();
     let mut files = Vec::new();
     for view in snapshot.log_data().iter() {
         if view.deletion_vector_descriptor().is_some() {
             return Ok(None);
         }
         let path = view.object_store_path();
+        let bytes = u64::try_from(view.size()).unwrap_or_default();
+        let pages = if paged {
+            Some(FileKey::new(&authority, &lake.store().data_file(&open.location, &path, bytes)?))
+        } else {
+            None
+        };
         files.push(LiveFile {
             id: format!("{}/{path}", open.location).into(),
-            bytes: u64::try_from(view.size()).unwrap_or_default(),
+            bytes,
+            pages,
             rows: view.num_records().map(|rows| rows as u64),
             bounds: view.stats().as_deref().and_then(bounds).unwrap_or_default(),
             path,
@@ -133,8 +145,14 @@ mod tests {
     ) {
         let stats =
             r#"{"numRecords":3,"minValues":{"id":"b","n":-3,"open":1},"maxValues":{"id":"d","n":7},"nullCount":{}}"#;
-        let file =
-            LiveFile { id: "x".into(), path: Path::from("x"), bytes: 1, rows: Some(3), bounds: bounds(stats).unwrap() };
+        let file = LiveFile {
+            id: "x".into(),
+            path: Path::from("x"),
+            bytes: 1,
+            pages: None,
+            rows: Some(3),
+            bounds: bounds(stats).unwrap(),
+        };
         assert_eq!(file.may_hold(column, value), may);
     }
 }

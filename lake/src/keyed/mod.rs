@@ -26,7 +26,7 @@ use arrow::array::RecordBatch;
 use mavis_types::TableId;
 use moka::{future, sync};
 
-use crate::Lake;
+use crate::{Lake, pages::Pages};
 use footer::Footer;
 use index::FileIndex;
 use live::Live;
@@ -67,11 +67,13 @@ pub(crate) struct Keyed {
     rows: sync::Cache<(FileId, u32, Arc<str>), RecordBatch>,
     /// Bytes that all indexes together may take.
     index_bytes: u64,
+    /// Chunks in memory that rows are read from where they are kept.
+    pages: Pages,
 }
 
 impl Keyed {
     /// `memory_bytes`: what the lake's work may take altogether.
-    pub(crate) fn new(memory_bytes: usize) -> Self {
+    pub(crate) fn new(memory_bytes: usize, pages: &Pages) -> Self {
         let weight = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         let index_bytes = (memory_bytes / INDEX_SHARE).clamp(*INDEX_BYTES.start(), *INDEX_BYTES.end()) as u64;
         Self {
@@ -90,6 +92,7 @@ impl Keyed {
                 .max_capacity((memory_bytes / ROW_SHARE) as u64)
                 .build(),
             index_bytes,
+            pages: pages.clone(),
         }
     }
 

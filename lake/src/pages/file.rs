@@ -1,7 +1,8 @@
 //! What is kept of one file.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use object_store::{ObjectMeta, path::Path};
 use parquet::{
+    arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
     errors::Result,
     file::metadata::{ColumnChunkMetaData, ParquetMetaData},
 };
@@ -23,7 +25,7 @@ use super::{
 
 /// A file at one time: another file that takes its name is another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct FileKey {
+pub(crate) struct FileKey {
     store: Arc<str>,
     path: Path,
     bytes: u64,
@@ -32,7 +34,7 @@ pub(super) struct FileKey {
 }
 
 impl FileKey {
-    pub(super) fn new(store: &Arc<str>, file: &ObjectMeta) -> Self {
+    pub(crate) fn new(store: &Arc<str>, file: &ObjectMeta) -> Self {
         Self {
             store: Arc::clone(store),
             path: file.location.clone(),
@@ -55,7 +57,7 @@ pub(super) struct Place {
 pub(super) struct File {
     footer: Arc<ParquetMetaData>,
     /// Chunks by where they begin in the file.
-    starts: HashMap<u64, Place>,
+    starts: BTreeMap<u64, Place>,
     state: Mutex<State>,
     bytes: AtomicU64,
     /// Bytes of what is known of the file while nothing is kept.
@@ -71,6 +73,15 @@ struct State {
     kept: HashMap<Place, Arc<PlainChunk>>,
     /// Of the footer with and without its page index; made when it is asked for.
     views: [Option<Arc<View>>; 2],
+    /// For readers of single rows.
+    rows: Option<RowView>,
+}
+
+/// A view that single rows are read by, and the footer in it as Arrow's readers take it.
+#[derive(Debug, Clone)]
+pub(super) struct RowView {
+    pub(super) view: Arc<View>,
+    pub(super) footer: ArrowReaderMetadata,
 }
 
 impl File {
@@ -79,7 +90,7 @@ impl File {
             let columns = metadata.columns().iter().enumerate();
             columns.map(move |(column, chunk)| (chunk.byte_range().0, Place { group, column }))
         });
-        let starts: HashMap<u64, Place> = starts.collect();
+        let starts: BTreeMap<u64, Place> = starts.collect();
         let known = (footer.memory_size() + starts.len() * PLACE_BYTES) as u64;
         Self { starts, footer: Arc::clone(footer), state: Mutex::default(), bytes: AtomicU64::new(0), known }
     }
@@ -108,8 +119,25 @@ impl File {
         if let Some(view) = slot {
             return Ok(Arc::clone(view));
         }
-        let view = Arc::new(View::of(footer, kept)?);
+        let view = Arc::new(View::of(footer, kept, false)?);
         *slot = Some(Arc::clone(&view));
+        Ok(view)
+    }
+
+    /// As [`File::view`], for who reads single rows by the offset index that `footer` has, and loads no index later.
+    pub(super) fn row_view(&self, footer: &ArrowReaderMetadata) -> Result<RowView> {
+        let mut state = self.state();
+        if let Some(view) = &state.rows {
+            return Ok(view.clone());
+        }
+        let view = if state.kept.is_empty() {
+            RowView { view: Arc::new(View::plain(Arc::clone(footer.metadata()))), footer: footer.clone() }
+        } else {
+            let view = Arc::new(View::of(footer.metadata(), &state.kept, true)?);
+            let footer = ArrowReaderMetadata::try_new(Arc::clone(&view.footer), ArrowReaderOptions::new())?;
+            RowView { view, footer }
+        };
+        state.rows = Some(view.clone());
         Ok(view)
     }
 
@@ -119,13 +147,29 @@ impl File {
         (self.chunk(place)?.byte_range() == (start, length)).then_some(place)
     }
 
-    /// Counts a reading; the chunk, where it was now read so often and should be kept.
+    /// The chunk that has a page at these bytes of the file, and the chunk's own bytes.
+    pub(super) fn chunk_around(&self, page: &Range<u64>) -> Option<(Place, Range<u64>)> {
+        let (_, place) = self.starts.range(..=page.start).next_back()?;
+        let (start, length) = self.chunk(*place)?.byte_range();
+        (page.end <= start + length).then(|| (*place, start..start + length))
+    }
+
+    /// About how many pages a chunk has; 1 where the footer does not tell.
+    pub(super) fn pages(&self, place: Place) -> u32 {
+        let index = self.footer.offset_index().and_then(|index| index.get(place.group)?.get(place.column));
+        index.map_or(1, |index| u32::try_from(index.page_locations().len()).unwrap_or(u32::MAX))
+    }
+
+    /// Counts a reading; the chunk, where it was now read so often and should be kept. It is counted anew then.
     pub(super) fn wanted(&self, place: Place, enough: u32) -> Option<&ColumnChunkMetaData> {
         let chunk = self.chunk(place).filter(|chunk| is_compressed(chunk))?;
         let mut state = self.state();
         let read = state.read.entry(place).or_default();
         *read = read.saturating_add(1);
         let often = *read >= enough;
+        if often {
+            *read = 0;
+        }
         (often && !state.kept.contains_key(&place)).then_some(chunk)
     }
 
@@ -142,6 +186,7 @@ impl File {
             self.bytes.fetch_add(size, Ordering::Relaxed);
         }
         state.views = Default::default();
+        state.rows = None;
         true
     }
 

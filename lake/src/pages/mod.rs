@@ -12,7 +12,7 @@
 //! - `chunk`: one column chunk, decompressed page by page;
 //! - `view`: a footer with kept chunks, and which bytes its addresses mean;
 //! - `file`: what is kept of one file;
-//! - `reader`: what Parquet's readers ask;
+//! - `reader`: what Parquet's readers ask, of whole columns and of single rows;
 //! - `scan`: a table's provider whose scans read this way.
 
 mod chunk;
@@ -23,23 +23,37 @@ mod scan;
 mod tests;
 mod view;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use moka::sync::Cache;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
-use tokio::sync::Semaphore;
+use parquet::{
+    arrow::{arrow_reader::ArrowReaderMetadata, async_reader::AsyncFileReader},
+    errors::ParquetError,
+    file::metadata::{ColumnChunkMetaData, ParquetMetaData},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use file::{File, FileKey, Place};
+use crate::reader::FileReader;
+
+use file::{File, Place};
+use reader::PagedReader;
+
+pub(crate) use file::FileKey;
 pub(crate) use scan::PagedTable;
 
 /// Times that a chunk is read before it is kept: what is read once, say by a profile of all tables, is not worth it.
 const READ_BEFORE_KEPT: u32 = 2;
 /// The same where other chunks have to go for it.
 const READ_BEFORE_KEPT_WHEN_FULL: u32 = 8;
+/// Of a chunk whose pages are read one by one for single rows: one in so many, read so often altogether, before all of it is kept.
+const PAGES_BEFORE_KEPT: u32 = 8;
 /// Compressed bytes that wait to be decompressed; what comes beyond them waits for its next reading.
 const WAITING_KIB: usize = 64 << 10;
 
@@ -103,22 +117,71 @@ impl Pages {
         self.inner.served.fetch_add(requests, Ordering::Relaxed);
     }
 
+    /// A reader of single rows of a file, and the footer that they are read by: kept chunks are not read again, and a chunk of
+    /// which many pages are read is kept. `footer`: the file's, with its offset index.
+    ///
+    /// # Errors
+    /// A footer that Parquet's builders do not take.
+    pub(crate) fn rows(
+        &self,
+        key: &FileKey,
+        footer: &ArrowReaderMetadata,
+        reader: FileReader,
+    ) -> Result<(PagedReader, ArrowReaderMetadata), ParquetError> {
+        PagedReader::of_rows(self, key, footer, reader)
+    }
+
     /// Notes that a chunk was read, and keeps it when it was read often enough. The work is done beside the query.
     fn was_read(&self, key: &FileKey, file: &Arc<File>, place: Place, bytes: &Bytes) {
-        let full = self.inner.files.weighted_size() > self.inner.room - self.inner.room / 8;
-        let enough = if full { READ_BEFORE_KEPT_WHEN_FULL } else { READ_BEFORE_KEPT };
-        let Some(chunk) = file.wanted(place, enough) else { return };
+        let enough = if self.is_full() { READ_BEFORE_KEPT_WHEN_FULL } else { READ_BEFORE_KEPT };
+        let Some(permit) = self.may_keep(file, place, enough, bytes.len() as u64) else { return };
+        let keep = self.keep(key, file, place);
+        let bytes = bytes.clone();
+        tokio::task::spawn_blocking(move || {
+            keep(&bytes);
+            drop(permit);
+        });
+    }
+
+    /// Notes that a page of a chunk was read, and reads and keeps the whole chunk when that was so often enough.
+    fn page_was_read(&self, key: &FileKey, file: &Arc<File>, page: &Range<u64>, reader: &FileReader) {
+        let Some((place, whole)) = file.chunk_around(page) else { return };
+        let enough = (file.pages(place) / PAGES_BEFORE_KEPT).max(READ_BEFORE_KEPT);
+        let enough = if self.is_full() { enough.saturating_mul(READ_BEFORE_KEPT_WHEN_FULL) } else { enough };
+        let Some(permit) = self.may_keep(file, place, enough, whole.end - whole.start) else { return };
+        let (keep, mut reader) = (self.keep(key, file, place), reader.clone());
+        tokio::spawn(async move {
+            // Who reads the file by another way is told what is wrong with it.
+            let Ok(bytes) = reader.get_bytes(whole).await else { return };
+            tokio::task::spawn_blocking(move || {
+                keep(&bytes);
+                drop(permit);
+            });
+        });
+    }
+
+    fn is_full(&self) -> bool {
+        self.inner.files.weighted_size() > self.inner.room - self.inner.room / 8
+    }
+
+    /// The right to decompress a chunk of so many bytes, where it was read often enough and there is room for it.
+    fn may_keep(&self, file: &File, place: Place, enough: u32, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let chunk = file.wanted(place, enough)?;
         // A file that takes more than half of the room would drive out all others, then itself.
         if (file.weight() + unpacked(chunk)) >> 10 > self.inner.room / 2 {
-            return;
+            return None;
         }
-        let size = u32::try_from(bytes.len() >> 10).unwrap_or(u32::MAX).saturating_add(1);
-        let Ok(permit) = Arc::clone(&self.inner.waiting).try_acquire_many_owned(size) else { return };
-        let (pages, key, file, bytes) = (self.clone(), key.clone(), Arc::clone(file), bytes.clone());
+        let size = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).saturating_add(1);
+        Arc::clone(&self.inner.waiting).try_acquire_many_owned(size).ok()
+    }
+
+    /// Decompresses a chunk's bytes and keeps it.
+    fn keep(&self, key: &FileKey, file: &Arc<File>, place: Place) -> impl FnOnce(&Bytes) + Send + 'static {
+        let (pages, key, file) = (self.clone(), key.clone(), Arc::clone(file));
         let forgotten = self.inner.forgotten.load(Ordering::Acquire);
-        tokio::task::spawn_blocking(move || {
+        move |bytes| {
             let as_it_was = || pages.inner.forgotten.load(Ordering::Acquire) == forgotten;
-            if file.keep(place, &bytes) && as_it_was() {
+            if file.keep(place, bytes) && as_it_was() {
                 // Weighs it anew.
                 pages.inner.files.insert(key.clone(), file);
                 // Forgotten in between: an erased row must not stay.
@@ -126,8 +189,7 @@ impl Pages {
                     pages.inner.files.invalidate(&key);
                 }
             }
-            drop(permit);
-        });
+        }
     }
 }
 

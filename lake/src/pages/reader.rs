@@ -10,14 +10,19 @@ use datafusion::{
 };
 use futures::{FutureExt, future::BoxFuture};
 use parquet::{
-    arrow::{arrow_reader::ArrowReaderOptions, async_reader::AsyncFileReader},
+    arrow::{
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions},
+        async_reader::AsyncFileReader,
+    },
     errors::{ParquetError, Result},
     file::metadata::{PageIndexPolicy, ParquetMetaData},
 };
 
+use crate::reader::FileReader;
+
 use super::{
     Pages,
-    file::{File, FileKey},
+    file::{File, FileKey, RowView},
     view::{Bytesource, View},
 };
 
@@ -46,16 +51,18 @@ impl ParquetFileReaderFactory for PagedReaders {
     ) -> PlanResult<Box<dyn AsyncFileReader + Send>> {
         let key = FileKey::new(&self.store, &file.object_meta);
         let inner = self.inner.create_reader(partition, file, footer_bytes, metrics)?;
-        Ok(Box::new(PagedReader { inner, pages: self.pages.clone(), key, opened: None }))
+        Ok(Box::new(PagedReader { inner, pages: self.pages.clone(), key, opened: None, whole: None }))
     }
 }
 
 /// A reader of one file. Which chunks are kept is settled when it gives the footer away: addresses are that footer's.
-struct PagedReader {
+pub(crate) struct PagedReader {
     inner: Box<dyn AsyncFileReader + Send>,
     pages: Pages,
     key: FileKey,
     opened: Option<Opened>,
+    /// Where single pages are read: what whole chunks are read with, once many of their pages were.
+    whole: Option<FileReader>,
 }
 
 #[derive(Clone)]
@@ -71,6 +78,19 @@ impl fmt::Debug for PagedReader {
 }
 
 impl PagedReader {
+    /// A reader of single rows of a file, and the footer that they are read by. `footer`: the file's, with its offset index.
+    pub(super) fn of_rows(
+        pages: &Pages,
+        key: &FileKey,
+        footer: &ArrowReaderMetadata,
+        reader: FileReader,
+    ) -> Result<(Self, ArrowReaderMetadata)> {
+        let file = pages.file(key, footer.metadata());
+        let RowView { view, footer } = file.row_view(footer)?;
+        let (pages, key, whole) = (pages.clone(), key.clone(), Some(reader.clone()));
+        Ok((Self { inner: Box::new(reader), pages, key, opened: Some(Opened { file, view }), whole }, footer))
+    }
+
     async fn open(&mut self, options: Option<&ArrowReaderOptions>) -> Result<Opened> {
         if let Some(opened) = &self.opened {
             return Ok(opened.clone());
@@ -114,6 +134,8 @@ impl PagedReader {
         for (range, bytes) in lacking.iter().zip(&read) {
             if let Some(place) = file.chunk_at(range.start, range.end - range.start) {
                 self.pages.was_read(&self.key, &file, place, bytes);
+            } else if let Some(whole) = &self.whole {
+                self.pages.page_was_read(&self.key, &file, range, whole);
             }
         }
         let mut read = read.into_iter();

@@ -54,14 +54,18 @@ impl View {
         Self { footer, regions: Vec::new() }
     }
 
-    /// `footer` with the chunks of `kept`. Where the footer has no offset index, the result says that there is none: it would
-    /// tell where pages are in the file.
+    /// `footer` with the chunks of `kept`. Where the footer has no page index, the result says that there is none: it would
+    /// tell where pages are in the file. `offsets`: that the offset index alone is enough, for a reader that loads no other.
     ///
     /// # Errors
     /// A footer that Parquet's builders do not take.
-    pub(super) fn of(footer: &Arc<ParquetMetaData>, kept: &HashMap<Place, Arc<PlainChunk>>) -> Result<Self> {
+    pub(super) fn of(
+        footer: &Arc<ParquetMetaData>,
+        kept: &HashMap<Place, Arc<PlainChunk>>,
+        offsets: bool,
+    ) -> Result<Self> {
         let mut made = Made { regions: Vec::new(), next: KEPT_FROM, index: footer.offset_index().cloned() };
-        let indexed = footer.offset_index().is_some() && footer.column_index().is_some();
+        let indexed = footer.offset_index().is_some() && (offsets || footer.column_index().is_some());
         let mut builder = ParquetMetaData::clone(footer).into_builder();
         let mut groups = builder.take_row_groups();
         for (group, metadata) in groups.iter_mut().enumerate() {
