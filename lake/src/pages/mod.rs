@@ -34,7 +34,7 @@ use std::{
 use bytes::Bytes;
 use moka::sync::Cache;
 use parquet::{
-    arrow::{arrow_reader::ArrowReaderMetadata, async_reader::AsyncFileReader},
+    arrow::arrow_reader::ArrowReaderMetadata,
     errors::ParquetError,
     file::metadata::{ColumnChunkMetaData, ParquetMetaData},
 };
@@ -43,7 +43,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::reader::FileReader;
 
 use file::{File, Place};
-use reader::PagedReader;
+use reader::{Often, PagedReader, Whole};
 
 pub(crate) use file::FileKey;
 pub(crate) use scan::PagedTable;
@@ -52,7 +52,7 @@ pub(crate) use scan::PagedTable;
 const READ_BEFORE_KEPT: u32 = 2;
 /// The same where other chunks have to go for it.
 const READ_BEFORE_KEPT_WHEN_FULL: u32 = 8;
-/// Of a chunk whose pages are read one by one for single rows: one in so many, read so often altogether, before all of it is kept.
+/// Of a chunk whose pages are read for single rows, one in so many is read before all of it is kept.
 const PAGES_BEFORE_KEPT: u32 = 8;
 /// Compressed bytes that wait to be decompressed; what comes beyond them waits for its next reading.
 const WAITING_KIB: usize = 64 << 10;
@@ -144,15 +144,20 @@ impl Pages {
     }
 
     /// Notes that a page of a chunk was read, and reads and keeps the whole chunk when that was so often enough.
-    fn page_was_read(&self, key: &FileKey, file: &Arc<File>, page: &Range<u64>, reader: &FileReader) {
-        let Some((place, whole)) = file.chunk_around(page) else { return };
-        let enough = (file.pages(place) / PAGES_BEFORE_KEPT).max(READ_BEFORE_KEPT);
+    fn page_was_read(&self, key: &FileKey, file: &Arc<File>, page: &Range<u64>, whole: &Whole) {
+        let Some((place, chunk)) = file.chunk_around(page) else { return };
+        let pages = file.pages(place);
+        let enough = match whole.often {
+            Often::Scans => pages.saturating_mul(READ_BEFORE_KEPT),
+            Often::Rows => (pages / PAGES_BEFORE_KEPT).max(READ_BEFORE_KEPT),
+        };
         let enough = if self.is_full() { enough.saturating_mul(READ_BEFORE_KEPT_WHEN_FULL) } else { enough };
-        let Some(permit) = self.may_keep(file, place, enough, whole.end - whole.start) else { return };
-        let (keep, mut reader) = (self.keep(key, file, place), reader.clone());
+        let Some(permit) = self.may_keep(file, place, enough, chunk.end - chunk.start) else { return };
+        let Some(mut reader) = whole.reader() else { return };
+        let keep = self.keep(key, file, place);
         tokio::spawn(async move {
             // Who reads the file by another way is told what is wrong with it.
-            let Ok(bytes) = reader.get_bytes(whole).await else { return };
+            let Ok(bytes) = reader.get_bytes(chunk).await else { return };
             tokio::task::spawn_blocking(move || {
                 keep(&bytes);
                 drop(permit);

@@ -50,8 +50,11 @@ impl ParquetFileReaderFactory for PagedReaders {
         metrics: &ExecutionPlanMetricsSet,
     ) -> PlanResult<Box<dyn AsyncFileReader + Send>> {
         let key = FileKey::new(&self.store, &file.object_meta);
-        let inner = self.inner.create_reader(partition, file, footer_bytes, metrics)?;
-        Ok(Box::new(PagedReader { inner, pages: self.pages.clone(), key, opened: None, whole: None }))
+        let inner = self.inner.create_reader(partition, file.clone(), footer_bytes, metrics)?;
+        let (factory, metrics) = (Arc::clone(&self.inner), metrics.clone());
+        let another = move || factory.create_reader(partition, file.clone(), footer_bytes, &metrics).ok();
+        let whole = Whole { another: Arc::new(another), often: Often::Scans };
+        Ok(Box::new(PagedReader { inner, pages: self.pages.clone(), key, opened: None, whole }))
     }
 }
 
@@ -61,8 +64,30 @@ pub(crate) struct PagedReader {
     pages: Pages,
     key: FileKey,
     opened: Option<Opened>,
-    /// Where single pages are read: what whole chunks are read with, once many of their pages were.
-    whole: Option<FileReader>,
+    whole: Whole,
+}
+
+/// What whole chunks are read with, once many of their pages were.
+#[derive(Clone)]
+pub(super) struct Whole {
+    another: Arc<dyn Fn() -> Option<Box<dyn AsyncFileReader + Send>> + Send + Sync>,
+    pub(super) often: Often,
+}
+
+impl Whole {
+    /// Another reader of the file, that goes on when the query has ended.
+    pub(super) fn reader(&self) -> Option<Box<dyn AsyncFileReader + Send>> {
+        (self.another)()
+    }
+}
+
+/// How many readings of a chunk's pages are enough to keep all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Often {
+    /// As many as two whole readings have: one query may read most of the pages.
+    Scans,
+    /// A part of the pages: each reading is of one row, and each row of another page.
+    Rows,
 }
 
 #[derive(Clone)]
@@ -87,7 +112,9 @@ impl PagedReader {
     ) -> Result<(Self, ArrowReaderMetadata)> {
         let file = pages.file(key, footer.metadata());
         let RowView { view, footer } = file.row_view(footer)?;
-        let (pages, key, whole) = (pages.clone(), key.clone(), Some(reader.clone()));
+        let (pages, key, another) = (pages.clone(), key.clone(), reader.clone());
+        let another = move || Some(Box::new(another.clone()) as Box<dyn AsyncFileReader + Send>);
+        let whole = Whole { another: Arc::new(another), often: Often::Rows };
         Ok((Self { inner: Box::new(reader), pages, key, opened: Some(Opened { file, view }), whole }, footer))
     }
 
@@ -134,8 +161,8 @@ impl PagedReader {
         for (range, bytes) in lacking.iter().zip(&read) {
             if let Some(place) = file.chunk_at(range.start, range.end - range.start) {
                 self.pages.was_read(&self.key, &file, place, bytes);
-            } else if let Some(whole) = &self.whole {
-                self.pages.page_was_read(&self.key, &file, range, whole);
+            } else {
+                self.pages.page_was_read(&self.key, &file, range, &self.whole);
             }
         }
         let mut read = read.into_iter();

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod rows;
+
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use arrow::{

@@ -93,6 +93,27 @@ async fn erased_rows_leave_every_version_once_the_past_is_forgotten(#[case] chan
     unit.abandon().await;
 }
 
+/// The entries after the version that the other has open are gone with it: that the next is not there does not make it the
+/// newest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_server_sees_the_newest_version_after_the_past_was_forgotten() {
+    let house = House::new();
+    let lake = house.lake("a").await;
+    let table = keyed(&lake).await;
+    write(&lake, table.id, WriteMode::Upsert, &[rows(&[(1, "a"), (2, NAME)])], at(1)).await.unwrap();
+    let other = house.lake("b").await;
+    assert_eq!(content(&other, table.id, None).await.len(), 2);
+    for position in 2..5 {
+        write(&lake, table.id, WriteMode::Upsert, &[rows(&[(position, "x")])], at(position)).await.unwrap();
+        assert_eq!(content(&other, table.id, None).await.len(), usize::try_from(position).unwrap());
+    }
+    write(&lake, table.id, WriteMode::Upsert, &[rows(&[(9, "y")])], at(9)).await.unwrap();
+    erase(&lake, &table, NAME).await;
+    lake.forget_past(table.id, None, RunId::new()).await.unwrap();
+    assert_eq!(other.version(table.id).await.unwrap(), lake.version(table.id).await.unwrap());
+    assert_eq!(content(&other, table.id, None).await, content(&lake, table.id, None).await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hop_passes_over_what_was_erased() {
     let house = House::new();

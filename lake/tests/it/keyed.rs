@@ -109,8 +109,10 @@ async fn a_version_whose_files_were_vacuumed_fails_and_the_newest_does_not() {
     }
     assert!(data_files(&house, &table) < live);
     assert_eq!(by_id(&lake, table.id, second, &[1, 2]).await, pairs(&[(1, "z"), (2, "b")]));
-    // The row that was read before is still known; what was not, is gone with its file.
-    let gone = lake.rows_by_key(table.id, first, &ids(&[2]), &["name"], usize::MAX).await;
+    // What is in memory of a file is still known, and right; elsewhere it is gone with its file.
+    assert_eq!(by_id(&lake, table.id, first, &[1]).await, pairs(&[(1, "a")]));
+    let other = house.lake("b").await;
+    let gone = other.rows_by_key(table.id, first, &ids(&[2]), &["name"], usize::MAX).await;
     assert!(matches!(gone, Err(Error::Store { .. })), "{gone:?}");
 }
 
@@ -222,4 +224,32 @@ async fn readers_beside_a_writer_see_whole_versions() {
     for reader in readers {
         reader.await.unwrap();
     }
+}
+
+/// What reading single rows brought into memory serves scans, too: the files are known by the same name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_and_scans_share_what_is_in_memory() {
+    let house = House::new();
+    let lake = house.lake("a").await;
+    let table = keyed(&lake).await;
+    let many: Vec<(i64, String)> = (0..30_000).map(|id| (id, format!("name {}", id % 97))).collect();
+    let many: Vec<(i64, &str)> = many.iter().map(|(id, name)| (*id, name.as_str())).collect();
+    write(&lake, table.id, WriteMode::Upsert, &[rows(&many)], at(1)).await.unwrap();
+    let version = lake.version(table.id).await.unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    for id in (0..30_000).cycle().step_by(7) {
+        assert_eq!(by_id(&lake, table.id, version, &[id]).await.len(), 1);
+        if lake.pages_use().bytes > 0 {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{:?}", lake.pages_use());
+    }
+    let providers = lake.providers(table.id, None).await.unwrap();
+    let served = lake.pages_use().served;
+    let session = lake.sessions().session(64 << 20);
+    let scanned = session.read_table(providers.whole).unwrap().collect().await.unwrap();
+    assert_eq!(scanned.iter().map(RecordBatch::num_rows).sum::<usize>(), 30_000);
+    assert!(lake.pages_use().served > served, "{:?}", lake.pages_use());
+    lake.forget_rows();
+    assert_eq!(by_id(&lake, table.id, version, &[5]).await, pairs(&[(5, "name 5")]));
 }
