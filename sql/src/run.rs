@@ -131,9 +131,7 @@ impl Job {
 
     /// Plans and runs. A failure tells whether the plan had a hash join.
     async fn attempt(&mut self, sender: &mut Sender) -> Result<(), Stopped<(DataFusionError, bool)>> {
-        let planned = timeout_at(self.deadline, self.state.create_physical_plan(&self.plan))
-            .await
-            .map_err(|_| Stopped::OutOfTime)?;
+        let planned = timeout_at(self.deadline, self.planned()).await.map_err(|_| Stopped::OutOfTime)?;
         let physical = planned.map_err(|error| Stopped::Failed((error, false)))?;
         let hash_join = has_hash_join(&physical);
         let failed = |error| Stopped::Failed((error, hash_join));
@@ -151,6 +149,13 @@ impl Job {
             Stopped::OutOfTime => Stopped::OutOfTime,
             Stopped::Failed(error) => failed(error),
         })
+    }
+
+    async fn planned(&self) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        match guard::point_plan(&self.state, &self.plan).await? {
+            Some(known) => Ok(known),
+            None => self.state.create_physical_plan(&self.plan).await,
+        }
     }
 
     /// The query's own share of memory over the lake's files, caches and spill folder.

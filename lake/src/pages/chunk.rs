@@ -14,6 +14,8 @@ use parquet::{
     },
 };
 
+use super::dictionary::written_out;
+
 /// A page of values within a [`PlainChunk`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PlainPage {
@@ -22,7 +24,8 @@ pub(super) struct PlainPage {
     pub(super) bytes: usize,
 }
 
-/// A column chunk whose pages are not compressed; values are encoded as they were.
+/// A column chunk whose pages are not compressed. Values are encoded as they were, but for those of a dictionary that was
+/// given up ([`written_out`]).
 #[derive(Debug)]
 pub(super) struct PlainChunk {
     pub(super) bytes: Bytes,
@@ -47,13 +50,17 @@ impl PlainChunk {
             .set_dictionary_page_offset(column.dictionary_page_offset().map(|offset| offset - start))
             .build()?;
         let mut pages = SerializedPageReader::new(Arc::new(bytes.clone()), &moved, rows, None)?;
+        let mut all = Vec::new();
+        while let Some(page) = pages.get_next_page()? {
+            all.push(uncompressed(page));
+        }
+        let all = written_out(column, &all).unwrap_or(all);
         let size = usize::try_from(column.uncompressed_size()).unwrap_or_default();
         let mut sink = TrackedWrite::new(Vec::with_capacity(size));
         let (mut dictionary, mut places) = (false, Vec::new());
-        while let Some(page) = pages.get_next_page()? {
+        for page in all {
             let offset = sink.bytes_written();
             let of_values = page.is_data_page();
-            let page = uncompressed(page);
             let length = page.buffer().len();
             SerializedPageWriter::new(&mut sink).write_page(CompressedPage::new(page, length))?;
             if of_values {

@@ -10,12 +10,14 @@
 //! It stands below the guard: it knows files and bytes, and no principal.
 //!
 //! - `chunk`: one column chunk, decompressed page by page;
+//! - `dictionary`: the values of a dictionary that a chunk gave up, written out;
 //! - `view`: a footer with kept chunks, and which bytes its addresses mean;
 //! - `file`: what is kept of one file;
 //! - `reader`: what Parquet's readers ask, of whole columns and of single rows;
 //! - `scan`: a table's provider whose scans read this way.
 
 mod chunk;
+mod dictionary;
 mod file;
 mod reader;
 mod scan;

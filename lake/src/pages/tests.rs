@@ -125,6 +125,11 @@ async fn settled(pages: &Pages) {
 #[case::snappy(small().set_compression(Compression::SNAPPY), "name")]
 #[case::no_dictionaries(small().set_dictionary_enabled(false), "code")]
 #[case::dictionaries_that_end(small().set_dictionary_page_size_limit(2_000), "code")]
+#[case::dictionaries_that_end_at_once(small().set_dictionary_page_size_limit(8), "parts")]
+#[case::newer_dictionaries_that_end(
+    small().set_dictionary_page_size_limit(8).set_writer_version(WriterVersion::PARQUET_2_0),
+    "name"
+)]
 #[case::no_index(small().set_statistics_enabled(EnabledStatistics::Chunk).set_offset_index_disabled(true), "id")]
 #[case::no_statistics(small().set_statistics_enabled(EnabledStatistics::None), "id")]
 #[case::a_first_column_that_grows(
@@ -276,4 +281,23 @@ fn a_chunk_keeps_its_pages() {
             assert!(plain.len() <= chunk.uncompressed_size() as u64 + 8 * plain.pages.len() as u64 + 8);
         }
     }
+}
+
+#[test]
+fn a_dictionary_that_was_given_up_is_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.parquet");
+    write(&path, small().set_dictionary_page_size_limit(2_000).build(), &batch("id"));
+    let bytes = bytes::Bytes::from(fs::read(&path).unwrap());
+    let footer = ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap();
+    let group = footer.row_group(0);
+    let dictionary = |column: usize| {
+        let chunk = group.column(column);
+        let (start, length) = chunk.byte_range();
+        assert!(chunk.dictionary_page_offset().is_some());
+        let slice = bytes.slice(start as usize..(start + length) as usize);
+        PlainChunk::of(chunk, group.num_rows() as usize, &slice).unwrap().dictionary
+    };
+    // id, few, name, code, amount: only those of few values have one to the end.
+    assert_eq!((0..5).map(dictionary).collect::<Vec<_>>(), [false, true, true, false, false]);
 }

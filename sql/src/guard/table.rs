@@ -88,6 +88,35 @@ impl GuardedTable {
         }
     }
 
+    /// Whether the rows of such a condition may be at hand by a key: it names one, and nothing is hidden.
+    pub(super) fn may_be_at_hand(&self, condition: &Expr) -> bool {
+        let named = |name: &str| self.keys.iter().any(|key| key == name);
+        self.lens.is_open() && condition.column_refs().iter().any(|column| named(&column.name))
+    }
+
+    /// The rows for which all of `conditions` hold, read by key; `None` where they are not at hand so. `columns`: what is wanted
+    /// of them, each once.
+    pub(super) async fn at_hand(
+        &self,
+        state: &dyn Session,
+        columns: &[&str],
+        conditions: &[Expr],
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let places = columns.iter().map(|name| self.schema.index_of(name).ok()).collect::<Option<Vec<usize>>>();
+        let Some(places) = places.filter(|places| self.lens.is_open() && is_each_once(places)) else { return Ok(None) };
+        let looks_up = conditions.iter().any(|condition| looks_up(condition, &self.keys));
+        if !looks_up || !conditions.iter().all(|condition| passes(condition, &self.lens)) {
+            return Ok(None);
+        }
+        let rows = by_key(&self.providers, &self.keys, state, Some(&places), conditions).await?;
+        Ok(rows.map(|rows| self.behind_barrier(rows, Some(&places))))
+    }
+
+    fn behind_barrier(&self, scan: Arc<dyn ExecutionPlan>, projection: Option<&Vec<usize>>) -> Arc<dyn ExecutionPlan> {
+        let known = self.known(projection);
+        Arc::new(Barrier::new(scan, Arc::clone(&self.name), Arc::clone(&self.lens), known))
+    }
+
     /// A scan through the lens: rows that are not there are left out, and what stands in the place of values is put in, below
     /// the barrier. `projection` and `filters` are over the columns that are there.
     async fn scan_through(
@@ -159,8 +188,7 @@ impl TableProvider for GuardedTable {
         } else {
             self.scan_through(inner, state, projection, filters).await?
         };
-        let known = self.known(projection);
-        Ok(Arc::new(Barrier::new(scan, Arc::clone(&self.name), Arc::clone(&self.lens), known)))
+        Ok(self.behind_barrier(scan, projection))
     }
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
@@ -174,6 +202,10 @@ impl TableProvider for GuardedTable {
     fn statistics(&self) -> Option<Statistics> {
         if self.lens.is_open() { self.providers.whole.statistics() } else { None }
     }
+}
+
+fn is_each_once(places: &[usize]) -> bool {
+    places.iter().enumerate().all(|(at, place)| !places[..at].contains(place))
 }
 
 /// Columns of which a value has few rows, by what the log knows of them: so many rows, over so many numbers.

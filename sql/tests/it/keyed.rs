@@ -40,6 +40,17 @@ const PAIRS: &[(&str, &str)] = &[
     ("SELECT count(*) FROM hms.visit WHERE id = 99999", "id + 0 = 99999"),
     ("SELECT count(*) FROM hms.visit WHERE id = 3 AND id = 5", "id + 0 = 3 AND id + 0 = 5"),
     ("SELECT count(*) FROM hms.visit WHERE id = NULL", "id + 0 = NULL"),
+    ("SELECT birthdate, nom AS name, id FROM hms.visit v WHERE v.id = 20", "v.id + 0 = 20"),
+    ("SELECT id, nom, id AS again FROM hms.visit WHERE 21 = id", "id + 0 = 21"),
+    ("SELECT nom FROM hms.visit WHERE id = 22 AND id > 3 AND NOT nom = 'x' AND birthdate IS NOT NULL", "id + 0 = 22"),
+    ("SELECT nom FROM hms.visit WHERE id = '23' AND nom LIKE 'name%'", "id + 0 = 23"),
+    ("SELECT nom FROM hms.visit WHERE id = 24.0", "id + 0 = 24"),
+    ("SELECT nom FROM hms.visit WHERE id = CAST(20 + 5 AS INT)", "id + 0 = 25"),
+    ("SELECT nom FROM hms.visit WHERE id = 26 AND birthdate > now()", "id + 0 = 26 AND birthdate > now()"),
+    ("SELECT nom FROM hms.visit WHERE id = 27 AND nom = upper(nom)", "id + 0 = 27 AND nom = upper(nom)"),
+    ("SELECT nom FROM hms.visit WHERE id = 28 AND id IN (SELECT id FROM hms.visit)", "id + 0 = 28"),
+    ("SELECT upper(nom), id + 1 FROM hms.visit WHERE id = 29", "id + 0 = 29"),
+    ("SELECT nom FROM (SELECT id AS birthdate, nom FROM hms.visit) WHERE birthdate = 30", "birthdate + 0 = 30"),
     ("SELECT birthdate FROM hms.visit WHERE id = 3 ORDER BY birthdate LIMIT 1", "id + 0 = 3"),
 ];
 

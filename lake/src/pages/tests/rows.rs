@@ -56,6 +56,10 @@ async fn read(reader: impl AsyncFileReader + Unpin + 'static, footer: ArrowReade
 #[case::snappy(small().set_compression(Compression::SNAPPY), "name", true)]
 #[case::no_dictionaries(small().set_dictionary_enabled(false), "code", true)]
 #[case::dictionaries_that_end(small().set_dictionary_page_size_limit(2_000), "code", true)]
+#[case::dictionaries_that_end_at_once(small().set_dictionary_page_size_limit(8), "parts", true)]
+#[case::newer_dictionaries_that_end(
+    small().set_dictionary_page_size_limit(8).set_writer_version(WriterVersion::PARQUET_2_0), "name", true
+)]
 #[case::no_index(small().set_statistics_enabled(EnabledStatistics::Chunk).set_offset_index_disabled(true), "id", false)]
 #[case::a_first_column_that_grows(
     small().set_column_dictionary_enabled(ColumnPath::from("few"), false).set_column_encoding(ColumnPath::from("few"), Encoding::PLAIN),
