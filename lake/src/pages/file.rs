@@ -160,9 +160,10 @@ impl File {
         index.map_or(1, |index| u32::try_from(index.page_locations().len()).unwrap_or(u32::MAX))
     }
 
-    /// Counts a reading; the chunk, where it was now read so often and should be kept. It is counted anew then.
-    pub(super) fn wanted(&self, place: Place, enough: u32) -> Option<&ColumnChunkMetaData> {
-        let chunk = self.chunk(place).filter(|chunk| is_compressed(chunk))?;
+    /// Counts a reading; the chunk, where it was now read so often and should be kept. It is counted anew then. `of_rows`: also
+    /// a chunk that is not compressed, for to read one page of it takes longer than to decode a row.
+    pub(super) fn wanted(&self, place: Place, enough: u32, of_rows: bool) -> Option<&ColumnChunkMetaData> {
+        let chunk = self.chunk(place).filter(|chunk| of_rows || is_compressed(chunk))?;
         let mut state = self.state();
         let read = state.read.entry(place).or_default();
         *read = read.saturating_add(1);

@@ -136,7 +136,7 @@ impl Pages {
     /// Notes that a chunk was read, and keeps it when it was read often enough. The work is done beside the query.
     fn was_read(&self, key: &FileKey, file: &Arc<File>, place: Place, bytes: &Bytes) {
         let enough = if self.is_full() { READ_BEFORE_KEPT_WHEN_FULL } else { READ_BEFORE_KEPT };
-        let Some(permit) = self.may_keep(file, place, enough, bytes.len() as u64) else { return };
+        let Some(permit) = self.may_keep(file, place, (enough, false), bytes.len() as u64) else { return };
         let keep = self.keep(key, file, place);
         let bytes = bytes.clone();
         tokio::task::spawn_blocking(move || {
@@ -154,7 +154,8 @@ impl Pages {
             Often::Rows => (pages / PAGES_BEFORE_KEPT).max(READ_BEFORE_KEPT),
         };
         let enough = if self.is_full() { enough.saturating_mul(READ_BEFORE_KEPT_WHEN_FULL) } else { enough };
-        let Some(permit) = self.may_keep(file, place, enough, chunk.end - chunk.start) else { return };
+        let of_rows = whole.often == Often::Rows;
+        let Some(permit) = self.may_keep(file, place, (enough, of_rows), chunk.end - chunk.start) else { return };
         let Some(mut reader) = whole.reader() else { return };
         let keep = self.keep(key, file, place);
         tokio::spawn(async move {
@@ -172,8 +173,14 @@ impl Pages {
     }
 
     /// The right to decompress a chunk of so many bytes, where it was read often enough and there is room for it.
-    fn may_keep(&self, file: &File, place: Place, enough: u32, bytes: u64) -> Option<OwnedSemaphorePermit> {
-        let chunk = file.wanted(place, enough)?;
+    fn may_keep(
+        &self,
+        file: &File,
+        place: Place,
+        (enough, of_rows): (u32, bool),
+        bytes: u64,
+    ) -> Option<OwnedSemaphorePermit> {
+        let chunk = file.wanted(place, enough, of_rows)?;
         // A file that takes more than half of the room would drive out all others, then itself.
         if (file.weight() + unpacked(chunk)) >> 10 > self.inner.room / 2 {
             return None;

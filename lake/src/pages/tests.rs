@@ -241,11 +241,11 @@ fn addresses_outside_of_chunks_are_refused() {
     assert_eq!(file.chunk_at(start, length), Some(place));
     assert_eq!(file.chunk_at(start, length - 1), None);
     let chunk = bytes.slice(start as usize..(start + length) as usize);
-    assert!(file.wanted(place, 2).is_none(), "read once");
-    assert!(file.wanted(place, 2).is_some(), "read twice");
+    assert!(file.wanted(place, 2, false).is_none(), "read once");
+    assert!(file.wanted(place, 2, false).is_some(), "read twice");
     assert!(!file.keep(place, &chunk.slice(7..)), "bytes that are no chunk are not kept");
     assert!(file.keep(place, &chunk));
-    assert!(file.wanted(place, 2).is_none(), "kept already");
+    assert!(file.wanted(place, 2, false).is_none(), "kept already");
 
     let view = file.view(&footer).unwrap();
     let kept = view.footer.row_group(1).column(3);

@@ -89,7 +89,7 @@ async fn single_rows_are_those_of_the_file_before_and_after_their_chunks_are_kep
     let served = pages.used().served;
     let (paged, kept) = pages.rows(&key, &footer, reader.clone()).unwrap();
     read(paged, kept, 1_234).await;
-    // Chunks that are not compressed stay in the file; without an index all of a chunk is one reading.
+    // Without an index all of a chunk is one reading.
     assert!(pages.used().served >= served + 5, "{:?} after {served}; indexed: {indexed}", pages.used());
     pages.forget();
     assert_eq!(pages.used().bytes, 0);
