@@ -212,8 +212,13 @@ fn is_each_once(places: &[usize]) -> bool {
 fn nearly_keys(providers: &Providers) -> Vec<String> {
     let schema = providers.whole.schema();
     let columns = schema.fields().iter().zip(providers.columns.iter());
+    // Each table of each statement is asked so; a cast goes by way of arrays.
     let number = |value: &Precision<ScalarValue>| -> Option<i64> {
-        i64::try_from(value.get_value()?.cast_to(&DataType::Int64).ok()?).ok()
+        match value.get_value()? {
+            ScalarValue::Int64(value) => *value,
+            ScalarValue::Int32(value) | ScalarValue::Date32(value) => value.map(i64::from),
+            other => i64::try_from(other.cast_to(&DataType::Int64).ok()?).ok(),
+        }
     };
     let few = columns.filter(|(_, known)| {
         let (Some(rows), Some(low), Some(high)) = (providers.rows, number(&known.min_value), number(&known.max_value))
