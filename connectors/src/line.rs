@@ -16,8 +16,9 @@ use std::{
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadBuf, copy_buf},
     net::{TcpStream, UnixStream, lookup_host},
+    time::timeout,
 };
 
 use crate::{
@@ -32,6 +33,10 @@ const BUFFER_BYTES: usize = 256 << 10;
 const UNANSWERED: u32 = 3;
 /// How long the reason of a break is that of an error that a driver tells.
 const LATELY: Duration = Duration::from_secs(5);
+/// How long a server is still listened to whose driver has gone.
+const LINGER: Duration = Duration::from_secs(10);
+/// The longest silence that is asked about; systems take no more than some nine hours.
+pub(crate) const MOST_KEEP_ALIVE_SECONDS: u64 = 7_200;
 
 /// What parameters of sources say where nothing else is declared.
 pub(crate) fn default_keep_alive() -> u64 {
@@ -81,7 +86,7 @@ impl Line {
         Ok(Self {
             tunnel: ambient.tunnel(source, ssh)?,
             tunnels: ambient.tunnels.clone(),
-            keep_alive: Duration::from_secs(keep_alive_seconds.max(1)),
+            keep_alive: Duration::from_secs(keep_alive_seconds.clamp(1, MOST_KEEP_ALIVE_SECONDS)),
             broke: Broke::default(),
         })
     }
@@ -124,7 +129,7 @@ impl Line {
     }
 
     async fn dial(&self, host: &str, port: u16, limit: Duration) -> Result<Watched, Error> {
-        let far = tokio::time::timeout(limit, reach(host, port)).await;
+        let far = timeout(limit, reach(host, port)).await;
         let far = far.unwrap_or_else(|_| Err(unreachable(host, port, Stage::Route, route::silent(limit.as_secs()))))?;
         if far.set_nodelay(true).and_then(|()| watch(&far, self.keep_alive)).is_err() {
             tracing::warn!("a connection to `{host}:{port}` is not watched: the system refuses its settings");
@@ -176,8 +181,29 @@ async fn reach(host: &str, port: u16) -> Result<TcpStream, Error> {
     connected.map_err(|error| unreachable(host, port, Stage::Route, route::closed(port, &error)))
 }
 
-async fn carry(mut near: UnixStream, mut far: Watched) {
-    if copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER_BYTES, BUFFER_BYTES).await.is_err() {
+async fn carry(near: UnixStream, far: Watched) {
+    let ((near_read, mut near_write), (far_read, mut far_write)) = (near.into_split(), tokio::io::split(far));
+    let (mut from_near, mut from_far) =
+        (BufReader::with_capacity(BUFFER_BYTES, near_read), BufReader::with_capacity(BUFFER_BYTES, far_read));
+    let up = async {
+        copy_buf(&mut from_near, &mut far_write).await?;
+        far_write.shutdown().await
+    };
+    let down = async {
+        copy_buf(&mut from_far, &mut near_write).await?;
+        near_write.shutdown().await
+    };
+    tokio::pin!(up, down);
+    let ended = tokio::select! {
+        ended = &mut down => ended,
+        // No driver goes on reading when it has gone: what the server still says is nobody's, and a server that stands still says
+        // nothing for ever.
+        sent = &mut up => match sent {
+            Ok(()) => timeout(LINGER, down).await.unwrap_or(Ok(())),
+            Err(error) => Err(error),
+        },
+    };
+    if ended.is_err() {
         tracing::debug!("a connection to a source broke");
     }
 }

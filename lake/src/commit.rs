@@ -177,7 +177,7 @@ impl Publication<'_> {
                 Ok(version) => {
                     info!(table = %name, version, "committed version {version} of `{name}`");
                     // It is committed; where the log cannot be read now, only our view stays old.
-                    return Ok(self.open.newest().await.unwrap_or_else(|_| self.base.clone()));
+                    return Ok(self.open.newest_listed().await.unwrap_or_else(|_| self.base.clone()));
                 }
                 Err(error) => {
                     warn!(table = %name, attempt, "a commit to `{name}` reported an error: {error}");

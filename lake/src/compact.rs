@@ -57,7 +57,7 @@ impl Lake {
     /// # Errors
     /// [`Error::NoSuchTable`], [`Error::Store`].
     pub async fn rows_changed_between(&self, table: TableId, from: i64, to: i64) -> Result<bool, Error> {
-        history::rows_changed(&self.opened(table).await?.newest().await?, from, to).await
+        history::rows_changed(&self.opened(table).await?.newest_listed().await?, from, to).await
     }
 }
 
@@ -100,7 +100,7 @@ async fn compact(lake: &Lake, table: TableId, enough: usize, run: RunId) -> Resu
         // Files stay as their owner wrote them.
         return Ok(Compacted::Nothing);
     }
-    let read = open.newest().await?;
+    let read = open.newest_listed().await?;
     let properties = Properties::of(&read)?;
     let old = chosen(&data_files(&read, &open.name)?, enough, properties.file_bytes());
     if old.is_empty() {
@@ -118,7 +118,7 @@ async fn compact(lake: &Lake, table: TableId, enough: usize, run: RunId) -> Resu
         }
     };
     let published = async {
-        let base = open.newest().await?;
+        let base = open.newest_listed().await?;
         let there: HashSet<Path> = data_files(&base, &open.name)?.into_iter().map(|file| file.path).collect();
         if !old.iter().all(|file| there.contains(&file.path)) {
             delete_files(&*store, written.clone()).await;

@@ -109,7 +109,7 @@ pub(crate) async fn ensure(lake: &Lake, spec: &TableSpec) -> Result<Table, Error
             Err(error) => return Err(error),
         };
         open.copied()?;
-        let now = open.newest().await?;
+        let now = open.newest_listed().await?;
         let schema = now.snapshot()?.snapshot().arrow_schema();
         let united = unite(&schema, &wanted).map_err(|refused| refused.on(&table.name))?;
         let grown = added_columns(&schema, &united);
@@ -221,7 +221,7 @@ pub(crate) fn with_statistics(metadata: Metadata, columns: &[String]) -> Result<
 async fn extend(lake: &Lake, table: &Table, schema: &Schema) -> Result<bool, Error> {
     let hold = lake.hold(table.id, &table.name, RunId::new()).await?;
     let open = lake.opened(table.id).await?;
-    let base = open.newest().await?;
+    let base = open.newest_listed().await?;
     let metadata = metadata_with(&base, schema)?;
     let united =
         unite(&base.snapshot()?.snapshot().arrow_schema(), schema).map_err(|refused| refused.on(&table.name))?;

@@ -93,7 +93,7 @@ async fn take_out(
     matches: Matches,
     run: RunId,
 ) -> Result<Erased, Error> {
-    let base = open.newest().await?;
+    let base = open.newest_listed().await?;
     let version = version_of(&base)?;
     let store = lake.store().table(&open.location)?;
     let schema = base.snapshot()?.snapshot().arrow_schema();
@@ -255,7 +255,7 @@ impl Copy<'_> {
 
 async fn forget(lake: &Lake, open: &Open, hold: &Hold, only_at: Option<i64>) -> Result<(), Error> {
     let failed = |error: object_store::Error| Error::store("forgetting the past of a table", &error);
-    let table = open.newest().await?;
+    let table = open.newest_listed().await?;
     let newest = version_of(&table)?;
     if only_at.is_some_and(|wanted| wanted != newest) {
         let reason = "it was written meanwhile and is not published yet".to_owned();
@@ -267,8 +267,11 @@ async fn forget(lake: &Lake, open: &Open, hold: &Hold, only_at: Option<i64>) -> 
     hold.prove().await?;
     let log = table.log_store();
     let log_store = log.object_store(None);
-    let entries: Vec<Path> =
+    let mut entries: Vec<Path> =
         log_store.list(Some(log.log_path())).map_ok(|meta| meta.location).try_collect().await.map_err(failed)?;
+    // From the beginning on, one by one: who has an older version open sees by its own entry that others are gone, wherever this
+    // ends (`Open::newest`). Names of entries begin with the version, of one length.
+    entries.sort();
     for entry in entries {
         let version = extract_version_from_filename(entry.as_ref()).and_then(|version| i64::try_from(version).ok());
         let is_checkpoint = entry.filename().is_some_and(|name| name.contains(".checkpoint"));

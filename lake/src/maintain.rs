@@ -109,7 +109,7 @@ impl Lake {
 }
 
 async fn rewrite(lake: &Lake, open: &Open, hold: &Hold, run: RunId) -> Result<Optimized, Error> {
-    let base = open.newest().await?;
+    let base = open.newest_listed().await?;
     let files = data_files(&base, &open.name)?;
     if open.foreign().is_some() {
         // They stay as their owner wrote them.
@@ -265,7 +265,7 @@ async fn copy_sorted(
 
 async fn delete_unused(lake: &Lake, open: &Open, hold: &Hold, retention: Duration) -> Result<Vacuumed, Error> {
     let failed = |error: object_store::Error| Error::store("vacuuming", &error);
-    let table = open.newest().await?;
+    let table = open.newest_listed().await?;
     let cutoff = Utc::now() - chrono::TimeDelta::from_std(retention).unwrap_or(chrono::TimeDelta::MAX);
     let mut kept: HashSet<Path> = data_files(&table, &open.name)?.into_iter().map(|file| file.path).collect();
     let log = table.log_store();
@@ -307,7 +307,7 @@ async fn checkpoint_due(open: &Open) -> Result<bool, Error> {
     struct Last {
         version: i64,
     }
-    let table = open.newest().await?;
+    let table = open.newest_listed().await?;
     let log = table.log_store();
     let hint = log.object_store(None).get(&Path::from("_delta_log/_last_checkpoint")).await;
     let last = match hint {
@@ -322,7 +322,7 @@ async fn checkpoint_due(open: &Open) -> Result<bool, Error> {
 }
 
 async fn checkpoint_now(open: &Open) -> Result<(), Error> {
-    let table = open.newest().await?;
+    let table = open.newest_listed().await?;
     // An empty log needs none.
     if version_of(&table)? == 0 || row_count(&table)?.is_none() {
         return Ok(());

@@ -63,30 +63,33 @@ impl Open {
         }
     }
 
-    /// The newest version, as a value of its own.
+    /// The newest version, as a value of its own; for who reads. Who writes on it, or deletes what it does not name, asks
+    /// [`Open::newest_listed`].
     pub(crate) async fn newest(&self) -> Result<DeltaTable, Error> {
         let known = self.delta.lock().await.clone();
-        if self.is_newest(&known).await? {
-            return Ok(known);
-        }
+        if self.is_newest(&known).await? { Ok(known) } else { self.newest_listed().await }
+    }
+
+    /// The newest version that the log lists.
+    pub(crate) async fn newest_listed(&self) -> Result<DeltaTable, Error> {
         let mut delta = self.delta.lock().await;
         delta.update_incremental(None).await.map_err(|error| opening(&self.name, error))?;
         self.note(&delta)?;
         Ok(delta.clone())
     }
 
-    /// Whether a version that was read is the newest still: its commit is there and the next is not. Where its own commit is not
-    /// (the past was cleaned up, or forgotten), others after it may be gone with it.
+    /// Whether a version that was read is the newest still: the next commit is not there and its own is. The past is forgotten
+    /// from its beginning, so that where its own is gone others after it may be, and where it is there none after it is. (What
+    /// cleans up by age leaves commits for far longer than a table stays open that nobody asks for.)
     async fn is_newest(&self, known: &DeltaTable) -> Result<bool, Error> {
         let version = version_of(known)?;
         if self.foreign.is_some() && self.noted.load(Ordering::Acquire) != version {
             return Ok(false);
         }
         let store = known.log_store().object_store(None);
-        let (this, next) = (commit_path(version), commit_path(version.saturating_add(1)));
-        let (this, next) = tokio::join!(store.head(&this), store.head(&next));
-        // What is wrong with the store is told by whoever reads the log then.
-        Ok(this.is_ok() && matches!(next, Err(object_store::Error::NotFound { .. })))
+        let next = store.head(&commit_path(version.saturating_add(1))).await;
+        // What is wrong with the store is told by whoever lists the log then.
+        Ok(matches!(next, Err(object_store::Error::NotFound { .. })) && store.head(&commit_path(version)).await.is_ok())
     }
 
     /// The newest version read from the log anew, trusting nothing in memory.

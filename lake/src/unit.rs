@@ -95,7 +95,7 @@ pub(crate) async fn committed(lake: &Lake, table: TableId, app: &AppId) -> Resul
         Err(Error::NoSuchTable { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let base = open.newest().await?;
+    let base = open.newest_listed().await?;
     let Some(sequence) = base.snapshot()?.transaction_version(&base.log_store(), app.as_str()).await? else {
         return Ok(None);
     };
@@ -130,7 +130,7 @@ impl Work {
         let hold = lake.hold(table, &open.name, run).await?;
         // From here on nobody else commits, as long as the lease is ours.
         let table = lake.catalog().table_by_id(table).await?;
-        let base = open.newest().await?;
+        let base = open.newest_listed().await?;
         let base_version = version_of(&base)?;
         let log = base.log_store();
         let previous = base.snapshot()?.transaction_version(&log, app.as_str()).await?;

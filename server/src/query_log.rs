@@ -121,11 +121,12 @@ impl Drop for QueryLog {
         runtime.spawn(async move {
             // What it writes stands first, then what it reads.
             let names = tables(&sql);
+            drop(sql);
             if entry.object.is_empty() {
                 entry.object = names;
             }
-            // What was changed is written down at once, what was read together with others.
-            if entry.action == QUERY {
+            // What was changed or refused is written down at once, what was read together with others.
+            if entry.action == QUERY && entry.allowed {
                 app.reads.line(entry).await;
             } else if let Err(error) = app.catalog.audit(&entry).await {
                 error!(error = &error as &dyn std::error::Error, "cannot write the audit of a statement");

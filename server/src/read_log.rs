@@ -6,7 +6,7 @@ use std::time::Duration;
 use mavis_catalog::{Catalog, NewAudit};
 use mavis_types::{Principal, TableName};
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::auth::Door;
 
@@ -14,6 +14,8 @@ use crate::auth::Door;
 const WAITING: usize = 8_192;
 /// Lines that are written together.
 const TOGETHER: usize = 2_048;
+/// How often lines are tried to be written, each time after a wait that is twice as long: for some fifty seconds.
+const TRIES: u32 = 9;
 /// How long lines are gathered. A crash of the process loses as much of the audit of queries and reads.
 const GATHER: Duration = Duration::from_millis(200);
 
@@ -68,6 +70,25 @@ impl ReadLog {
     }
 }
 
+/// Writes lines down, with patience: a database that is busy or changes its host takes none of them.
+async fn keep(catalog: &Catalog, entries: &[NewAudit]) {
+    let (mut wait, lines) = (GATHER, entries.len());
+    for left in (0..TRIES).rev() {
+        match catalog.audit_many(entries).await {
+            Ok(()) => return,
+            Err(error) if left == 0 => {
+                error!(error = &error as &dyn std::error::Error, "{lines} lines of the audit are lost");
+                return;
+            }
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "cannot write {lines} lines of the audit; they wait");
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+    }
+}
+
 async fn write(catalog: Catalog, mut lines: mpsc::Receiver<Line>) {
     let mut taken = Vec::with_capacity(TOGETHER);
     while lines.recv_many(&mut taken, TOGETHER).await > 0 {
@@ -79,9 +100,7 @@ async fn write(catalog: Catalog, mut lines: mpsc::Receiver<Line>) {
                 Line::Flush(done) => waiting.push(done),
             }
         }
-        if let Err(error) = catalog.audit_many(&entries).await {
-            error!(error = &error as &dyn std::error::Error, "cannot write {} lines of the audit", entries.len());
-        }
+        keep(&catalog, &entries).await;
         let flushed = !waiting.is_empty();
         for done in waiting {
             if done.send(()).is_err() {

@@ -120,11 +120,14 @@ const PLACES: [&str; 6] = ["line", "item", "row", "entry", "page", "record"];
 
 /// An origin without a key and without the name of a file.
 fn place(origin: &str) -> &str {
-    if let Some((mapping, _)) = origin.split_once(" key ") {
-        return mapping;
-    }
     let Some((before, last)) = origin.rsplit_once(' ') else { return origin };
     let word = before.rsplit(' ').next().unwrap_or_default();
+    // The name of a mapping has no blank; that of a file may, and ` key ` too.
+    if !PLACES.contains(&word)
+        && let Some((mapping, _)) = origin.split_once(" key ").filter(|(mapping, _)| !mapping.contains([' ', '/', '.']))
+    {
+        return mapping;
+    }
     // `line 3`, or the number alone.
     let from = if PLACES.contains(&word) { before.len() - word.len() } else { origin.len() - last.len() };
     &origin[from..]

@@ -201,8 +201,11 @@ impl Location {
         let endpoint = self.shown.clone();
         // It speaks of what was declared, or of something that was found below it.
         let text = error.to_string();
-        let below = !self.prefix.as_ref().is_empty() && !text.contains(&format!("{}/", self.prefix));
-        let reason = if below { text } else { reason(error) };
+        let prefix = self.prefix.as_ref();
+        // A store may write other characters in another way.
+        let is_plain = prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+        let is_declared = !prefix.is_empty() && is_plain && !text.contains(&format!("{prefix}/"));
+        let reason = if is_declared { text } else { reason(error) };
         match error {
             object_store::Error::NotFound { .. } => {
                 Error::Refused { endpoint, stage: Stage::Read, reason: "there is nothing; check the path".to_owned() }

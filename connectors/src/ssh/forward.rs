@@ -37,23 +37,28 @@ pub(crate) struct Folders {
 }
 
 impl Folders {
-    /// A new folder in it.
+    /// A new folder in it. The root is made anew where somebody tidied it away.
     fn make(&self) -> io::Result<PathBuf> {
         let mut root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
-        let root = match &*root {
-            Some(root) => root,
-            None => {
-                let mut made = private(&std::env::temp_dir())?;
-                if made.path().as_os_str().len() > PATH - 40 {
-                    made = private(Path::new("/tmp"))?;
-                }
-                root.insert(made)
+        let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        if let Some(root) = &*root {
+            match below(root, &number) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                made => return made,
             }
-        };
-        let folder = root.path().join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
-        fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        Ok(folder)
+        }
+        let mut made = private(&std::env::temp_dir())?;
+        if made.path().as_os_str().len() > PATH - 40 {
+            made = private(Path::new("/tmp"))?;
+        }
+        below(root.insert(made), &number)
     }
+}
+
+fn below(root: &TempDir, name: &str) -> io::Result<PathBuf> {
+    let folder = root.path().join(name);
+    fs::DirBuilder::new().mode(0o700).create(&folder)?;
+    Ok(folder)
 }
 
 fn private(within: &Path) -> io::Result<TempDir> {

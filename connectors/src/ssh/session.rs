@@ -33,6 +33,8 @@ const CHANNELS: usize = 128;
 const WAITING: usize = 16;
 /// Signs of life that may stay unanswered.
 const KEEP_ALIVES: u32 = 3;
+/// How many times as long as at first it takes, at most, until a host of which nothing comes is asked for again.
+const RARELY: u32 = 16;
 
 /// A server on the way, and what is needed to get into it.
 #[derive(Debug, Clone)]
@@ -170,15 +172,18 @@ impl Session {
     }
 
     /// Waits until the server does not reach a host any more to which it carries a connection that is silent: nobody else tells
-    /// of a host that went without a word. `heard`: when something came from there. The reason is kept for whoever asks why the
-    /// connection ended.
+    /// of a host that went without a word. `heard`: when something came from there. Where nothing comes it is asked less and less
+    /// often: a connection that ends without a word is a mistake in the eyes of the host, and MySQL counts them. The reason is kept
+    /// for whoever asks why the connection ended.
     pub(super) async fn lost(&self, (host, port): &(String, u16), heard: impl Fn() -> Instant) {
-        let mut asked = Instant::now();
+        let (mut asked, mut wait) = (Instant::now(), self.silence);
         loop {
-            sleep_until(heard().max(asked) + self.silence).await;
+            sleep_until(heard().max(asked) + wait).await;
             if heard().elapsed() < self.silence {
+                wait = self.silence;
                 continue;
             }
+            wait = (wait * 2).min(self.silence * RARELY);
             // Where all places are taken, it is asked another time.
             if let Ok(_place) = self.places.try_acquire() {
                 let trial = self.handle.channel_open_direct_tcpip(host, u32::from(*port), "127.0.0.1", 0);

@@ -14,7 +14,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use mavis_types::TableId;
 
 use super::{
-    ASKED_BEFORE_INDEXED, FileId, Keyed,
+    ASKED_BEFORE_INDEXED, Asked, FileId, Keyed,
     fetch::{Columns, again},
     index::{FileIndex, hashes},
     live::{Live, LiveFile},
@@ -71,19 +71,14 @@ impl Lake {
     ///
     /// # Errors
     /// As [`Lake::rows_by_key`].
-    pub(super) async fn rows_at_hand(
-        &self,
-        table: TableId,
-        version: i64,
-        keys: &RecordBatch,
-    ) -> Result<Option<usize>, Error> {
-        let Some(live) = self.keyed().live(self, table, version).await? else { return Ok(None) };
-        let wanted = Wanted::new(&live.schema, keys, self.tuning().key_hash_bits)?;
-        Ok(self.candidates(&live, &wanted).await)
+    pub(super) async fn rows_at_hand(&self, asked: &Asked) -> Result<Option<usize>, Error> {
+        let Some(live) = self.keyed().live(self, asked.table, asked.version).await? else { return Ok(None) };
+        let wanted = Wanted::new(&live.schema, &asked.keys, self.tuning().key_hash_bits)?;
+        Ok(self.candidates(&live, &wanted, asked.counts).await)
     }
 
-    /// Rows that may have the keys, where the files that may have them are indexed; counts those that are not.
-    async fn candidates(&self, live: &Arc<Live>, wanted: &Wanted) -> Option<usize> {
+    /// Rows that may have the keys, where the files that may have them are indexed; with `counts`, counts those that are not.
+    async fn candidates(&self, live: &Arc<Live>, wanted: &Wanted, counts: bool) -> Option<usize> {
         let keyed = self.keyed();
         let (mut rows, mut due) = (Some(0), Vec::new());
         for (place, file) in live.files.iter().enumerate() {
@@ -98,6 +93,9 @@ impl Lake {
                 continue;
             }
             rows = None;
+            if !counts {
+                continue;
+            }
             let asked = keyed.asked.get(&id).unwrap_or(0) + 1;
             keyed.asked.insert(id, asked);
             if asked.is_multiple_of(ASKED_BEFORE_INDEXED) && file.rows.is_some_and(|rows| keyed.keeps(rows)) {

@@ -36,6 +36,8 @@ pub struct Asked {
     pub version: i64,
     /// A row per key, columns named as the table's ([`Lake::rows_by_key`]).
     pub keys: RecordBatch,
+    /// Whether this counts towards an index of the files; a query that asks twice counts once.
+    pub counts: bool,
 }
 
 impl Lake {
@@ -52,7 +54,7 @@ impl Lake {
         filter: Arc<dyn PhysicalExpr>,
         schema: SchemaRef,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>, Error> {
-        let rows = self.rows_at_hand(asked.table, asked.version, &asked.keys).await?;
+        let rows = self.rows_at_hand(&asked).await?;
         let Some(rows) = rows.filter(|rows| *rows <= MOST_ROWS) else { return Ok(None) };
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),

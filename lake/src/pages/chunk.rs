@@ -16,6 +16,9 @@ use parquet::{
 
 use super::dictionary::written_out;
 
+/// Chunks that are larger, decompressed, keep a dictionary that was given up.
+const MOST_WRITTEN_OUT: usize = 32 << 20;
+
 /// A page of values within a [`PlainChunk`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PlainPage {
@@ -50,15 +53,19 @@ impl PlainChunk {
             .set_dictionary_page_offset(column.dictionary_page_offset().map(|offset| offset - start))
             .build()?;
         let mut pages = SerializedPageReader::new(Arc::new(bytes.clone()), &moved, rows, None)?;
-        let mut all = Vec::new();
-        while let Some(page) = pages.get_next_page()? {
-            all.push(uncompressed(page));
-        }
-        let all = written_out(column, &all).unwrap_or(all);
         let size = usize::try_from(column.uncompressed_size()).unwrap_or_default();
+        let mut all: Box<dyn Iterator<Item = Result<Page>>> =
+            Box::new(std::iter::from_fn(|| pages.get_next_page().transpose()));
+        // All pages are held at once for that.
+        if column.dictionary_page_offset().is_some() && size <= MOST_WRITTEN_OUT {
+            let held = all.collect::<Result<Vec<Page>>>()?;
+            let held = written_out(column, &held).unwrap_or(held);
+            all = Box::new(held.into_iter().map(Ok));
+        }
         let mut sink = TrackedWrite::new(Vec::with_capacity(size));
         let (mut dictionary, mut places) = (false, Vec::new());
         for page in all {
+            let page = uncompressed(page?);
             let offset = sink.bytes_written();
             let of_values = page.is_data_page();
             let length = page.buffer().len();

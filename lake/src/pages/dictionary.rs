@@ -31,11 +31,11 @@ pub(super) fn written_out(column: &ColumnChunkMetaData, pages: &[Page]) -> Optio
         return None;
     }
     let dictionary = Dictionary::of(column, first)?;
-    let mut room = pages.iter().map(|page| page.buffer().len()).sum::<usize>() / 2 * 3;
+    let mut room_bytes = pages.iter().map(|page| page.buffer().len()).sum::<usize>() / 2 * 3;
     let mut all = Vec::with_capacity(rest.len());
     for page in rest {
-        let page = if by_dictionary(page) { dictionary.write_out(column, page, room)? } else { page.clone() };
-        room = room.checked_sub(page.buffer().len())?;
+        let page = if by_dictionary(page) { dictionary.write_out(column, page, room_bytes)? } else { page.clone() };
+        room_bytes = room_bytes.checked_sub(page.buffer().len())?;
         all.push(page);
     }
     Some(all)
@@ -51,7 +51,9 @@ impl<'a> Dictionary<'a> {
             Type::INT32 | Type::FLOAT => Some(4),
             Type::INT64 | Type::DOUBLE => Some(8),
             Type::INT96 => Some(12),
-            Type::FIXED_LEN_BYTE_ARRAY => Some(usize::try_from(column.column_descr().type_length()).ok()?),
+            Type::FIXED_LEN_BYTE_ARRAY => {
+                Some(usize::try_from(column.column_descr().type_length()).ok().filter(|length| *length > 0)?)
+            }
             Type::BYTE_ARRAY => None,
             Type::BOOLEAN => return None,
         };
@@ -70,22 +72,19 @@ impl<'a> Dictionary<'a> {
     }
 
     /// A page with its values in the place of their numbers; `None` for what is not as the format has it, or takes more than
-    /// `room`.
-    fn write_out(&self, column: &ColumnChunkMetaData, page: &Page, room: usize) -> Option<Page> {
+    /// `room_bytes`.
+    fn write_out(&self, column: &ColumnChunkMetaData, page: &Page, room_bytes: usize) -> Option<Page> {
         let buffer = page.buffer();
         let (levels, present) = levels(column, page)?;
         let mut out = Vec::with_capacity(buffer.len().max(levels.len()));
         out.extend_from_slice(levels);
         let (width, numbers) = buffer.get(levels.len()..)?.split_first()?;
-        let mut right = true;
         hybrid(numbers, u32::from(*width), present, |number| {
-            let value = self.values.get(number).and_then(|place| self.bytes.get(place.clone()));
-            right &= value.is_some() && out.len() <= room;
-            if let Some(value) = value.filter(|_| right) {
-                out.extend_from_slice(value);
-            }
+            let value = self.bytes.get(self.values.get(number)?.clone())?;
+            out.extend_from_slice(value);
+            (out.len() <= room_bytes).then_some(())
         })?;
-        let mut page = right.then(|| page.clone())?;
+        let mut page = page.clone();
         match &mut page {
             Page::DataPage { buf, encoding, .. } | Page::DataPageV2 { buf, encoding, .. } => {
                 (*buf, *encoding) = (Bytes::from(out), Encoding::PLAIN);
@@ -119,6 +118,7 @@ fn levels<'a>(column: &ColumnChunkMetaData, page: &'a Page) -> Option<(&'a [u8],
                 let (values, mut there) = (present, 0);
                 hybrid(defined, usize::BITS - highest.leading_zeros(), values, |level| {
                     there += usize::from(level == highest);
+                    Some(())
                 })?;
                 present = there;
             }
@@ -133,8 +133,9 @@ fn levels<'a>(column: &ColumnChunkMetaData, page: &'a Page) -> Option<(&'a [u8],
     }
 }
 
-/// Reads `count` numbers of `width` bits (Parquet, "Run Length Encoding / Bit-Packing Hybrid"); `None` where there are fewer.
-fn hybrid(mut bytes: &[u8], width: u32, count: usize, mut take: impl FnMut(usize)) -> Option<()> {
+/// Reads `count` numbers of `width` bits (Parquet, "Run Length Encoding / Bit-Packing Hybrid"); `None` where there are fewer, or
+/// one is not taken.
+fn hybrid(mut bytes: &[u8], width: u32, count: usize, mut take: impl FnMut(usize) -> Option<()>) -> Option<()> {
     if width > 32 {
         return None;
     }
@@ -147,14 +148,14 @@ fn hybrid(mut bytes: &[u8], width: u32, count: usize, mut take: impl FnMut(usize
             let value = bytes.get(..width.div_ceil(8) as usize)?;
             bytes = bytes.get(value.len()..)?;
             let (value, times) = (little(value), run.min(left));
-            (0..times).for_each(|_| take(value));
+            (0..times).try_for_each(|_| take(value))?;
             left -= times;
         } else {
             let packed = bytes.get(..run.checked_mul(width as usize)?)?;
             bytes = bytes.get(packed.len()..)?;
             let times = run.checked_mul(8)?.min(left);
             for number in 0..times {
-                take(bits(packed, number * width as usize, width));
+                take(bits(packed, number * width as usize, width))?;
             }
             left -= times;
         }
@@ -213,7 +214,10 @@ mod tests {
         #[case] expected: Option<Vec<usize>>,
     ) {
         let mut read = Vec::new();
-        let whole = hybrid(bytes, width, count, |value| read.push(value));
+        let whole = hybrid(bytes, width, count, |value| {
+            read.push(value);
+            Some(())
+        });
         assert_eq!(whole.map(|()| read), expected);
     }
 }

@@ -154,24 +154,20 @@ impl File {
         (page.end <= start + length).then(|| (*place, start..start + length))
     }
 
-    /// About how many pages a chunk has; 1 where the footer does not tell.
-    pub(super) fn pages(&self, place: Place) -> u32 {
-        let index = self.footer.offset_index().and_then(|index| index.get(place.group)?.get(place.column));
-        index.map_or(1, |index| u32::try_from(index.page_locations().len()).unwrap_or(u32::MAX))
-    }
-
-    /// Counts a reading; the chunk, where it was now read so often and should be kept. It is counted anew then. `of_rows`: also
-    /// a chunk that is not compressed, for to read one page of it takes longer than to decode a row.
+    /// Counts a reading; the chunk, where it was now read so often and should be kept. `of_rows`: also a
+    /// chunk that is not compressed, for to read one page of it takes longer than to decode a row.
     pub(super) fn wanted(&self, place: Place, enough: u32, of_rows: bool) -> Option<&ColumnChunkMetaData> {
         let chunk = self.chunk(place).filter(|chunk| of_rows || is_compressed(chunk))?;
         let mut state = self.state();
         let read = state.read.entry(place).or_default();
         *read = read.saturating_add(1);
         let often = *read >= enough;
-        if often {
-            *read = 0;
-        }
         (often && !state.kept.contains_key(&place)).then_some(chunk)
+    }
+
+    /// The chunk is about to be kept: what is read meanwhile does not ask for that again.
+    pub(super) fn begins(&self, place: Place) {
+        self.state().read.insert(place, 0);
     }
 
     /// Decompresses a chunk and keeps it. False where that cannot be: whoever reads the chunk will say why.

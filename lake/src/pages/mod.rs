@@ -2,7 +2,8 @@
 //!
 //! Data files never change, and most queries ask the same columns of the same files again. What is left of such a query, when
 //! the file's bytes are in memory already, is for the most part taking pages apart: so a chunk that is read a second time is
-//! decompressed once and kept as it is then, its encodings (dictionaries, runs) as they were. Readers are given the file's
+//! decompressed once and kept as it is then, its encodings (dictionaries, runs) as they were, but for dictionaries that were given
+//! up. Readers are given the file's
 //! footer with the kept chunks at addresses of their own, uncompressed, so that everything above (row groups and pages left
 //! out by statistics, filters while decoding) works as on the file. From a store over the network a kept chunk is not fetched
 //! either.
@@ -38,7 +39,10 @@ use moka::sync::Cache;
 use parquet::{
     arrow::arrow_reader::ArrowReaderMetadata,
     errors::ParquetError,
-    file::metadata::{ColumnChunkMetaData, ParquetMetaData},
+    file::{
+        metadata::{ColumnChunkMetaData, ParquetMetaData},
+        page_index::offset_index::OffsetIndexMetaData,
+    },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -136,7 +140,7 @@ impl Pages {
     /// Notes that a chunk was read, and keeps it when it was read often enough. The work is done beside the query.
     fn was_read(&self, key: &FileKey, file: &Arc<File>, place: Place, bytes: &Bytes) {
         let enough = if self.is_full() { READ_BEFORE_KEPT_WHEN_FULL } else { READ_BEFORE_KEPT };
-        let Some(permit) = self.may_keep(file, place, (enough, false), bytes.len() as u64) else { return };
+        let Some(permit) = self.may_keep(file, place, (enough, Often::Scans), bytes.len() as u64) else { return };
         let keep = self.keep(key, file, place);
         let bytes = bytes.clone();
         tokio::task::spawn_blocking(move || {
@@ -145,17 +149,30 @@ impl Pages {
         });
     }
 
-    /// Notes that a page of a chunk was read, and reads and keeps the whole chunk when that was so often enough.
-    fn page_was_read(&self, key: &FileKey, file: &Arc<File>, page: &Range<u64>, whole: &Whole) {
+    /// Notes that a page of a chunk was read, and reads and keeps the whole chunk when that was so often enough. `footer`: the
+    /// file's own.
+    fn page_was_read(
+        &self,
+        key: &FileKey,
+        (file, footer): (&Arc<File>, &ParquetMetaData),
+        page: &Range<u64>,
+        whole: &Whole,
+    ) {
         let Some((place, chunk)) = file.chunk_around(page) else { return };
-        let pages = file.pages(place);
+        let index = footer.offset_index().and_then(|index| index.get(place.group)?.get(place.column));
+        let Some(locations) = index.map(OffsetIndexMetaData::page_locations) else { return };
+        // A dictionary is read with each of them.
+        let is_page = |start| locations.binary_search_by_key(&start, |location| location.offset).is_ok();
+        if !i64::try_from(page.start).is_ok_and(is_page) {
+            return;
+        }
+        let pages = u32::try_from(locations.len()).unwrap_or(u32::MAX);
         let enough = match whole.often {
             Often::Scans => pages.saturating_mul(READ_BEFORE_KEPT),
             Often::Rows => (pages / PAGES_BEFORE_KEPT).max(READ_BEFORE_KEPT),
         };
         let enough = if self.is_full() { enough.saturating_mul(READ_BEFORE_KEPT_WHEN_FULL) } else { enough };
-        let of_rows = whole.often == Often::Rows;
-        let Some(permit) = self.may_keep(file, place, (enough, of_rows), chunk.end - chunk.start) else { return };
+        let Some(permit) = self.may_keep(file, place, (enough, whole.often), chunk.end - chunk.start) else { return };
         let Some(mut reader) = whole.reader() else { return };
         let keep = self.keep(key, file, place);
         tokio::spawn(async move {
@@ -177,16 +194,18 @@ impl Pages {
         &self,
         file: &File,
         place: Place,
-        (enough, of_rows): (u32, bool),
+        (enough, often): (u32, Often),
         bytes: u64,
     ) -> Option<OwnedSemaphorePermit> {
-        let chunk = file.wanted(place, enough, of_rows)?;
+        let chunk = file.wanted(place, enough, often == Often::Rows)?;
         // A file that takes more than half of the room would drive out all others, then itself.
         if (file.weight() + unpacked(chunk)) >> 10 > self.inner.room / 2 {
             return None;
         }
         let size = u32::try_from(bytes >> 10).unwrap_or(u32::MAX).saturating_add(1);
-        Arc::clone(&self.inner.waiting).try_acquire_many_owned(size).ok()
+        let permit = Arc::clone(&self.inner.waiting).try_acquire_many_owned(size).ok()?;
+        file.begins(place);
+        Some(permit)
     }
 
     /// Decompresses a chunk's bytes and keeps it.

@@ -94,6 +94,8 @@ pub(super) enum Often {
 struct Opened {
     file: Arc<File>,
     view: Arc<View>,
+    /// The file's own footer, which tells where pages are in the file.
+    footer: Arc<ParquetMetaData>,
 }
 
 impl fmt::Debug for PagedReader {
@@ -111,11 +113,13 @@ impl PagedReader {
         reader: FileReader,
     ) -> Result<(Self, ArrowReaderMetadata)> {
         let file = pages.file(key, footer.metadata());
+        let own = Arc::clone(footer.metadata());
         let RowView { view, footer } = file.row_view(footer)?;
+        let opened = Opened { file, view, footer: own };
         let (pages, key, another) = (pages.clone(), key.clone(), reader.clone());
         let another = move || Some(Box::new(another.clone()) as Box<dyn AsyncFileReader + Send>);
         let whole = Whole { another: Arc::new(another), often: Often::Rows };
-        Ok((Self { inner: Box::new(reader), pages, key, opened: Some(Opened { file, view }), whole }, footer))
+        Ok((Self { inner: Box::new(reader), pages, key, opened: Some(opened), whole }, footer))
     }
 
     async fn open(&mut self, options: Option<&ArrowReaderOptions>) -> Result<Opened> {
@@ -124,18 +128,18 @@ impl PagedReader {
         }
         let footer = self.inner.get_metadata(options).await?;
         let file = self.pages.file(&self.key, &footer);
-        let view = if file.keeps_some() {
+        let (view, footer) = if file.keeps_some() {
             // Whoever wants the index later would read where pages are in the file.
             let with_index = options.cloned().unwrap_or_default().with_page_index_policy(PageIndexPolicy::Optional);
             let footer = match footer.offset_index() {
                 Some(_) => footer,
                 None => self.inner.get_metadata(Some(&with_index)).await?,
             };
-            file.view(&footer)?
+            (file.view(&footer)?, footer)
         } else {
-            Arc::new(View::plain(footer))
+            (Arc::new(View::plain(Arc::clone(&footer))), footer)
         };
-        Ok(self.opened.insert(Opened { file, view }).clone())
+        Ok(self.opened.insert(Opened { file, view, footer }).clone())
     }
 
     fn opened(&self) -> Result<&Opened> {
@@ -144,7 +148,7 @@ impl PagedReader {
     }
 
     async fn ranges(&mut self, asked: Vec<Range<u64>>) -> Result<Vec<Bytes>> {
-        let Opened { file, view } = self.opened()?.clone();
+        let Opened { file, view, footer } = self.opened()?.clone();
         let found = asked.iter().map(|range| view.find(range)).collect::<Result<Vec<_>>>()?;
         let lacking: Vec<Range<u64>> = found
             .iter()
@@ -162,7 +166,7 @@ impl PagedReader {
             if let Some(place) = file.chunk_at(range.start, range.end - range.start) {
                 self.pages.was_read(&self.key, &file, place, bytes);
             } else {
-                self.pages.page_was_read(&self.key, &file, range, &self.whole);
+                self.pages.page_was_read(&self.key, (&file, &footer), range, &self.whole);
             }
         }
         let mut read = read.into_iter();

@@ -119,7 +119,7 @@ async fn under_lease(lake: &Lake, open: &Open, id: TableId) -> Result<(Table, De
         let reason = "only tables of the work zone are changed by statements".to_owned();
         return Err(Error::Busy { table: table.name, reason });
     }
-    let base = open.newest().await?;
+    let base = open.newest_listed().await?;
     if table.version != Some(version_of(&base)?) {
         // An earlier process died between its commit and telling the catalog.
         tell(lake, &table, &base, true).await;

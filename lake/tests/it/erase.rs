@@ -114,6 +114,30 @@ async fn another_server_sees_the_newest_version_after_the_past_was_forgotten() {
     assert_eq!(content(&other, table.id, None).await, content(&lake, table.id, None).await);
 }
 
+/// Who writes trusts the list of the log alone: whatever is missing after the version that it has open, it writes on the newest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_with_an_old_version_open_does_not_write_into_a_hole() {
+    let house = House::new();
+    let lake = house.lake("a").await;
+    let table = keyed(&lake).await;
+    write(&lake, table.id, WriteMode::Upsert, &[rows(&[(1, "a")])], at(1)).await.unwrap();
+    let other = house.lake("b").await;
+    assert_eq!(content(&other, table.id, None).await.len(), 1);
+    let old = other.version(table.id).await.unwrap();
+    for position in 2..6 {
+        write(&lake, table.id, WriteMode::Upsert, &[rows(&[(position, "x")])], at(position)).await.unwrap();
+    }
+    lake.optimize(table.id, RunId::new()).await.unwrap();
+    // As a clean-up leaves it that ended in the middle, and began there.
+    let next = format!("{:020}.json", old + 1);
+    let hole = log(&house, &table).into_iter().find(|entry| entry.ends_with(&next)).unwrap();
+    std::fs::remove_file(hole).unwrap();
+    write(&other, table.id, WriteMode::Upsert, &[rows(&[(6, "y")])], at(6)).await.unwrap();
+    let all = pairs(&[(1, "a"), (2, "x"), (3, "x"), (4, "x"), (5, "x"), (6, "y")]);
+    assert_eq!(content(&other, table.id, None).await, all);
+    assert_eq!(content(&house.lake("c").await, table.id, None).await, all);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hop_passes_over_what_was_erased() {
     let house = House::new();

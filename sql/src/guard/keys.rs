@@ -24,7 +24,7 @@ use mavis_lake::{Asked, Providers};
 const MOST_KEYS: usize = 32;
 
 /// A plan that reads the rows by key, where the filters leave only the rows of few values of one of the columns of `keys` and
-/// these are at hand. The filters are all those of the scan.
+/// these are at hand. The filters are all those of the scan. `counts`: as [`Asked::counts`].
 ///
 /// # Errors
 /// Of filters that cannot be planned, and of the lake.
@@ -34,6 +34,7 @@ pub(super) async fn by_key(
     state: &dyn Session,
     projection: Option<&Vec<usize>>,
     filters: &[Expr],
+    counts: bool,
 ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some((lake, table)) = &providers.lake else { return Ok(None) };
     let (Some(filter), Some(keys)) = (conjunction(filters.iter().cloned()), wanted(filters, keys, providers)?) else {
@@ -52,7 +53,7 @@ pub(super) async fn by_key(
     }
     let fields = columns.iter().map(|name| Ok(whole.field_with_name(name)?.clone())).collect::<Result<Vec<Field>>>()?;
     let filter = state.create_physical_expr(filter, &DFSchema::try_from(Schema::new(fields))?)?;
-    let asked = Asked { table: *table, version: providers.version, keys };
+    let asked = Asked { table: *table, version: providers.version, keys, counts };
     let scan = lake.scan_by_key(asked, columns, filter, shown).await;
     scan.map_err(|error| DataFusionError::External(Box::new(error)))
 }

@@ -108,7 +108,7 @@ impl GuardedTable {
         if !looks_up || !conditions.iter().all(|condition| passes(condition, &self.lens)) {
             return Ok(None);
         }
-        let rows = by_key(&self.providers, &self.keys, state, Some(&places), conditions).await?;
+        let rows = by_key(&self.providers, &self.keys, state, Some(&places), conditions, false).await?;
         Ok(rows.map(|rows| self.behind_barrier(rows, Some(&places))))
     }
 
@@ -179,8 +179,11 @@ impl TableProvider for GuardedTable {
         let look_up = filters.iter().any(|filter| looks_up(filter, &self.keys));
         let inner = if look_up { &self.providers.look_up } else { &self.providers.whole };
         let scan = if self.lens.is_open() {
-            let by_key =
-                if look_up { by_key(&self.providers, &self.keys, state, projection, &filters).await? } else { None };
+            let by_key = if look_up {
+                by_key(&self.providers, &self.keys, state, projection, &filters, true).await?
+            } else {
+                None
+            };
             match by_key {
                 Some(scan) => scan,
                 None => inner.scan(state, projection, &filters, limit).await?,

@@ -66,6 +66,8 @@ use crate::{Error, LogHealth, ReadItem, ReadRequest, ReadStream, Settled, Stage,
 
 /// How long another run of the same slot is waited for.
 const TURN: Duration = Duration::from_secs(20);
+/// How long a session that may have broken is waited for.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// The slot of a source, as one run uses it.
 #[derive(Debug)]
@@ -85,10 +87,14 @@ struct State {
 
 impl State {
     /// A session that broke is of no use to anybody: the next who comes opens another one and looks at the log anew. Tables that
-    /// were committed meanwhile find nothing twice, since each knows its place.
-    fn unless_broken<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
-        if let Err(Error::Interrupted { .. } | Error::Unreachable { .. }) = &outcome {
-            (self.open, self.drained, self.quiet) = (None, None, false);
+    /// were committed meanwhile find nothing twice, since each knows its place. One that answers is kept, whatever else failed:
+    /// it is what moves the slot at the end of the run.
+    async fn unless_broken<T>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        if let (Err(Error::Interrupted { .. } | Error::Unreachable { .. }), Some(open)) = (&outcome, &mut self.open) {
+            let answered = tokio::time::timeout(ANSWERS_WITHIN, open.connection.ping()).await;
+            if !matches!(answered, Ok(Ok(()))) {
+                (self.open, self.drained, self.quiet) = (None, None, false);
+            }
         }
         outcome
     }
@@ -203,7 +209,7 @@ impl Replication {
     ) -> Result<Option<ReadStream>, Error> {
         let mut state = self.state.lock().await;
         let read = self.read_in(inner, request, &mut state).await;
-        state.unless_broken(read)
+        state.unless_broken(read).await
     }
 
     async fn read_in(
@@ -367,7 +373,7 @@ impl Replication {
     pub(super) async fn changed(&self, inner: &Inner, table: &TableRef, from: &Cursor) -> Result<Option<bool>, Error> {
         let mut state = self.state.lock().await;
         let changed = self.changed_in(inner, table, from, &mut state).await;
-        state.unless_broken(changed)
+        state.unless_broken(changed).await
     }
 
     async fn changed_in(
@@ -414,7 +420,7 @@ impl Replication {
             (Some(kept), Some(open)) => self.advance(inner, open, kept).await,
             _ => Ok(()),
         };
-        state.unless_broken(advanced)
+        state.unless_broken(advanced).await
     }
 
     pub(super) async fn settle(&self, inner: &Inner, committed: &[(TableRef, Cursor)]) -> Result<Settled, Error> {
