@@ -36,11 +36,23 @@ const LATELY: Duration = Duration::from_secs(5);
 /// How long a server is still listened to whose driver has gone.
 const LINGER: Duration = Duration::from_secs(10);
 /// The longest silence that is asked about; systems take no more than some nine hours.
-pub(crate) const MOST_KEEP_ALIVE_SECONDS: u64 = 7_200;
+const MOST_KEEP_ALIVE_SECONDS: u64 = 7_200;
 
 /// What parameters of sources say where nothing else is declared.
 pub(crate) fn default_keep_alive() -> u64 {
     15
+}
+
+/// The silence that a source declares.
+///
+/// # Errors
+/// [`Error::Params`] for one that no system takes.
+pub(crate) fn keep_alive(source: &str, seconds: u64) -> Result<Duration, Error> {
+    if (1..=MOST_KEEP_ALIVE_SECONDS).contains(&seconds) {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let reason = format!("`keep_alive_seconds` is {seconds}; it must be from 1 to {MOST_KEEP_ALIVE_SECONDS}");
+    Err(Error::Params { source_name: source.to_owned(), reason })
 }
 
 /// Has the kernel ask the other side for a sign of life after each `keep_alive` of silence, and give the connection up after
@@ -76,7 +88,7 @@ type Broke = Arc<Mutex<Option<(Instant, io::ErrorKind)>>>;
 
 impl Line {
     /// # Errors
-    /// As [`Ambient::tunnel`].
+    /// [`Error::Params`] for a time that no system takes; as [`Ambient::tunnel`].
     pub(crate) fn new(
         source: &str,
         ssh: Option<&SshParams>,
@@ -86,7 +98,7 @@ impl Line {
         Ok(Self {
             tunnel: ambient.tunnel(source, ssh)?,
             tunnels: ambient.tunnels.clone(),
-            keep_alive: Duration::from_secs(keep_alive_seconds.clamp(1, MOST_KEEP_ALIVE_SECONDS)),
+            keep_alive: keep_alive(source, keep_alive_seconds)?,
             broke: Broke::default(),
         })
     }
@@ -243,5 +255,21 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.far).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(0, false)]
+    #[case(1, true)]
+    #[case(7_200, true)]
+    #[case(7_201, false)]
+    #[case(u64::MAX, false)]
+    fn a_silence_that_no_system_takes_is_refused(#[case] seconds: u64, #[case] taken: bool) {
+        assert_eq!(keep_alive("hms", seconds).ok(), taken.then(|| Duration::from_secs(seconds)));
     }
 }

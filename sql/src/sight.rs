@@ -162,7 +162,10 @@ mod tests {
     #[case("Durand Jeanne.json 3", "3")]
     #[case("durand jeanne 3", "3")]
     #[case("book.xlsx sheet Durand row 5", "row 5")]
+    #[case("Durand Jeanne key 2.csv line 3", "line 3")]
+    #[case("Durand Jeanne key 2.json 3", "3")]
     #[case("patient key 4711", "patient")]
+    #[case("patient key a line 3", "line 3")]
     #[case("row 00ff", "row 00ff")]
     #[case("x ", "")]
     fn an_origin_is_told_without_the_name_of_its_file(#[case] origin: &str, #[case] told: &str) {

@@ -13,15 +13,15 @@ const ENDINGS: [&str; 33] = [
     "xlsm", "xlsb", "xls", "ods", "doc", "docx", "odt", "rtf", "html", "pdf", "gz", "gzip", "bz2", "zst", "zstd",
     "snappy", "lz4", "zip", "log",
 ];
-/// Digits of a mark. More would let somebody try out names.
+/// Digits of a mark: enough to find one of a tree's files.
 const DIGITS: usize = 8;
 
 /// A found file for errors, logs and metrics: `year=*/patient_id=*/*.parquet#1a2b3c4d`.
 ///
 /// The keys of its folders stand there without their values, and its ending. After `#` a mark: the first eight hexadecimal
 /// digits of the SHA-256 of `<name>\t<bytes>\t<seconds>`, where the name begins at the first folder `key=value` (or is the
-/// file's own), and the seconds since 1970 are those of its last change. Who has the files finds the one that is meant. Who has
-/// the mark alone learns nothing: size and time are as unknown as the name, and so many files have the same mark.
+/// file's own), and the seconds since 1970 are those of its last change. Who has the files finds the one that is meant. A mark is
+/// no secret: who knows a file's size and time can try names out. It belongs where engineers read, as the label does.
 #[must_use]
 pub fn file_label(path: &str, bytes: u64, seconds: i64) -> String {
     let name = told_name(path);

@@ -62,7 +62,7 @@ pub struct FirebirdParams {
     /// Seconds until a connection attempt is given up.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
-    /// Seconds of silence after which the server is asked for a sign of life; three that stay unanswered end the connection.
+    /// Seconds of silence (1 to 7,200) after which the server is asked for a sign of life; three that stay unanswered end the connection.
     #[serde(default = "default_keep_alive")]
     pub keep_alive_seconds: u64,
     /// The name under which the password is kept (`FIREBIRD_PASSWORD_<THIS>`), so that many databases of one server share

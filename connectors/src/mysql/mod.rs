@@ -55,7 +55,7 @@ pub struct MysqlParams {
     /// Seconds until a connection attempt is given up.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
-    /// Seconds of silence after which the server is asked for a sign of life; three that stay unanswered end the connection.
+    /// Seconds of silence (1 to 7,200) after which the server is asked for a sign of life; three that stay unanswered end the connection.
     #[serde(default = "default_keep_alive")]
     pub keep_alive_seconds: u64,
     /// Seconds to wait for a table that somebody has locked.

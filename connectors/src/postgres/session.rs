@@ -26,7 +26,7 @@ pub(super) async fn plain(inner: &Inner) -> Result<PgConnection, Error> {
          SET tcp_keepalives_interval = {alive}; SET tcp_keepalives_count = 3",
         inner.params.statement_timeout_seconds,
         inner.params.lock_timeout_seconds,
-        alive = inner.params.keep_alive_seconds.clamp(1, 7_200),
+        alive = inner.params.keep_alive_seconds,
     );
     let set = connection.execute(sqlx::AssertSqlSafe(settings)).await;
     set.map_err(|error| refused(inner, Stage::Read, &error))?;

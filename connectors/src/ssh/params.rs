@@ -41,7 +41,7 @@ pub struct SshParams {
     /// Seconds until an attempt to connect, or to log in, is given up.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
-    /// Seconds of silence after which the server is asked for a sign of life; three without an answer end the session.
+    /// Seconds of silence (1 to 7,200) after which the server is asked for a sign of life; three without an answer end the session.
     #[serde(default = "default_keep_alive")]
     pub keep_alive_seconds: u64,
 }

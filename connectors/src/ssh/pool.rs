@@ -21,7 +21,7 @@ use super::{
     trouble::Trouble,
     watcher::Ended,
 };
-use crate::{Error, Secrets, line::MOST_KEEP_ALIVE_SECONDS};
+use crate::{Error, Secrets, line};
 
 /// For how long a login that was refused is not tried again by itself: servers lock out who tries too often.
 const LOCKED_OUT: Duration = Duration::from_secs(60);
@@ -70,7 +70,7 @@ impl Tunnels {
             let trust = Trust::of(&hop).map_err(refuse)?;
             let needs = Needs::of(source, &hop, secrets);
             let limit = Duration::from_secs(ssh.connect_timeout_seconds.max(1));
-            let keep_alive = Duration::from_secs(ssh.keep_alive_seconds.clamp(1, MOST_KEEP_ALIVE_SECONDS));
+            let keep_alive = line::keep_alive(source, ssh.keep_alive_seconds)?;
             Ok(Declared { hop, trust, needs, limit, keep_alive })
         });
         way.collect()

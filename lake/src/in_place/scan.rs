@@ -12,11 +12,7 @@ use datafusion::{
         Result, Statistics,
         tree_node::{Transformed, TransformedResult, TreeNode},
     },
-    datasource::{
-        listing::PartitionedFile,
-        physical_plan::{FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource},
-        source::DataSourceExec,
-    },
+    datasource::{listing::PartitionedFile, physical_plan::ParquetFileReaderFactory},
     logical_expr::{
         Expr, TableProviderFilterPushDown,
         TableProviderFilterPushDown::{Exact, Inexact},
@@ -38,7 +34,7 @@ use parquet::{
 };
 
 use super::{Foreign, routes::Routed, trouble::change};
-use crate::Error;
+use crate::{Error, reader::with_readers};
 
 /// A provider of foreign files.
 #[derive(Debug)]
@@ -61,16 +57,10 @@ impl ForeignTable {
     }
 
     fn told(&self, node: Arc<dyn ExecutionPlan>) -> Transformed<Arc<dyn ExecutionPlan>> {
-        let Some((config, source)) =
-            node.downcast_ref::<DataSourceExec>().and_then(DataSourceExec::downcast_to_file_source::<ParquetSource>)
-        else {
-            return Transformed::no(node);
+        let readers = |_: &str, inner: &Arc<dyn ParquetFileReaderFactory>| -> Arc<dyn ParquetFileReaderFactory> {
+            Arc::new(Readers { name: self.name.clone(), routed: Arc::clone(&self.routed), inner: Arc::clone(inner) })
         };
-        let Some(readers) = source.parquet_file_reader_factory() else { return Transformed::no(node) };
-        let readers = Readers { name: self.name.clone(), routed: Arc::clone(&self.routed), inner: Arc::clone(readers) };
-        let source = source.clone().with_parquet_file_reader_factory(Arc::new(readers));
-        let config = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build();
-        Transformed::yes(DataSourceExec::from_data_source(config))
+        with_readers(node, readers, |source| source)
     }
 }
 

@@ -10,15 +10,13 @@ use datafusion::{
         Result, Statistics,
         tree_node::{Transformed, TransformedResult, TreeNode},
     },
-    datasource::{
-        physical_plan::{FileScanConfigBuilder, ParquetSource},
-        source::DataSourceExec,
-    },
+    datasource::physical_plan::ParquetFileReaderFactory,
     logical_expr::{Expr, TableProviderFilterPushDown, TableType},
     physical_plan::ExecutionPlan,
 };
 
 use super::{Pages, reader::PagedReaders};
+use crate::reader::with_readers;
 
 /// A provider of Parquet files, read through [`Pages`].
 #[derive(Debug)]
@@ -34,18 +32,11 @@ impl PagedTable {
     }
 
     fn paged(&self, node: Arc<dyn ExecutionPlan>) -> Transformed<Arc<dyn ExecutionPlan>> {
-        let Some((config, source)) =
-            node.downcast_ref::<DataSourceExec>().and_then(DataSourceExec::downcast_to_file_source::<ParquetSource>)
-        else {
-            return Transformed::no(node);
+        let readers = |store: &str, inner: &Arc<dyn ParquetFileReaderFactory>| -> Arc<dyn ParquetFileReaderFactory> {
+            Arc::new(PagedReaders::new(self.pages.clone(), store, Arc::clone(inner)))
         };
-        let Some(readers) = source.parquet_file_reader_factory() else { return Transformed::no(node) };
-        let readers = PagedReaders::new(self.pages.clone(), config.object_store_url.as_str(), Arc::clone(readers));
         // Bloom filters are read by a reader that is replaced by another then, which never saw the footer. The lake writes none.
-        let source =
-            source.clone().with_parquet_file_reader_factory(Arc::new(readers)).with_bloom_filter_on_read(false);
-        let config = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build();
-        Transformed::yes(DataSourceExec::from_data_source(config))
+        with_readers(node, readers, |source| source.with_bloom_filter_on_read(false))
     }
 }
 
