@@ -12,10 +12,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    future::poll_fn,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, Wake, Waker, ready},
     time::{Duration, Instant},
 };
 
@@ -67,9 +69,31 @@ pub(super) struct Slot {
 #[derive(Debug)]
 struct Shared {
     schema: SchemaRef,
-    source: tokio::sync::Mutex<Source>,
+    source: Mutex<Source>,
+    waiting: Arc<Waiting>,
     readers: AtomicUsize,
     left_at: Mutex<Instant>,
+}
+
+/// Readers to whom the next batch may come. All are woken for it: one that asked may not be asking any more, for its client
+/// takes nothing for now, and must not keep the batch from the others.
+#[derive(Debug, Default)]
+struct Waiting(Mutex<Vec<Waker>>);
+
+impl Waiting {
+    fn enter(&self, reader: &Waker) {
+        let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !readers.iter().any(|known| known.will_wake(reader)) {
+            readers.push(reader.clone());
+        }
+    }
+}
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        let readers = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        readers.into_iter().for_each(Waker::wake);
+    }
 }
 
 #[derive(Debug)]
@@ -147,7 +171,8 @@ impl Spreads {
                 let (query, entry) = begin().await?;
                 let shared = Arc::new(Shared {
                     schema: query.schema.clone(),
-                    source: tokio::sync::Mutex::new(Source::Running { query, _entry: entry }),
+                    source: Mutex::new(Source::Running { query, _entry: entry }),
+                    waiting: Arc::default(),
                     readers: AtomicUsize::new(0),
                     left_at: Mutex::new(Instant::now()),
                 });
@@ -191,15 +216,21 @@ impl Slot {
 impl Shared {
     /// The next batch, for whoever asks first.
     async fn next(&self) -> Option<Result<RecordBatch, Status>> {
-        let mut source = self.source.lock().await;
+        poll_fn(|cx| self.poll_next(cx.waker())).await
+    }
+
+    fn poll_next(&self, reader: &Waker) -> Poll<Option<Result<RecordBatch, Status>>> {
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         let Source::Running { query, .. } = &mut *source else {
-            return match &*source {
+            return Poll::Ready(match &*source {
                 Source::Broken(status) => Some(Err(status.clone())),
                 _ => None,
-            };
+            });
         };
-        match query.batches.next().await {
-            Some(Ok(batch)) => Some(Ok(batch)),
+        self.waiting.enter(reader);
+        let waker = Waker::from(Arc::clone(&self.waiting));
+        let next = match ready!(query.batches.poll_next_unpin(&mut Context::from_waker(&waker))) {
+            Some(Ok(batch)) => return Poll::Ready(Some(Ok(batch))),
             Some(Err(error)) => {
                 let told = status(error);
                 *source = Source::Broken(told.clone());
@@ -209,7 +240,10 @@ impl Shared {
                 *source = Source::Ended;
                 None
             }
-        }
+        };
+        drop(source);
+        waker.wake();
+        Poll::Ready(next)
     }
 }
 
@@ -238,7 +272,7 @@ async fn watch(shared: Weak<Shared>) {
         if shared.readers.load(Ordering::Acquire) > 0 {
             continue;
         }
-        let Ok(mut source) = shared.source.try_lock() else { continue };
+        let mut source = shared.source.lock().unwrap_or_else(PoisonError::into_inner);
         match &*source {
             Source::Running { .. } => {
                 let left_at = *shared.left_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -299,6 +333,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_asked_and_does_not_go_on_keeps_nothing_from_the_others() {
+        let spreads = Spreads::default();
+        let (owner, shares) = (&somebody(), spreads.shares(2).collect::<Vec<_>>());
+        let (send, receive) = tokio::sync::mpsc::channel(1);
+        let (QueryStream { id: query_id, schema, .. }, entry) = query(0);
+        let batch = query(1).0.batches.next().await.unwrap().unwrap();
+        let batches = stream::unfold(receive, |mut receive| async { Some((receive.recv().await?, receive)) }).boxed();
+        let running = QueryStream { id: query_id, schema, batches };
+        let id = Uuid::now_v7();
+        let (_, first) = spreads.fetch(id, owner, &shares[0], || async { Ok((running, entry)) }).await.unwrap();
+        let (_, second) = spreads.fetch(id, owner, &shares[1], || async { Ok(query(0)) }).await.unwrap();
+        // A client that reads its endpoints in turn leaves one alone in the middle of its asking.
+        let mut first = Box::pin(first);
+        assert!(futures::poll!(first.next()).is_pending());
+        let reading = tokio::spawn(second.map(Result::unwrap).collect::<Vec<_>>());
+        tokio::task::yield_now().await;
+        for _ in 0..10 {
+            send.send(Ok(batch.clone())).await.unwrap();
+        }
+        drop(send);
+        let rows = tokio::time::timeout(Duration::from_secs(5), reading).await.expect("the second waits for the first");
+        assert_eq!(rows.unwrap().len(), 10);
+        assert!(first.next().await.is_none());
+    }
+
+    #[tokio::test]
     async fn a_share_of_another_process_or_of_long_ago_begins_nothing() {
         let spreads = Spreads::default();
         let share = spreads.shares(1).next().unwrap();
@@ -320,7 +380,7 @@ mod tests {
         let shared = Arc::clone(spreads.slots.lock().unwrap()[&id].begun.get().unwrap());
         *shared.left_at.lock().unwrap() = Instant::now().checked_sub(IDLE).unwrap();
         tokio::time::sleep(LOOK + Duration::from_millis(500)).await;
-        assert!(matches!(&*shared.source.lock().await, Source::Broken(_)), "its memory is free");
+        assert!(matches!(&*shared.source.lock().unwrap(), Source::Broken(_)), "its memory is free");
         let (_, late) = spreads.fetch(id, owner, &shares[1], || async { Ok(query(100)) }).await.unwrap();
         assert!(Box::pin(late).next().await.unwrap().is_err(), "and the others are told");
     }
