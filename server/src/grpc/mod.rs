@@ -2,6 +2,7 @@
 
 mod caller;
 pub(crate) mod convert;
+mod gathered;
 mod import;
 mod ingest;
 mod maintenance;
@@ -15,7 +16,7 @@ mod whole;
 
 use std::{any::Any, future::Future, io, time::Duration};
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use mavis_proto::v1::{
     ingest_service_server::IngestServiceServer, maintenance_service_server::MaintenanceServiceServer,
     mapping_service_server::MappingServiceServer, quarantine_service_server::QuarantineServiceServer,
@@ -35,6 +36,8 @@ use tracing::error;
 use crate::{App, auth::AuthLayer, flight};
 
 pub use status::status;
+
+use gathered::Gathered;
 
 /// The service of the door, ready to be served.
 ///
@@ -75,7 +78,7 @@ impl Door {
             .layer(MapRequestLayer::new(whole::whole))
             .layer(self.auth)
             .add_routes(self.routes)
-            .serve_with_incoming_shutdown(incoming, until)
+            .serve_with_incoming_shutdown(incoming.map(|accepted| accepted.map(Gathered::new)), until)
             .await
     }
 }
