@@ -23,6 +23,7 @@ use super::{
     ingest, keys, prepared,
     references::{self, Asked},
     schemas,
+    sent::Answer,
     service::{Commands, principal},
     sql_info, statement, table_types, tables, types, update,
 };
@@ -51,7 +52,7 @@ impl FlightSqlService for Commands {
     }
 
     async fn do_get_statement(&self, ticket: TicketStatementQuery, request: Request<Ticket>) -> Gets {
-        statement::get(self, self.caller(&request)?, &ticket.statement_handle).await
+        Ok(statement::get(self, self.caller(&request)?, &ticket.statement_handle).await?.map(Answer::encoded))
     }
 
     async fn get_flight_info_prepared_statement(
@@ -63,7 +64,8 @@ impl FlightSqlService for Commands {
     }
 
     async fn do_get_prepared_statement(&self, query: CommandPreparedStatementQuery, request: Request<Ticket>) -> Gets {
-        statement::get(self, self.caller(&request)?, &query.prepared_statement_handle).await
+        let answer = statement::get(self, self.caller(&request)?, &query.prepared_statement_handle).await?;
+        Ok(answer.map(Answer::encoded))
     }
 
     async fn do_action_create_prepared_statement(

@@ -1,22 +1,26 @@
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse,
-    PollInfo, PutResult, Result as Outcome, SchemaResult, Ticket, flight_descriptor::DescriptorType,
+    PollInfo, PutResult, Result as Outcome, SchemaResult, Ticket,
+    flight_descriptor::DescriptorType,
     flight_service_server::FlightService,
+    sql::{Any, Command},
 };
 use futures::{StreamExt, stream, stream::BoxStream};
+use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     cancel, handshake, poll,
+    sent::Answer,
     service::Commands,
     session::{self, Sessions},
-    update,
+    statement, update,
 };
 use crate::App;
 
 /// The Flight service.
 #[derive(Debug, Clone)]
-pub struct FlightDoor {
+pub(super) struct FlightDoor {
     commands: Commands,
 }
 
@@ -24,6 +28,24 @@ impl FlightDoor {
     pub(super) fn new(app: &App) -> Self {
         Self { commands: Commands::new(app) }
     }
+
+    /// What `do_get` answers; the rows of a query not written yet.
+    pub(super) async fn rows(&self, request: Request<Ticket>) -> Result<Response<Rows>, Status> {
+        let asked = Any::decode(request.get_ref().ticket.clone()).ok().and_then(|any| Command::try_from(any).ok());
+        let handle = match asked {
+            Some(Command::TicketStatementQuery(query)) => query.statement_handle,
+            Some(Command::CommandPreparedStatementQuery(query)) => query.prepared_statement_handle,
+            _ => return Ok(self.commands.do_get(request).await?.map(Rows::Listing)),
+        };
+        let caller = self.commands.caller(&request)?;
+        Ok(statement::get(&self.commands, caller, &handle).await?.map(Rows::Query))
+    }
+}
+
+/// Rows that a ticket stands for.
+pub(super) enum Rows {
+    Query(Answer),
+    Listing(BoxStream<'static, Result<FlightData, Status>>),
 }
 
 /// Actions that the door knows, with what each does.

@@ -6,15 +6,16 @@ use arrow::{
     array::{ArrayRef, Int32Array, RecordBatch, StringArray},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
-use arrow_flight::{FlightDescriptor, FlightInfo, flight_service_server::FlightService, sql::CommandGetPrimaryKeys};
+use arrow_flight::{FlightDescriptor, FlightInfo, sql::CommandGetPrimaryKeys};
 use mavis_sql::known_table;
 use mavis_types::{Principal, TableName, Zone};
 use tonic::{Response, Status};
 
-use super::{rows, service::Commands};
+use super::{
+    rows::{self, Listed},
+    service::Commands,
+};
 use crate::grpc::status;
-
-type Gets = Result<Response<<Commands as FlightService>::DoGetStream>, Status>;
 
 pub(super) fn primary_info(
     query: &CommandGetPrimaryKeys,
@@ -24,7 +25,7 @@ pub(super) fn primary_info(
 }
 
 /// The key of a table. Catalog and schema may be left out; then every table of the name that may be read answers.
-pub(super) async fn primary(commands: &Commands, principal: &Principal, query: CommandGetPrimaryKeys) -> Gets {
+pub(super) async fn primary(commands: &Commands, principal: &Principal, query: CommandGetPrimaryKeys) -> Listed {
     let mut keys: Vec<(TableName, String, i32)> = Vec::new();
     for zone in Zone::ALL {
         if query.catalog.as_deref().is_some_and(|wanted| wanted != zone.as_str()) {

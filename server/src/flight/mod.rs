@@ -10,7 +10,7 @@
 //! is such a text, too, kept by the client as a cookie. What the process remembers are the ids of running queries
 //! ([`running`]), those that several endpoints hand out ([`spread`]), and the answers of polled queries ([`poll`]).
 //!
-//! Dictionaries are sent as their values: the schema is the same in both phases, and every client reads it.
+//! [`sent`] is how rows go out. Dictionaries are sent as their values: the schema is the same in both phases, and every client reads it.
 
 mod cancel;
 mod catalogs;
@@ -27,6 +27,7 @@ mod references;
 mod rows;
 mod running;
 mod schemas;
+mod sent;
 mod service;
 mod session;
 mod spread;
@@ -37,16 +38,13 @@ mod tables;
 mod types;
 mod update;
 
-use arrow_flight::flight_service_server::FlightServiceServer;
-
 use crate::App;
 
-pub use door::FlightDoor;
+use door::FlightDoor;
+pub use sent::Flight;
 
 /// The service as it is mounted beside `mavis.v1`. Its requests carry the [`Principal`](mavis_types::Principal) in their
 /// extensions, put there by [`crate::auth::AuthLayer`]; only Handshake comes without one.
-pub fn service(app: &App) -> FlightServiceServer<FlightDoor> {
-    FlightServiceServer::new(FlightDoor::new(app))
-        .max_decoding_message_size(app.config.grpc.max_message_bytes)
-        .max_encoding_message_size(app.config.grpc.max_message_bytes)
+pub fn service(app: &App) -> Flight {
+    Flight::new(FlightDoor::new(app), app.config.grpc.max_message_bytes)
 }

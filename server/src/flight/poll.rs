@@ -172,7 +172,7 @@ pub(super) fn fetch(commands: &Commands, caller: &Caller, stored: &Stored) -> Ge
     let read = if job.parts() == 0 { results.read_nothing(&job) } else { results.read_part(&job, part) };
     let read = read.ok_or_else(over)?;
     let batches = read.batches.map(|batch| batch.map_err(status));
-    rows::stream(&read.schema, batches, caller.session.compressed())
+    rows::answer(&read.schema, batches, caller.session.compressed())
 }
 
 /// Ends the query of a handle; `None` where there is none of this caller.

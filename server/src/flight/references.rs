@@ -15,7 +15,10 @@ use mavis_pipeline::{DiscoveryReport, ReportTable};
 use mavis_types::{Principal, SourceId, TableName, Zone};
 use tonic::{Response, Status};
 
-use super::{rows, service::Commands, statement::Gets};
+use super::{
+    rows::{self, Listed},
+    service::Commands,
+};
 use crate::grpc::status;
 
 /// `UpdateDeleteRules.NO_ACTION`: the lake takes what the source has.
@@ -56,7 +59,7 @@ pub(super) fn info(query: &impl ProstMessageExt, descriptor: FlightDescriptor) -
 
 /// Foreign keys that refer to `pk` (where it is given) and stand in `fk` (where it is given). Tables and columns that the
 /// principal may not read do not appear.
-pub(super) async fn of(commands: &Commands, principal: &Principal, pk: Option<Asked>, fk: Option<Asked>) -> Gets {
+pub(super) async fn of(commands: &Commands, principal: &Principal, pk: Option<Asked>, fk: Option<Asked>) -> Listed {
     let mut found: BTreeSet<Reference> = BTreeSet::new();
     for (source, zone) in sources(commands, principal, pk.as_ref().or(fk.as_ref())).await? {
         let row = commands.app.catalog.latest_discovery(source).await.map_err(status)?;

@@ -1,17 +1,18 @@
 //! Infos and streams as every command makes them.
 
+use std::sync::Arc;
+
 use arrow::{array::RecordBatch, datatypes::Schema, error::ArrowError};
-use arrow_flight::{
-    FlightDescriptor, FlightEndpoint, FlightInfo, Ticket, encode::FlightDataEncoderBuilder, error::FlightError,
-    sql::ProstMessageExt,
-};
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket, error::FlightError, sql::ProstMessageExt};
+use futures::{Stream, stream};
 use prost::Message;
 use tonic::{Response, Status};
 
-use super::{service::Commands, session::Compression};
+use super::{sent::Answer, service::Commands, session::Compression};
 
 type DoGet = <Commands as arrow_flight::flight_service_server::FlightService>::DoGetStream;
+/// What a listing answers.
+pub(super) type Listed = Result<Response<DoGet>, Status>;
 
 /// What `get_flight_info` answers: the schema, and one endpoint on this server whose ticket is `command`.
 pub(super) fn info(
@@ -34,20 +35,26 @@ pub(super) fn info_of(
 }
 
 /// Rows that are all there.
-pub(super) fn whole(batch: RecordBatch) -> Result<Response<DoGet>, Status> {
+pub(super) fn whole(batch: RecordBatch) -> Listed {
     let schema = batch.schema();
-    stream(&schema, stream::iter([Ok(batch)]), Compression::None)
+    stream(&schema, stream::iter([Ok(batch)]))
 }
 
-/// Rows as they come. The schema goes out first, also when no row follows; messages are cut to about 2 MiB.
+/// Rows of a listing as they come.
 pub(super) fn stream(
-    schema: &std::sync::Arc<Schema>,
+    schema: &Arc<Schema>,
+    batches: impl Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
+) -> Listed {
+    Ok(answer(schema, batches, Compression::None)?.map(Answer::encoded))
+}
+
+/// Rows of a query as they come. The schema goes out first, also when no row follows; messages are cut to about 2 MiB.
+pub(super) fn answer(
+    schema: &Arc<Schema>,
     batches: impl Stream<Item = Result<RecordBatch, Status>> + Send + 'static,
     compression: Compression,
-) -> Result<Response<DoGet>, Status> {
-    let batches = batches.map_err(FlightError::from);
-    let encoder = FlightDataEncoderBuilder::new().with_schema(schema.clone()).with_options(compression.options()?);
-    Ok(Response::new(Box::pin(encoder.build(batches).map(|data| data.map_err(status)))))
+) -> Result<Response<Answer>, Status> {
+    Ok(Response::new(Answer::new(schema, batches, compression.options()?)))
 }
 
 /// An error of a listing that was built here.
@@ -55,7 +62,8 @@ pub(super) fn built<T>(result: Result<T, FlightError>) -> Result<T, Status> {
     result.map_err(status)
 }
 
-fn status(error: FlightError) -> Status {
+/// The status of an error of arrow-flight.
+pub(super) fn status(error: FlightError) -> Status {
     match error {
         FlightError::Tonic(status) => *status,
         FlightError::Arrow(error) => unwritable(&error),

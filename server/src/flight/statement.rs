@@ -8,7 +8,6 @@ use arrow::{
 };
 use arrow_flight::{
     FlightDescriptor, FlightInfo,
-    flight_service_server::FlightService,
     sql::{ProstMessageExt, TicketStatementQuery},
 };
 use bytes::Bytes;
@@ -24,7 +23,9 @@ use super::{
     handle::Handle,
     parameters, poll, rows,
     running::Entry,
+    sent::Answer,
     service::{Caller, Commands},
+    session::Compression,
     update,
 };
 use crate::{auth::Door, grpc::status, query_log::QueryLog};
@@ -32,7 +33,7 @@ use crate::{auth::Door, grpc::status, query_log::QueryLog};
 /// Endpoints of a large answer, at most, where the client says nothing.
 const MOST: u32 = 8;
 
-pub(super) type Gets = Result<Response<<Commands as FlightService>::DoGetStream>, Status>;
+pub(super) type Gets = Result<Response<Answer>, Status>;
 
 pub(super) async fn info(
     commands: &Commands,
@@ -162,13 +163,13 @@ pub(super) async fn get(commands: &Commands, caller: Caller, handle: &[u8]) -> G
     if let (Some(share), [values]) = (share, values.as_slice()) {
         let (schema, batches) =
             commands.spreads.fetch(id, &execution.principal, &share, || execution.run(values)).await?;
-        return rows::stream(&schema, batches, compression);
+        return rows::answer(&schema, batches, compression);
     }
     let mut rest = values.into_iter();
     let Some(first) = rest.next() else {
         // Bound to no row at all: an answer without rows.
         let prepared = execution.session.prepare(&execution.sql).await.map_err(status)?;
-        return rows::stream(&prepared.schema, futures::stream::empty(), compression);
+        return rows::answer(&prepared.schema, futures::stream::empty(), compression);
     };
     let (query, entry) = execution.run(&first).await?;
     let schema = Arc::clone(&query.schema);
@@ -185,7 +186,7 @@ pub(super) async fn get(commands: &Commands, caller: Caller, handle: &[u8]) -> G
             }
         }
     };
-    rows::stream(&schema, batches, compression)
+    rows::answer(&schema, batches, compression)
 }
 
 /// What a `USE` answers: where names are looked for from now on.
@@ -199,7 +200,7 @@ fn use_it(commands: &Commands, caller: Caller, home: Home) -> Gets {
     let text = |text: &Option<String>| -> ArrayRef { Arc::new(StringArray::from(vec![text.clone()])) };
     let columns = vec![text(&home.catalog), text(&home.schema)];
     let batch = RecordBatch::try_new(used_schema(), columns).map_err(|error| rows::unwritable(&error))?;
-    let mut response = rows::whole(batch)?;
+    let mut response = rows::answer(&batch.schema(), futures::stream::iter([Ok(batch)]), Compression::None)?;
     let kept = caller.session.at(home);
     let cookie = commands.sessions.keep(kept, &caller.principal)?;
     response.metadata_mut().insert("set-cookie", cookie);

@@ -10,7 +10,11 @@ use mavis_sql::TableFilter;
 use mavis_types::Principal;
 use tonic::{Response, Status};
 
-use super::{rows, service::Commands, session::Compression, statement::Gets, table_types::SYSTEM_TABLE};
+use super::{
+    rows::{self, Listed},
+    service::Commands,
+    table_types::SYSTEM_TABLE,
+};
 use crate::grpc::status;
 
 const INFORMATION: &str = "information_schema";
@@ -20,7 +24,7 @@ pub(super) fn info(query: &CommandGetTables, descriptor: FlightDescriptor) -> Re
 }
 
 /// The tables, a batch for each page of the catalog: a million of them hold no memory.
-pub(super) fn get(commands: &Commands, principal: &Principal, query: CommandGetTables) -> Gets {
+pub(super) fn get(commands: &Commands, principal: &Principal, query: CommandGetTables) -> Listed {
     let filter = TableFilter {
         catalog: query.catalog.clone(),
         schema: query.db_schema_filter_pattern.clone(),
@@ -41,7 +45,7 @@ pub(super) fn get(commands: &Commands, principal: &Principal, query: CommandGetT
         }
         rows::built(builder.build())
     });
-    rows::stream(&schema, batches, Compression::None)
+    rows::stream(&schema, batches)
 }
 
 /// The `information_schema` of each zone is listed only for who asks for it, by name or by the kind of its tables: it
