@@ -47,14 +47,21 @@ pub(crate) async fn start(
         .cpu
         .as_ref()
         .ok_or_else(|| Error::Execution { message: "there are no threads for queries".to_owned() })?;
-    let job =
-        Job { sessions: inner.lake.sessions().clone(), state, plan, schema: Arc::clone(&schema), allowed, deadline };
+    // Whatever is wrong is told when it is planned again.
+    let point = timeout_at(deadline, cpu.beside(guard::point_plan(&state, &plan))).await;
+    let point = point.ok().and_then(Result::ok).flatten();
+    let is_short = point.is_some();
+    let sessions = inner.lake.sessions().clone();
+    let job = Job { sessions, state, plan, point, schema: Arc::clone(&schema), allowed, deadline };
     stream::open(
         &inner.running,
         schema,
         deadline,
         allowed,
-        |work| cpu.spawn(work).map(|task| task.abort_handle()),
+        |work| match is_short {
+            true => Some(tokio::spawn(cpu.beside(work)).abort_handle()),
+            false => cpu.spawn(work).map(|task| task.abort_handle()),
+        },
         |mut sender| {
             sender.keep(keeper);
             job.work(sender, permit)
@@ -88,6 +95,8 @@ struct Job {
     sessions: Sessions,
     state: Box<SessionState>,
     plan: LogicalPlan,
+    /// Set where the rows of few keys are wanted, and are at hand.
+    point: Option<Arc<dyn ExecutionPlan>>,
     schema: SchemaRef,
     allowed: Allowed,
     deadline: Instant,
@@ -131,8 +140,13 @@ impl Job {
 
     /// Plans and runs. A failure tells whether the plan had a hash join.
     async fn attempt(&mut self, sender: &mut Sender) -> Result<(), Stopped<(DataFusionError, bool)>> {
-        let planned = timeout_at(self.deadline, self.planned()).await.map_err(|_| Stopped::OutOfTime)?;
-        let physical = planned.map_err(|error| Stopped::Failed((error, false)))?;
+        let physical = match self.point.take() {
+            Some(point) => point,
+            None => {
+                let planned = timeout_at(self.deadline, self.state.create_physical_plan(&self.plan)).await;
+                planned.map_err(|_| Stopped::OutOfTime)?.map_err(|error| Stopped::Failed((error, false)))?
+            }
+        };
         let hash_join = has_hash_join(&physical);
         let failed = |error| Stopped::Failed((error, hash_join));
         sender.begins(&physical);
@@ -149,13 +163,6 @@ impl Job {
             Stopped::OutOfTime => Stopped::OutOfTime,
             Stopped::Failed(error) => failed(error),
         })
-    }
-
-    async fn planned(&self) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-        match guard::point_plan(&self.state, &self.plan).await? {
-            Some(known) => Ok(known),
-            None => self.state.create_physical_plan(&self.plan).await,
-        }
     }
 
     /// The query's own share of memory over the lake's files, caches and spill folder.
