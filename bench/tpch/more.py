@@ -1,4 +1,4 @@
-"""A point query by key, a long stream, and many connections at once: Mavis and ROAPI through the same client."""
+"""A point query by key, a long stream, and many connections at once: Mavis and its peers through the same clients."""
 
 import statistics
 import threading
@@ -16,34 +16,36 @@ def run(mavis, peers):
     engines = [mavis, *peers]
     print("\n|", " | ".join(["what", *(engine.name for engine in engines)]), "|\n|" + "---|" * (len(engines) + 1))
     for what, measure in (
-        ("point query by key, middle of 200, ms", point),
-        ("stream of 2 M rows x 5 columns, best of 5, M rows/s", stream),
+        ("point query by key, two calls (pyarrow.flight), middle of 200, ms", lambda engines: point(engines, "fetch")),
+        ("point query by key, ADBC (prepares each), middle of 200, ms", lambda engines: point(engines, "run")),
+        ("stream of 2 M rows x 5 columns, pyarrow.flight, best of 5, M rows/s", lambda engines: stream(engines, "fetch")),
+        ("stream of 2 M rows x 5 columns, ADBC, best of 5, M rows/s", lambda engines: stream(engines, "run")),
     ):
         figures = [f"{figure:.2f}" for figure in measure(engines)]
         print(f"| {what} |", " | ".join(figures), "|", flush=True)
     print(f"| {CONNECTIONS} connections list their tables, s | {connections(mavis):.2f} |" + " |" * (len(engines) - 1))
 
 
-def point(engines):
+def point(engines, how):
     taken = {engine.name: [] for engine in engines}
     for round_ in range(200):
-        # Keys of orders are sparse: 8 of 32 are there.
-        key = round_ * 29_984 + 1
+        # Keys of orders are sparse: 8 of 32 are there. Another key for each client.
+        key = round_ * 29_984 + (1 if how == "fetch" else 15_009)
         for engine in engines:
             begun = time.perf_counter()
-            rows = engine.run(POINT.format(key)).num_rows
+            rows = getattr(engine, how)(POINT.format(key)).num_rows
             taken[engine.name].append((time.perf_counter() - begun) * 1e3)
             if rows != 1:
                 raise RuntimeError(f"{engine.name} has {rows} orders {key}")
     return [statistics.median(taken[engine.name]) for engine in engines]
 
 
-def stream(engines):
+def stream(engines, how):
     best = {engine.name: 0.0 for engine in engines}
     for _ in range(5):
         for engine in engines:
             begun = time.perf_counter()
-            rows = engine.run(STREAM).num_rows
+            rows = getattr(engine, how)(STREAM).num_rows
             best[engine.name] = max(best[engine.name], rows / (time.perf_counter() - begun) / 1e6)
             if rows != STREAMED:
                 raise RuntimeError(f"{engine.name} sent {rows} rows")

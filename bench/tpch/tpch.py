@@ -38,7 +38,7 @@ def main():
         with open(f"{work}/result.json", "w") as file:
             json.dump(result, file, indent=1)
         if not options.skip_more:
-            more.run(mavis, [engine for engine in running if engine.name.startswith("roapi")])
+            more.run(mavis, [engine for engine in running if engine.name.startswith(("roapi", "sail"))])
     finally:
         for engine in running:
             engine.stop()

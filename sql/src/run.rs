@@ -87,6 +87,7 @@ pub(crate) fn again(inner: &Inner, answer: Answer, allowed: Allowed, deadline: I
                     break;
                 }
             }
+            sender.finish();
         },
     )
 }

@@ -39,6 +39,8 @@ struct Stop {
     abort: AbortHandle,
     progress: Progress,
     ended: Ended,
+    /// Whether the work came to an end of its own: all was sent, or an error.
+    settled: Arc<AtomicBool>,
 }
 
 impl Running {
@@ -100,6 +102,7 @@ pub(crate) struct Sender {
     keeper: Option<Keeper>,
     progress: Progress,
     ended: Ended,
+    settled: Arc<AtomicBool>,
 }
 
 /// Takes what was kept: the batches and the bytes that they hold on to.
@@ -147,8 +150,10 @@ impl Sender {
         self.keeper = keeper;
     }
 
-    /// Everything has been sent: what was kept is handed over.
+    /// Everything has been sent: what was kept is handed over. A sender that is dropped without it, or without
+    /// [`Sender::fail`], tells the reader that the answer broke off.
     pub(crate) fn finish(&mut self) {
+        self.settled.store(true, Ordering::Release);
         if let Some(Keeper { batches, bytes, kept, .. }) = self.keeper.take()
             && !self.cut
         {
@@ -196,6 +201,7 @@ impl Sender {
     }
 
     pub(crate) async fn fail(&mut self, error: Error) {
+        self.settled.store(true, Ordering::Release);
         self.put(Err(error)).await;
     }
 
@@ -225,7 +231,7 @@ where
 {
     let (channel, receiver) = mpsc::channel(AHEAD);
     let (rows_left, bytes_left) = (allowed.limits.rows, allowed.limits.result_bytes);
-    let (progress, ended) = (Progress::default(), Ended::default());
+    let (progress, ended, settled) = (Progress::default(), Ended::default(), Arc::new(AtomicBool::new(false)));
     let sender = Sender {
         channel,
         deadline,
@@ -237,11 +243,12 @@ where
         keeper: None,
         progress: progress.clone(),
         ended: ended.clone(),
+        settled: Arc::clone(&settled),
     };
     let abort = start(work(sender)).ok_or(Error::Cancelled)?;
     let id = Uuid::now_v7();
-    let stop =
-        Stop { cancelled: Arc::new(AtomicBool::new(false)), told: Arc::new(Notify::new()), abort, progress, ended };
+    let (cancelled, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let stop = Stop { cancelled, told, abort, progress, ended, settled };
     running.enter(id, stop.clone());
     let reader = Reader { running: running.clone(), id, stop };
     Ok(QueryStream { id, schema, batches: batches(receiver, reader, deadline, allowed) })
@@ -268,6 +275,11 @@ fn batches(
                 Ok(None) => {
                     if reader.stop.cancelled.load(Ordering::Acquire) {
                         yield Err(Error::Cancelled);
+                    } else if !reader.stop.settled.load(Ordering::Acquire) {
+                        // A panic, or the end of the threads: what came is not all.
+                        tracing::error!("a query broke off");
+                        let message = "the query broke off before its last row: ask again; the server's log has more";
+                        yield Err(Error::Execution { message: message.to_owned() });
                     }
                     break;
                 }
@@ -307,4 +319,58 @@ where
 pub(crate) enum Stopped<E> {
     OutOfTime,
     Failed(E),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use arrow::{
+        array::Int64Array,
+        datatypes::{DataType, Field, Schema},
+    };
+    use mavis_types::{Role, TokenId};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::{Limits, limits::ByRole};
+
+    /// How some work comes to its end.
+    #[derive(Debug, Clone, Copy)]
+    enum End {
+        Finished,
+        Failed,
+        Panicked,
+        Dropped,
+    }
+
+    #[rstest]
+    #[case(End::Finished, None)]
+    #[case(End::Failed, Some("division by zero"))]
+    #[case(End::Panicked, Some("broke off"))]
+    #[case(End::Dropped, Some("broke off"))]
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_does_not_look_whole(#[case] end: End, #[case] error: Option<&str>) {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let batch =
+            RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from_iter_values([1]))]).unwrap();
+        let allowed = ByRole::new(Limits::default(), [].into()).of(TokenId::new(), Role::Analyst, None);
+        let work = |mut sender: Sender| async move {
+            assert!(sender.send(batch).await);
+            match end {
+                End::Finished => sender.finish(),
+                End::Failed => sender.fail(Error::Execution { message: "division by zero".to_owned() }).await,
+                End::Panicked => panic!("as an operator may"),
+                End::Dropped => {}
+            }
+        };
+        let start = |work| Some(tokio::spawn(work).abort_handle());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let query = open(&Running::default(), schema, deadline, allowed, start, work).unwrap();
+        let came: Vec<Result<RecordBatch, Error>> = query.batches.collect().await;
+        assert_eq!(came[0].as_ref().unwrap().num_rows(), 1);
+        let told = came.get(1).map(|last| last.as_ref().unwrap_err().to_string());
+        assert_eq!(came.len(), if error.is_some() { 2 } else { 1 });
+        assert_eq!(told.as_deref().map(|told| told.contains(error.unwrap_or("?"))), error.map(|_| true), "{told:?}");
+    }
 }

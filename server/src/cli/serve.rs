@@ -101,6 +101,8 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("mavis-io")
+        // Statements are read and planned here, as deep as they nest.
+        .thread_stack_size(8 << 20)
         .build()
         .context("cannot start the runtime")
 }

@@ -17,7 +17,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, Wake, Waker, ready},
+    task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
 };
 
@@ -229,21 +229,40 @@ impl Shared {
         };
         self.waiting.enter(reader);
         let waker = Waker::from(Arc::clone(&self.waiting));
-        let next = match ready!(query.batches.poll_next_unpin(&mut Context::from_waker(&waker))) {
-            Some(Ok(batch)) => return Poll::Ready(Some(Ok(batch))),
-            Some(Err(error)) => {
+        let others = Others(Some(waker.clone()));
+        let next = match query.batches.poll_next_unpin(&mut Context::from_waker(&waker)) {
+            Poll::Pending => return others.sleep(Poll::Pending),
+            Poll::Ready(Some(Ok(batch))) => return others.sleep(Poll::Ready(Some(Ok(batch)))),
+            Poll::Ready(Some(Err(error))) => {
                 let told = status(error);
                 *source = Source::Broken(told.clone());
                 Some(Err(told))
             }
-            None => {
+            Poll::Ready(None) => {
                 *source = Source::Ended;
                 None
             }
         };
-        drop(source);
-        waker.wake();
         Poll::Ready(next)
+    }
+}
+
+/// Wakes the other readers when the query has come to its end, also by a panic.
+struct Others(Option<Waker>);
+
+impl Others {
+    /// Nothing has ended.
+    fn sleep<T>(mut self, polled: Poll<T>) -> Poll<T> {
+        self.0 = None;
+        polled
+    }
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        if let Some(readers) = self.0.take() {
+            readers.wake();
+        }
     }
 }
 

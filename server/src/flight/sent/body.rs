@@ -26,8 +26,8 @@ pub(super) struct Sent {
     longest: usize,
     pieces: VecDeque<Bytes>,
     small: BytesMut,
-    /// Whether a message with rows has come.
-    rows: bool,
+    /// Messages that have come; the first tells the columns.
+    taken: usize,
     end: Option<Status>,
     ended: bool,
 }
@@ -40,20 +40,12 @@ impl fmt::Debug for Sent {
 
 impl Sent {
     pub(super) fn new(messages: BoxStream<'static, Result<Message, Status>>, longest: usize) -> Self {
-        Self {
-            messages,
-            longest,
-            pieces: VecDeque::new(),
-            small: BytesMut::new(),
-            rows: false,
-            end: None,
-            ended: false,
-        }
+        Self { messages, longest, pieces: VecDeque::new(), small: BytesMut::new(), taken: 0, end: None, ended: false }
     }
 
     fn put(&mut self, message: Message) -> Result<(), Status> {
         let Message { head, columns, length } = message;
-        self.rows |= !columns.is_empty();
+        self.taken += 1;
         let length = u32::try_from(length).ok().filter(|_| length <= self.longest).ok_or_else(|| {
             Status::out_of_range(format!(
                 "rows of {length} bytes do not fit into a message of {} (`grpc.max_message_bytes`): ask for fewer columns",
@@ -85,7 +77,7 @@ impl Sent {
             while self.end.is_none() && self.pieces.is_empty() {
                 if self.poll_more(cx).is_pending() {
                     // The columns alone wait for the first row; a row waits for nothing.
-                    return if self.rows { Poll::Ready(()) } else { Poll::Pending };
+                    return if self.taken > 1 { Poll::Ready(()) } else { Poll::Pending };
                 }
             }
             Poll::Ready(())

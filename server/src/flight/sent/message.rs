@@ -64,15 +64,26 @@ impl Message {
 }
 
 /// Writes batches of one schema.
-pub(super) struct Writer(StreamEncoder);
+pub(super) struct Writer {
+    schema: Arc<Schema>,
+    encoder: StreamEncoder,
+}
 
 impl Writer {
     pub(super) fn new(schema: &Arc<Schema>, options: IpcWriteOptions) -> Result<Self, ArrowError> {
-        StreamEncoder::try_new_with_options(schema, options).map(Self)
+        let encoder = StreamEncoder::try_new_with_options(schema, options)?;
+        Ok(Self { schema: Arc::clone(schema), encoder })
     }
 
     /// The messages of a batch; none for one without rows.
+    ///
+    /// # Errors
+    /// For columns of other types than the client was told, which would read other values out of them.
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Message>, ArrowError> {
+        let types = |schema: &Schema| schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
+        if !Arc::ptr_eq(&self.schema, batch.schema_ref()) && types(&self.schema) != types(batch.schema_ref()) {
+            return Err(ArrowError::SchemaError("a batch has other columns than its answer".to_owned()));
+        }
         let rows = batch.num_rows();
         let columns = batch.columns().iter();
         let size: usize =
@@ -81,7 +92,7 @@ impl Writer {
         let mut messages = Vec::with_capacity(rows.div_ceil(most));
         for from in (0..rows).step_by(most) {
             let part = batch.slice(from, most.min(rows - from));
-            messages.extend(read(self.0.encode(&part)?)?);
+            messages.extend(read(self.encoder.encode(&part)?)?);
         }
         Ok(messages)
     }
