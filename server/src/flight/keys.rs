@@ -14,6 +14,7 @@ use tonic::{Response, Status};
 use super::{
     rows::{self, Listed},
     service::Commands,
+    unwritten,
 };
 use crate::grpc::status;
 
@@ -60,7 +61,7 @@ pub(super) async fn primary(commands: &Commands, principal: &Principal, query: C
         Arc::new(Int32Array::from_iter_values(keys.iter().map(|(.., place)| *place))) as ArrayRef,
         Arc::new(StringArray::new_null(keys.len())),
     ];
-    rows::whole(RecordBatch::try_new(primary_schema(), columns).map_err(|error| rows::unwritable(&error))?)
+    rows::whole(RecordBatch::try_new(primary_schema(), columns).map_err(|error| unwritten::unwritable(&error))?)
 }
 
 /// As the Flight SQL definition of `CommandGetPrimaryKeys` has it.

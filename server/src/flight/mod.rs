@@ -10,12 +10,13 @@
 //! is such a text, too, kept by the client as a cookie. What the process remembers are the ids of running queries
 //! ([`running`]), those that several endpoints hand out ([`spread`]), and the answers of polled queries ([`poll`]).
 //!
-//! [`sent`] is how rows go out. Dictionaries are sent as their values: the schema is the same in both phases, and every client reads it.
+//! [`get`] answers DoGet, and [`sent`] is how its rows go out. Dictionaries are sent as their values: the schema is the same in both phases, and every client reads it.
 
 mod cancel;
 mod catalogs;
 mod commands;
 mod door;
+mod get;
 mod handle;
 mod handshake;
 mod ingest;
@@ -36,12 +37,13 @@ mod statement;
 mod table_types;
 mod tables;
 mod types;
+mod unwritten;
 mod update;
 
 use crate::App;
 
 use door::FlightDoor;
-pub use sent::Flight;
+pub use get::Flight;
 
 /// The service as it is mounted beside `mavis.v1`. Its requests carry the [`Principal`](mavis_types::Principal) in their
 /// extensions, put there by [`crate::auth::AuthLayer`]; only Handshake comes without one.

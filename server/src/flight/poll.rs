@@ -23,6 +23,7 @@ use super::{
     parameters, prepared, rows,
     service::{Caller, Commands},
     statement::{self, Gets},
+    unwritten,
 };
 use crate::{
     auth::Door,
@@ -121,7 +122,7 @@ pub(super) async fn again(commands: &Commands, caller: &Caller, stored: &Stored)
 
 fn answer(commands: &Commands, job: &Arc<Job>, schema: &SchemaRef) -> Result<Response<PollInfo>, Status> {
     let descriptor = descriptor(commands, job)?;
-    let info = FlightInfo::new().try_with_schema(schema).map_err(|error| rows::unwritable(&error))?;
+    let info = FlightInfo::new().try_with_schema(schema).map_err(|error| unwritten::unwritable(&error))?;
     // By these the query can be cancelled while it has no endpoint.
     let mut info = info.with_descriptor(descriptor.clone()).with_app_metadata(descriptor.cmd.clone());
     let expiration_time = job.expires_at().map(timestamp);

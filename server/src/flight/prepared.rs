@@ -19,9 +19,9 @@ use tonic::{Response, Status};
 
 use super::{
     handle::Handle,
-    parameters, rows,
+    parameters,
     service::{Caller, Commands},
-    statement,
+    statement, unwritten,
 };
 
 /// Plans a statement: a handle, the schema of its answer, and the types of its parameters.
@@ -118,6 +118,6 @@ pub(super) fn close(commands: &Commands, handle: &[u8]) {
 fn ipc(schema: &Schema) -> Result<Bytes, Status> {
     let options = IpcWriteOptions::default();
     let message: IpcMessage =
-        SchemaAsIpc::new(schema, &options).try_into().map_err(|error| rows::unwritable(&error))?;
+        SchemaAsIpc::new(schema, &options).try_into().map_err(|error| unwritten::unwritable(&error))?;
     Ok(message.0)
 }

@@ -18,6 +18,7 @@ use tonic::{Response, Status};
 use super::{
     rows::{self, Listed},
     service::Commands,
+    unwritten,
 };
 use crate::grpc::status;
 
@@ -79,7 +80,7 @@ pub(super) async fn of(commands: &Commands, principal: &Principal, pk: Option<As
             lines.push(one);
         }
     }
-    rows::whole(batch(&lines).map_err(|error| rows::unwritable(&error))?)
+    rows::whole(batch(&lines).map_err(|error| unwritten::unwritable(&error))?)
 }
 
 /// Sources of the tables of a name that the principal may read, with the zones that they were found in.

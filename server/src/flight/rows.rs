@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::{array::RecordBatch, datatypes::Schema, error::ArrowError};
+use arrow::{array::RecordBatch, datatypes::Schema};
 use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket, error::FlightError, sql::ProstMessageExt};
 use futures::{Stream, stream};
 use prost::Message;
 use tonic::{Response, Status};
 
-use super::{sent::Answer, service::Commands, session::Compression};
+use super::{sent::Answer, service::Commands, session::Compression, unwritten};
 
 type DoGet = <Commands as arrow_flight::flight_service_server::FlightService>::DoGetStream;
 /// What a listing answers.
@@ -29,7 +29,7 @@ pub(super) fn info_of(
     schema: &Schema,
     descriptor: FlightDescriptor,
 ) -> Result<FlightInfo, Status> {
-    let info = FlightInfo::new().try_with_schema(schema).map_err(|error| unwritable(&error))?;
+    let info = FlightInfo::new().try_with_schema(schema).map_err(|error| unwritten::unwritable(&error))?;
     let endpoints = tickets.into_iter().map(|ticket| FlightEndpoint::new().with_ticket(Ticket::new(ticket)));
     Ok(info.with_endpoints(endpoints.collect()).with_descriptor(descriptor))
 }
@@ -59,29 +59,5 @@ pub(super) fn answer(
 
 /// An error of a listing that was built here.
 pub(super) fn built<T>(result: Result<T, FlightError>) -> Result<T, Status> {
-    result.map_err(status)
-}
-
-/// The status of an error of arrow-flight.
-pub(super) fn status(error: FlightError) -> Status {
-    match error {
-        FlightError::Tonic(status) => *status,
-        FlightError::Arrow(error) => unwritable(&error),
-        other => {
-            tracing::error!(error = &other as &dyn std::error::Error, "an answer could not be written");
-            Status::internal("the answer could not be written; the server's log has the details")
-        }
-    }
-}
-
-/// What arrow says may quote a value; only that it failed is told.
-pub(super) fn unwritable(error: &ArrowError) -> Status {
-    let kind = match error {
-        ArrowError::IpcError(_) => "ipc",
-        ArrowError::SchemaError(_) => "schema",
-        ArrowError::NotYetImplemented(_) => "not implemented",
-        _ => "arrow",
-    };
-    tracing::error!(kind, "rows could not be written: {kind}");
-    Status::internal("the answer could not be written as Arrow IPC: cast the columns that are not plain")
+    result.map_err(unwritten::status)
 }

@@ -26,7 +26,7 @@ use super::{
     sent::Answer,
     service::{Caller, Commands},
     session::Compression,
-    update,
+    unwritten, update,
 };
 use crate::{auth::Door, grpc::status, query_log::QueryLog};
 
@@ -199,7 +199,7 @@ fn used_schema() -> SchemaRef {
 fn use_it(commands: &Commands, caller: Caller, home: Home) -> Gets {
     let text = |text: &Option<String>| -> ArrayRef { Arc::new(StringArray::from(vec![text.clone()])) };
     let columns = vec![text(&home.catalog), text(&home.schema)];
-    let batch = RecordBatch::try_new(used_schema(), columns).map_err(|error| rows::unwritable(&error))?;
+    let batch = RecordBatch::try_new(used_schema(), columns).map_err(|error| unwritten::unwritable(&error))?;
     let mut response = rows::answer(&batch.schema(), futures::stream::iter([Ok(batch)]), Compression::None)?;
     let kept = caller.session.at(home);
     let cookie = commands.sessions.keep(kept, &caller.principal)?;

@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream, stream::BoxStream};
 use tonic::Status;
 
 use super::{
-    super::rows,
+    super::unwritten,
     message::{Message, Writer},
 };
 
@@ -36,18 +36,18 @@ impl Answer {
     pub(in crate::flight) fn encoded(self) -> BoxStream<'static, Result<FlightData, Status>> {
         let batches = self.batches.map_err(FlightError::from);
         let encoder = FlightDataEncoderBuilder::new().with_schema(self.schema).with_options(self.options);
-        encoder.build(batches).map(|data| data.map_err(rows::status)).boxed()
+        encoder.build(batches).map(|data| data.map_err(unwritten::status)).boxed()
     }
 
     /// As [`Answer::encoded`], but in pieces that are not copied.
-    pub(super) fn messages(self) -> BoxStream<'static, Result<Message, Status>> {
+    pub(in crate::flight) fn messages(self) -> BoxStream<'static, Result<Message, Status>> {
         let Self { schema, batches, options } = self;
         let first = Message::of_schema(&schema, &options);
         let mut writer = match Writer::new(&schema, options) {
             Ok(writer) => writer,
-            Err(error) => return stream::iter([Err(rows::unwritable(&error))]).boxed(),
+            Err(error) => return stream::iter([Err(unwritten::unwritable(&error))]).boxed(),
         };
-        let written = batches.map(move |batch| writer.write(&batch?).map_err(|error| rows::unwritable(&error)));
+        let written = batches.map(move |batch| writer.write(&batch?).map_err(|error| unwritten::unwritable(&error)));
         let rest = written.map_ok(|messages| stream::iter(messages.into_iter().map(Ok))).try_flatten();
         stream::iter([Ok(first)]).chain(rest).boxed()
     }

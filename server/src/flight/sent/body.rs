@@ -20,7 +20,7 @@ const APART: usize = 4 << 10;
 const TOGETHER: usize = 32 << 10;
 
 /// Messages as the body of an answer of gRPC over HTTP/2: each with its length before it, the status at the end.
-pub(super) struct Sent {
+pub(in crate::flight) struct Sent {
     messages: BoxStream<'static, Result<Message, Status>>,
     /// Bytes that a message may have.
     longest: usize,
@@ -39,7 +39,7 @@ impl fmt::Debug for Sent {
 }
 
 impl Sent {
-    pub(super) fn new(messages: BoxStream<'static, Result<Message, Status>>, longest: usize) -> Self {
+    pub(in crate::flight) fn new(messages: BoxStream<'static, Result<Message, Status>>, longest: usize) -> Self {
         Self { messages, longest, pieces: VecDeque::new(), small: BytesMut::new(), taken: 0, end: None, ended: false }
     }
 
@@ -72,7 +72,7 @@ impl Sent {
 
     /// Comes back when all of a small answer, or a first part of another, is ready to go out: with the head of the answer, and
     /// what comes after it, as one.
-    pub(super) async fn begun(&mut self) {
+    pub(in crate::flight) async fn begun(&mut self) {
         poll_fn(|cx| {
             while self.end.is_none() && self.pieces.is_empty() {
                 if self.poll_more(cx).is_pending() {

@@ -29,7 +29,7 @@ const MARK: [u8; 4] = [0xff; 4];
 
 /// One message as protobuf writes it: its fields but for the columns, then the columns.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(in crate::flight) struct Message {
     pub(super) head: Bytes,
     pub(super) columns: Vec<Bytes>,
     /// Bytes of all of it.

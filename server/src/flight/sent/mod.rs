@@ -5,15 +5,14 @@
 //!
 //! - [`answer`]: rows that are not written yet;
 //! - [`message`]: a batch as a Flight message, in pieces;
-//! - [`body`]: messages as the body of an answer of gRPC;
-//! - [`service`]: the Flight service, whose DoGet answers so.
+//! - [`body`]: messages as the body of an answer of gRPC.
 
 mod answer;
 mod body;
 mod message;
-mod service;
 #[cfg(test)]
 mod tests;
 
 pub(super) use answer::Answer;
-pub use service::Flight;
+pub(super) use body::Sent;
+pub(super) use message::Message;

@@ -8,7 +8,7 @@ use super::{
     cookie::Kept,
     wire::{Refused, Value},
 };
-use crate::{flight::rows, grpc::status};
+use crate::{flight::unwritten, grpc::status};
 
 /// Endpoints that may be asked for.
 pub(super) const ENDPOINTS: RangeInclusive<u32> = 1..=32;
@@ -51,7 +51,7 @@ impl Compression {
             Self::Lz4 => Some(CompressionType::LZ4_FRAME),
             Self::Zstd => Some(CompressionType::ZSTD),
         };
-        IpcWriteOptions::default().try_with_compression(kind).map_err(|error| rows::unwritable(&error))
+        IpcWriteOptions::default().try_with_compression(kind).map_err(|error| unwritten::unwritable(&error))
     }
 }
 

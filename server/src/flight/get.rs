@@ -17,9 +17,8 @@ use tonic_prost::ProstCodec;
 use tower::Service;
 
 use super::{
-    super::door::{FlightDoor, Rows},
-    body::Sent,
-    message::Message,
+    door::{FlightDoor, Rows},
+    sent::{Message, Sent},
 };
 
 const DO_GET: &str = "/arrow.flight.protocol.FlightService/DoGet";
@@ -34,7 +33,7 @@ pub struct Flight {
 }
 
 impl Flight {
-    pub(in crate::flight) fn new(door: FlightDoor, longest: usize) -> Self {
+    pub(super) fn new(door: FlightDoor, longest: usize) -> Self {
         let server = FlightServiceServer::new(door.clone());
         let server = server.max_decoding_message_size(longest).max_encoding_message_size(longest);
         Self { server, door, longest }
