@@ -39,8 +39,8 @@ struct Stop {
     abort: AbortHandle,
     progress: Progress,
     ended: Ended,
-    /// Whether the work came to an end of its own: all was sent, or an error.
-    settled: Arc<AtomicBool>,
+    /// Whether the reader was given every batch: an answer that ends without it broke off.
+    whole: Arc<AtomicBool>,
 }
 
 impl Running {
@@ -102,7 +102,7 @@ pub(crate) struct Sender {
     keeper: Option<Keeper>,
     progress: Progress,
     ended: Ended,
-    settled: Arc<AtomicBool>,
+    whole: Arc<AtomicBool>,
 }
 
 /// Takes what was kept: the batches and the bytes that they hold on to.
@@ -150,13 +150,15 @@ impl Sender {
         self.keeper = keeper;
     }
 
-    /// Everything has been sent: what was kept is handed over. A sender that is dropped without it, or without
-    /// [`Sender::fail`], tells the reader that the answer broke off.
+    /// The work is done. Where every batch was taken, the answer is whole, and what was kept is handed over;
+    /// otherwise the reader is told why it ends, as by a sender that is dropped without this.
     pub(crate) fn finish(&mut self) {
-        self.settled.store(true, Ordering::Release);
-        if let Some(Keeper { batches, bytes, kept, .. }) = self.keeper.take()
-            && !self.cut
-        {
+        let keeper = self.keeper.take();
+        if self.cut {
+            return;
+        }
+        self.whole.store(true, Ordering::Release);
+        if let Some(Keeper { batches, bytes, kept, .. }) = keeper {
             kept(batches, bytes);
         }
     }
@@ -201,7 +203,6 @@ impl Sender {
     }
 
     pub(crate) async fn fail(&mut self, error: Error) {
-        self.settled.store(true, Ordering::Release);
         self.put(Err(error)).await;
     }
 
@@ -231,7 +232,7 @@ where
 {
     let (channel, receiver) = mpsc::channel(AHEAD);
     let (rows_left, bytes_left) = (allowed.limits.rows, allowed.limits.result_bytes);
-    let (progress, ended, settled) = (Progress::default(), Ended::default(), Arc::new(AtomicBool::new(false)));
+    let (progress, ended, whole) = (Progress::default(), Ended::default(), Arc::new(AtomicBool::new(false)));
     let sender = Sender {
         channel,
         deadline,
@@ -243,12 +244,12 @@ where
         keeper: None,
         progress: progress.clone(),
         ended: ended.clone(),
-        settled: Arc::clone(&settled),
+        whole: Arc::clone(&whole),
     };
     let abort = start(work(sender)).ok_or(Error::Cancelled)?;
     let id = Uuid::now_v7();
     let (cancelled, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
-    let stop = Stop { cancelled, told, abort, progress, ended, settled };
+    let stop = Stop { cancelled, told, abort, progress, ended, whole };
     running.enter(id, stop.clone());
     let reader = Reader { running: running.clone(), id, stop };
     Ok(QueryStream { id, schema, batches: batches(receiver, reader, deadline, allowed) })
@@ -275,7 +276,12 @@ fn batches(
                 Ok(None) => {
                     if reader.stop.cancelled.load(Ordering::Acquire) {
                         yield Err(Error::Cancelled);
-                    } else if !reader.stop.settled.load(Ordering::Acquire) {
+                    } else if reader.stop.whole.load(Ordering::Acquire) {
+                        // Every batch has come.
+                    } else if Instant::now() >= deadline {
+                        // The work waited for this reader until its time was over.
+                        yield Err(allowed.out_of_time());
+                    } else {
                         // A panic, or the end of the threads: what came is not all.
                         tracing::error!("a query broke off");
                         let message = "the query broke off before its last row: ask again; the server's log has more";
@@ -372,5 +378,25 @@ mod tests {
         let told = came.get(1).map(|last| last.as_ref().unwrap_err().to_string());
         assert_eq!(came.len(), if error.is_some() { 2 } else { 1 });
         assert_eq!(told.as_deref().map(|told| told.contains(error.unwrap_or("?"))), error.map(|_| true), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_slow_reader_did_not_take_in_time_is_not_the_end() {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let batch =
+            RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from_iter_values([1]))]).unwrap();
+        let allowed = ByRole::new(Limits::default(), [].into()).of(TokenId::new(), Role::Analyst, None);
+        let work = |mut sender: Sender| async move {
+            while sender.send(batch.clone()).await {}
+            sender.finish();
+        };
+        let start = |work| Some(tokio::spawn(work).abort_handle());
+        let deadline = Instant::now() + Duration::from_millis(50);
+        let query = open(&Running::default(), schema, deadline, allowed, start, work).unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let came: Vec<Result<RecordBatch, Error>> = query.batches.collect().await;
+        let last = came.last().unwrap().as_ref().unwrap_err().to_string();
+        assert_eq!(last, allowed.out_of_time().to_string());
+        assert!(came[..came.len() - 1].iter().all(Result::is_ok));
     }
 }

@@ -10,7 +10,8 @@
 //! is such a text, too, kept by the client as a cookie. What the process remembers are the ids of running queries
 //! ([`running`]), those that several endpoints hand out ([`spread`]), and the answers of polled queries ([`poll`]).
 //!
-//! [`get`] answers DoGet, and [`sent`] is how its rows go out. Dictionaries are sent as their values: the schema is the same in both phases, and every client reads it.
+//! [`get`] answers DoGet, and [`sent`] is how its rows go out. Dictionaries are sent as their values: the schema is the
+//! same in both phases, and every client reads it.
 
 mod cancel;
 mod catalogs;
