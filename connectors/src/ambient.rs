@@ -1,5 +1,5 @@
 use crate::{
-    Error, Secrets,
+    Closed, Error, Secrets,
     ssh::{SshParams, Tunnel, Tunnels},
 };
 
@@ -8,6 +8,8 @@ use crate::{
 pub struct Ambient {
     pub secrets: Secrets,
     pub tunnels: Tunnels,
+    /// What of this machine is not read.
+    pub closed: Closed,
 }
 
 impl Ambient {

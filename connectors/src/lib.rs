@@ -7,6 +7,7 @@
 //! One file or folder per system; the registry is owned by whoever starts the server, nothing is static.
 
 mod ambient;
+mod closed;
 mod compression;
 mod decimal;
 mod error;
@@ -42,6 +43,7 @@ pub mod testkit;
 mod web;
 
 pub use ambient::Ambient;
+pub use closed::Closed;
 pub use error::{Error, Stage};
 pub use fhir_files::{FhirFiles, FhirFilesParams};
 pub use files::{FileFormat, Files, FilesParams};

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    Ambient, Error, FhirFiles, Files, Firebird, Mariadb, Mysql, Secrets, SourceSpec, Sqlite,
+    Ambient, Closed, Error, FhirFiles, Files, Firebird, Mariadb, Mysql, Secrets, SourceSpec, Sqlite,
     fhir_server::FhirServer,
     hive::Hive,
     http::Http,
@@ -44,6 +44,7 @@ pub struct Registry {
     kinds: BTreeMap<&'static str, Arc<dyn ErasedKind>>,
     /// SSH sessions are shared by all sources.
     tunnels: Tunnels,
+    closed: Closed,
 }
 
 impl fmt::Debug for Registry {
@@ -115,13 +116,23 @@ impl Registry {
         self
     }
 
+    /// The registry whose sources read nothing of these places of this machine.
+    #[must_use]
+    pub fn with_closed(mut self, closed: Closed) -> Self {
+        self.closed = closed;
+        self
+    }
+
     /// Checks the parameters of a source and makes it; opens no connection.
     ///
     /// # Errors
     /// [`Error::UnknownKind`] with the kinds there are; [`Error::Params`] with the field that is wrong.
     pub fn connect(&self, spec: &SourceSpec, secrets: &Secrets) -> Result<BoxedSource, Error> {
         match self.kinds.get(spec.kind.as_str()) {
-            Some(kind) => kind.connect(spec, &Ambient { secrets: secrets.clone(), tunnels: self.tunnels.clone() }),
+            Some(kind) => {
+                let (tunnels, closed) = (self.tunnels.clone(), self.closed.clone());
+                kind.connect(spec, &Ambient { secrets: secrets.clone(), tunnels, closed })
+            }
             None => Err(Error::UnknownKind {
                 kind: spec.kind.clone(),
                 known: self.kinds.keys().map(|name| (*name).to_owned()).collect(),

@@ -18,6 +18,7 @@ use crate::{
     alerts::Webhook,
     app::{Phase, Readiness},
     auth::{Auth, oidc::Issuers},
+    closed,
     config::Config,
     data_dir::DataDir,
     fhir::Exports,
@@ -86,7 +87,9 @@ impl Server {
         let pipeline = Pipeline::start(
             catalog.clone(),
             lake.clone(),
-            Registry::built_in().with_host_keys(Arc::new(CatalogKeys(catalog.clone()))),
+            Registry::built_in()
+                .with_host_keys(Arc::new(CatalogKeys(catalog.clone())))
+                .with_closed(closed::to_sources(&config, &data, &secrets)),
             secrets,
             PipelineOptions {
                 workers: config.pipeline.workers,

@@ -23,6 +23,7 @@ mod http;
 pub mod telemetry;
 
 mod alerts;
+mod closed;
 mod erase;
 mod first_token;
 mod listen;

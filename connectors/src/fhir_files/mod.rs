@@ -61,7 +61,7 @@ impl SourceKind for FhirFiles {
     type Params = FhirFilesParams;
 
     fn connect(name: &str, params: FhirFilesParams, ambient: &Ambient) -> Result<BoxedSource, Error> {
-        let location = Location::new(name, Self::NAME, &params.path, &params.storage, &ambient.secrets)?;
+        let location = Location::new(name, Self::NAME, &params.path, &params.storage, ambient)?;
         let mut keys = BTreeMap::new();
         for (kind, paths) in params.keys {
             let parsed: Result<Vec<record::KeyPath>, String> =

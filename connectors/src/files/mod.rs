@@ -108,7 +108,7 @@ impl SourceKind for Files {
 
     fn connect(name: &str, params: FilesParams, ambient: &Ambient) -> Result<BoxedSource, Error> {
         let refuse = |reason: String| Error::Params { source_name: name.to_owned(), reason };
-        let location = Location::new(name, Self::NAME, &params.path, &params.storage, &ambient.secrets)?;
+        let location = Location::new(name, Self::NAME, &params.path, &params.storage, ambient)?;
         let delimiter = match params.delimiter.as_deref() {
             None => None,
             Some("tab" | "\\t" | "\t") => Some(b'\t'),

@@ -14,15 +14,14 @@ mod in_place;
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use object_store::ObjectStore;
+use object_store::{ObjectStore, local::LocalFileSystem};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 
 use self::ddl::HiveTable;
 use crate::{
-    Ambient, Discovery, Error, InPlace, ReadRequest, ReadStream, Secrets, Selection, Source, SourceKind, StageReport,
-    TableRef,
+    Ambient, Discovery, Error, InPlace, ReadRequest, ReadStream, Selection, Source, SourceKind, StageReport, TableRef,
     files::{self, Declared, DeclaredColumn, Shared},
     objects::{FileEntry, Location, read_whole},
     reading,
@@ -96,7 +95,7 @@ impl SourceKind for Hive {
         if params.ddl.is_none() && params.root.is_none() {
             return Err(refuse("declare `ddl`, `root` or both"));
         }
-        let source = HiveSource { name: name.to_owned(), params, secrets: ambient.secrets.clone() };
+        let source = HiveSource { name: name.to_owned(), params, ambient: ambient.clone() };
         if source.params.take_over == TakeOver::Copy && source.params.missing_files == MissingFiles::Remove {
             return Err(Error::Params {
                 source_name: name.to_owned(),
@@ -108,6 +107,10 @@ impl SourceKind for Hive {
         for path in [&source.params.ddl, &source.params.root].into_iter().flatten() {
             source.location(path)?;
         }
+        // A table's folder is opened when it is read; one that is closed is told now.
+        for to in source.params.locations.values().filter(|to| to.starts_with('/') || to.starts_with("file://")) {
+            source.location(to)?;
+        }
         Ok(Arc::new(source))
     }
 }
@@ -116,7 +119,7 @@ impl SourceKind for Hive {
 struct HiveSource {
     name: String,
     params: HiveParams,
-    secrets: Secrets,
+    ambient: Ambient,
 }
 
 /// A table and where its files should be.
@@ -133,7 +136,7 @@ impl HiveSource {
         let is_local = !path.contains("://") || path.starts_with("file://");
         let none = BTreeMap::new();
         let storage = if is_local { &none } else { &self.params.storage };
-        Location::new(&self.name, Hive::NAME, path, storage, &self.secrets)
+        Location::new(&self.name, Hive::NAME, path, storage, &self.ambient)
     }
 
     fn selection(&self) -> Selection {
@@ -372,6 +375,10 @@ impl Source for HiveSource {
     }
 
     fn store_in_place(&self, authority: &str) -> Result<Arc<dyn ObjectStore>, Error> {
+        if authority == "file://" {
+            // The log names files one by one, each of them looked at when it was found.
+            return Ok(Arc::new(LocalFileSystem::new()));
+        }
         Ok(Arc::clone(self.location(&format!("{authority}/"))?.store()))
     }
 

@@ -1,10 +1,4 @@
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Component, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
 
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
@@ -18,7 +12,11 @@ use super::{
     keys::{self, Keys, Opened, asked},
     webhdfs::WebHdfs,
 };
-use crate::{Error, Secrets, Stage, StageOutcome, StageReport};
+use crate::{
+    Ambient, Closed, Error, Secrets, Stage, StageOutcome, StageReport,
+    closed::{REASON, without_dots},
+    reading,
+};
 
 /// Where files are: one file, a folder, or a pattern, in one store.
 #[derive(Clone)]
@@ -29,6 +27,8 @@ pub(crate) struct Location {
     matcher: Option<GlobMatcher>,
     /// Of an object store.
     keys: Option<Arc<Keys>>,
+    /// Of files on local disk: what of it is not read.
+    closed: Option<Closed>,
     /// As it was declared.
     shown: String,
 }
@@ -95,7 +95,7 @@ impl Location {
         kind: &str,
         path: &str,
         storage: &BTreeMap<String, String>,
-        secrets: &Secrets,
+        ambient: &Ambient,
     ) -> Result<Self, Error> {
         let refuse = |reason: String| Error::Params { source_name: source.to_owned(), reason };
         if path.trim().is_empty() {
@@ -103,17 +103,21 @@ impl Location {
         }
         let is_url = path.contains("://");
         let (literal, pattern) = split_pattern(path);
-        let (store, prefix, keys): Opened = if is_url && !path.starts_with("file://") {
-            remote(literal, storage, secrets, kind, source).map_err(refuse)?
-        } else {
+        let closed = (!is_url || path.starts_with("file://")).then(|| ambient.closed.clone());
+        let (store, prefix, keys): Opened = if let Some(closed) = &closed {
             if let Some(option) = storage.keys().next() {
                 return Err(refuse(format!("`storage.{option}` has no meaning for files on local disk")));
             }
             let literal = literal.strip_prefix("file://").unwrap_or(literal);
             let literal = if literal.is_empty() { "." } else { literal };
-            let absolute = without_dots(literal).map_err(|error| refuse(format!("`path`: {error}")))?;
+            let absolute = without_dots(literal.as_ref()).map_err(|error| refuse(format!("`path`: {error}")))?;
+            if closed.is_reached(&absolute, pattern) {
+                return Err(refuse(format!("`{path}`: {REASON}")));
+            }
             let prefix = Path::from_absolute_path(&absolute).map_err(|error| refuse(format!("`path`: {error}")))?;
             (Arc::new(LocalFileSystem::new()), prefix, None)
+        } else {
+            remote(literal, storage, &ambient.secrets, kind, source).map_err(refuse)?
         };
         let matcher = match pattern {
             Some(pattern) => Some(
@@ -125,7 +129,7 @@ impl Location {
             ),
             None => None,
         };
-        Ok(Self { store, prefix, matcher, keys, shown: path.to_owned() })
+        Ok(Self { store, prefix, matcher, keys, closed, shown: path.to_owned() })
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn ObjectStore> {
@@ -143,13 +147,30 @@ impl Location {
 
     /// Every file there is, sorted by name; hidden files (`.name`, `_name`) only where they are named themselves.
     pub(crate) async fn list(&self) -> Result<Vec<FileEntry>, Error> {
-        match (self.list_once().await, &self.keys) {
+        let listed = match (self.list_once().await, &self.keys) {
             // A key that was rotated meanwhile.
             (Err(Error::Refused { stage: Stage::Login, .. }), Some(keys)) if keys.renew().await? => {
                 self.list_once().await
             }
             (listed, _) => listed,
-        }
+        };
+        self.open_ones(listed?).await
+    }
+
+    /// The files, where none of them is in a closed place: a link, or a folder that was put there later, may lead to one.
+    async fn open_ones(&self, entries: Vec<FileEntry>) -> Result<Vec<FileEntry>, Error> {
+        let Some(closed) = self.closed.clone() else { return Ok(entries) };
+        let endpoint = self.shown.clone();
+        reading::aside(&self.shown, move || {
+            let disk = LocalFileSystem::new();
+            let is_closed =
+                |entry: &FileEntry| disk.path_to_filesystem(&entry.path).map_or(true, |file| closed.holds_file(&file));
+            if entries.iter().any(is_closed) {
+                return Err(Error::Refused { endpoint, stage: Stage::Read, reason: REASON.to_owned() });
+            }
+            Ok(entries)
+        })
+        .await
     }
 
     async fn list_once(&self) -> Result<Vec<FileEntry>, Error> {
@@ -295,23 +316,6 @@ pub(crate) fn reason(error: &object_store::Error) -> String {
         _ => "the store failed, or its answer broke off",
     }
     .to_owned()
-}
-
-/// The absolute path without `.` and `..`, which a store's paths cannot have.
-fn without_dots(literal: &str) -> std::io::Result<PathBuf> {
-    if let Ok(path) = std::fs::canonicalize(literal) {
-        return Ok(path);
-    }
-    let mut path = PathBuf::new();
-    for part in std::path::absolute(literal)?.components() {
-        match part {
-            Component::ParentDir => {
-                path.pop();
-            }
-            part => path.push(part),
-        }
-    }
-    Ok(path)
 }
 
 /// The path before its first wildcard, cut at a `/`, and the pattern after it.

@@ -150,6 +150,12 @@ impl Secrets {
         Secret { secrets: self.clone(), word, kind: kind.to_owned(), name: name.to_owned() }
     }
 
+    /// The folders and files that secrets are read from.
+    #[must_use]
+    pub fn places(&self) -> Vec<PathBuf> {
+        self.inner.folders.iter().chain(self.inner.files.values()).cloned().collect()
+    }
+
     /// What needs no waiting: the environment and files.
     pub(crate) fn at_hand(&self, kind: &str, name: &str) -> Result<Option<SecretString>, Error> {
         let variable = Self::variable(kind, name);

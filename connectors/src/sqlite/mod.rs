@@ -26,8 +26,10 @@ use serde::Deserialize;
 use sqlx::{ConnectOptions, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use crate::{
-    Ambient, Discovery, Error, ReadMode, ReadRequest, ReadStream, Selection, Source, SourceColumn, SourceKind,
-    SourceTable, Stage, StageOutcome, StageReport, TableRef, source::BoxedSource,
+    Ambient, Closed, Discovery, Error, ReadMode, ReadRequest, ReadStream, Selection, Source, SourceColumn, SourceKind,
+    SourceTable, Stage, StageOutcome, StageReport, TableRef,
+    closed::{REASON, without_dots},
+    source::BoxedSource,
 };
 
 /// Parameters of the kind `sqlite`.
@@ -55,9 +57,14 @@ impl SourceKind for Sqlite {
     const SUMMARY: &'static str = "tables and views of a SQLite database file";
     type Params = SqliteParams;
 
-    fn connect(_: &str, params: SqliteParams, _: &Ambient) -> Result<BoxedSource, Error> {
+    fn connect(name: &str, params: SqliteParams, ambient: &Ambient) -> Result<BoxedSource, Error> {
         let selection = Selection { include: params.tables_to_include, exclude: params.tables_to_exclude };
-        let database = Database { path: params.path };
+        let refuse = |reason: String| Error::Params { source_name: name.to_owned(), reason };
+        let absolute = without_dots(&params.path).map_err(|error| refuse(format!("`path`: {error}")))?;
+        if ambient.closed.holds(&absolute) {
+            return Err(refuse(format!("`{}`: {REASON}", params.path.display())));
+        }
+        let database = Database { path: params.path, closed: ambient.closed.clone() };
         Ok(Arc::new(SqliteSource {
             database,
             selection,
@@ -70,6 +77,7 @@ impl SourceKind for Sqlite {
 #[derive(Debug, Clone)]
 struct Database {
     path: PathBuf,
+    closed: Closed,
 }
 
 impl Database {
@@ -84,6 +92,9 @@ impl Database {
                 stage: Stage::Name,
                 reason: "there is no such file".to_owned(),
             });
+        }
+        if self.closed.holds_file(&self.path) {
+            return Err(Error::Refused { endpoint: self.shown(), stage: Stage::Name, reason: REASON.to_owned() });
         }
         let options = SqliteConnectOptions::new()
             .filename(&self.path)

@@ -12,6 +12,7 @@ use mavis_types::Principal;
 use crate::{
     auth::Door,
     boot::{Server, stop_signal},
+    closed,
     config::Config,
 };
 
@@ -42,8 +43,9 @@ pub async fn run(config: Config, once: bool) -> anyhow::Result<()> {
 
 async fn fill_and_tell(server: &Server) -> anyhow::Result<()> {
     let by = administrator(server).await?;
-    eprintln!("1. four sample sources in {}", server.data().root().join("samples").display());
-    let samples = samples::write(&server.data().root().join("samples")).await?;
+    let folder = server.data().root().join(closed::SAMPLES);
+    eprintln!("1. four sample sources in {}", folder.display());
+    let samples = samples::write(&folder).await?;
     eprintln!("2. registering, discovering and ingesting them into raw, processed and FHIR");
     let before = report::versions(server.app()).await?;
     let sources = sources::sources(&samples)?;

@@ -5,6 +5,7 @@ mod access;
 mod alerts;
 mod audit;
 mod boot;
+mod closed;
 mod command_line;
 mod crowd;
 mod demo;

@@ -1,0 +1,50 @@
+//! Sources do not lead to what the server keeps for itself.
+
+use mavis_proto::v1 as pb;
+use rstest::rstest;
+
+use crate::harness::{TestServer, stderr, stdout};
+
+#[rstest]
+#[case("files", "path={data}/admin.token", "format=csv")]
+#[case("files", "path=file://{data}/admin.token", "format=csv")]
+#[case("files", "path={data}/spool/../admin.token", "format=csv")]
+#[case("files", "path={data}/lake/raw/x/*.parquet", "format=parquet")]
+#[case("files", "path={data}/../**/*.token", "format=csv")]
+#[case("fhir_files", "path={data}", "keys={}")]
+#[case("sqlite", "path={data}/catalog.sqlite", "tables_to_include=[]")]
+#[case("hive", "root={data}/lake", "take_over=in_place")]
+#[case("hive", "ddl={data}/admin.token", "take_over=copy")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_below_the_data_folder_is_refused(#[case] kind: &str, #[case] place: &str, #[case] more: &str) {
+    let test = TestServer::start().await;
+    let engineer = test.token("eve", pb::Role::Engineer, &[]).await;
+    let place = place.replace("{data}", &test.server.data().root().display().to_string());
+    let added =
+        test.mavis_as(&engineer, &["source", "add", "s", "--kind", kind, "--param", &place, "--param", more]).await;
+    assert!(!added.status.success(), "{place}");
+    let told = stderr(&added);
+    assert!(told.contains("put the files into another folder"), "{told}");
+    test.stop().await;
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_set_later_leads_nowhere() {
+    let test = TestServer::start().await;
+    let engineer = test.token("eve", pb::Role::Engineer, &[]).await;
+    let folder = test.folder.path().join("in");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("list.csv"), "a,b\n1,2\n").unwrap();
+    let path = format!("path={}/*.csv", folder.display());
+    let added = test.mavis_as(&engineer, &["source", "add", "s", "--kind", "files", "--param", &path]).await;
+    assert!(added.status.success(), "{}", stderr(&added));
+    let found = test.mavis_as(&engineer, &["source", "discover", "s"]).await;
+    assert!(found.status.success(), "{}", stderr(&found));
+    std::os::unix::fs::symlink(test.server.data().token_file(), folder.join("more.csv")).unwrap();
+    let found = test.mavis_as(&engineer, &["source", "discover", "s"]).await;
+    let told = format!("{}{}", stderr(&found), stdout(&found));
+    assert!(!told.contains(&test.admin_token()), "{told}");
+    assert!(told.contains("put the files into another folder"), "{told}");
+    test.stop().await;
+}
