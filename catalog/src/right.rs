@@ -229,6 +229,9 @@ impl Catalog {
                 (RightKind::Member { .. }, _) => {}
             }
         }
+        // An emergency ends with the leave to declare it.
+        let Rights { may_open, opened, .. } = &mut put;
+        opened.retain(|on| may_open.iter().any(|leave| leave.covers_place(on)));
         principal.groups = groups;
         principal.rights = std::sync::Arc::new(put);
         Ok(until)

@@ -154,7 +154,7 @@ impl Pipeline {
         }
         let (context, by) = (Arc::clone(&self.inner.context), by.clone());
         let work = async move {
-            let answers = Box::pin(write::write(&context, writes, together, by.smart.clone())).await?;
+            let answers = Box::pin(write::write(&context, writes, together, &by)).await?;
             for written in answers.iter().flatten() {
                 let action = match written.effect {
                     Effect::Created => "fhir.create",

@@ -38,6 +38,17 @@ impl Place {
             Place::Table(_) => false,
         }
     }
+
+    /// Whether all tables of another place are in it.
+    #[must_use]
+    pub fn covers_place(&self, other: &Self) -> bool {
+        match other {
+            Place::Everything => *self == Place::Everything,
+            Place::Zone(zone) => *self == Place::Everything || *self == Place::Zone(*zone),
+            Place::Schema(zone, schema) => self.covers_schema(*zone, schema),
+            Place::Table(table) => self.covers(table),
+        }
+    }
 }
 
 impl fmt::Display for Place {

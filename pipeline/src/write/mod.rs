@@ -27,6 +27,7 @@ mod naming;
 mod request;
 mod run;
 mod settle;
+mod sight;
 mod turns;
 
 pub(crate) use matching::known;

@@ -8,7 +8,7 @@ use std::{
 
 use mavis_catalog::{NewSource, Source};
 use mavis_fhir::ResourceType;
-use mavis_types::{RunId, Smart, SourceName, TableId};
+use mavis_types::{Principal, RunId, Smart, SourceName, TableId};
 
 use super::{
     check::{Checked, check},
@@ -17,6 +17,7 @@ use super::{
     item::{Items, pack},
     request::{Refusal, Together, Write, WriteError, Written},
     settle::{complete, settle},
+    sight::seen,
 };
 use crate::{
     context::{Context, Running},
@@ -61,12 +62,12 @@ pub(crate) async fn source(context: &Context) -> Result<Source, Failure> {
     found.await.cloned()
 }
 
-/// Writes, and answers when everybody can see it. `smart`: what the caller's token is limited to.
+/// Writes, and answers when everybody can see it.
 pub(crate) async fn write(
     context: &Arc<Context>,
     writes: Vec<Write>,
     together: Together,
-    smart: Option<Arc<Smart>>,
+    by: &Principal,
 ) -> Result<Answers, WriteError> {
     let checked = tokio::task::spawn_blocking(move || writes.into_iter().map(check).collect::<Vec<_>>())
         .await
@@ -74,7 +75,7 @@ pub(crate) async fn write(
     let mut answers: Vec<Option<Result<Written, Refusal>>> = Vec::with_capacity(checked.len());
     let mut waiting: Vec<(usize, Checked)> = Vec::new();
     for (index, outcome) in checked.into_iter().enumerate() {
-        match outcome {
+        match outcome.and_then(|checked| seen(by, checked)) {
             Ok(checked) => {
                 waiting.push((index, checked));
                 answers.push(None);
@@ -85,7 +86,7 @@ pub(crate) async fn write(
     }
     while !waiting.is_empty() {
         let (places, round): (Vec<usize>, Vec<Checked>) = waiting.iter().cloned().unzip();
-        let decided = Box::pin(one_round(context, round, together, smart.clone())).await?;
+        let decided = Box::pin(one_round(context, round, together, by.smart.clone())).await?;
         let before = waiting.len();
         waiting = Vec::new();
         for ((place, checked), outcome) in places.into_iter().zip(decided.checked).zip(decided.outcomes) {

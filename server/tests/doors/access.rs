@@ -436,3 +436,22 @@ async fn rights_are_granted_shown_and_taken_back_on_the_command_line() {
     assert!(!test.mavis_as(&ana, &ask).await.status.success());
     test.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emergency_ends_with_the_leave_to_declare_it() {
+    let test = TestServer::start().await;
+    for zone in [Zone::Raw, Zone::Processed] {
+        table(&test, zone).await;
+    }
+    resources(&test).await;
+    let everybody = everybody(&test).await;
+    let emergency = &everybody.iter().find(|who| who.name == "emergency").unwrap().token;
+    let names = "SELECT count(name) FROM fhir.r4.patient";
+    let (_, open) = sql_as(&test, emergency, names).await;
+    let taken = sql_as(&test, &test.admin_token(), "REVOKE BREAK GLASS ON SCHEMA fhir.r4 FROM USER emergency").await;
+    assert_eq!(taken.0, 200, "{}", taken.1);
+    let (status, masked) = sql_as(&test, emergency, names).await;
+    assert_eq!(status, 200, "{masked}");
+    assert_ne!(open, masked, "the mask holds again");
+    test.stop().await;
+}

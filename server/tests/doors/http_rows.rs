@@ -8,13 +8,16 @@ use arrow::{
 };
 use mavis_catalog::NewTable;
 use mavis_lake::{AppId, End, TableSpec, WriteMode};
-use mavis_proto::v1::{self as pb};
+use mavis_proto::v1::{self as pb, token_service_client::TokenServiceClient};
 use mavis_types::{RunId, SourceId, TableName, Zone};
 use reqwest::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::{fhir_read::import, harness::TestServer};
+use crate::{
+    fhir_read::import,
+    harness::{TestServer, with},
+};
 
 async fn ask(test: &TestServer, token: &str, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
     let mut request = reqwest::Client::new().request(method, test.http(path)).bearer_auth(token);
@@ -283,5 +286,33 @@ async fn versions_of_resources_are_those_of_their_history() {
     // Leave to read the resources is not leave to read what they were.
     let reader = test.token("reader", pb::Role::Reader, &["fhir.r4"]).await;
     assert_eq!(ask(&test, &reader, Method::GET, &format!("{rows}?versions=10"), None).await.0, 404);
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_not_granted_is_not_named() {
+    let test = TestServer::start().await;
+    lab(&test).await;
+    let request = pb::CreateTokenRequest {
+        name: "partial".to_owned(),
+        role: pb::Role::Reader.into(),
+        granted_only: true,
+        ..Default::default()
+    };
+    let mut tokens = TokenServiceClient::new(test.channel().await);
+    let token = tokens.create_token(with(&test.admin_token(), request)).await.unwrap().into_inner().secret;
+    let grant = json!({ "sql": "GRANT SELECT (n) ON raw.lab.readings TO USER partial" });
+    assert_eq!(ask(&test, &test.admin_token(), Method::POST, "/api/v1/sql", Some(grant)).await.0, 200);
+    for (method, path, body) in [
+        (Method::GET, format!("{READINGS}/a,1"), None),
+        (Method::GET, format!("{READINGS}/a"), None),
+        (Method::GET, READINGS.to_owned(), None),
+        (Method::POST, READINGS.to_owned(), Some(json!({ "keys": [["a", 1]] }))),
+        (Method::POST, READINGS.to_owned(), Some(json!({ "keys": ["a"] }))),
+    ] {
+        let (status, told) = ask(&test, &token, method, &path, body).await;
+        assert_eq!((status, told["error"]["code"].as_str()), (409, Some("no_key")), "{told}");
+        assert!(!told.to_string().contains("site"), "{told}");
+    }
     test.stop().await;
 }

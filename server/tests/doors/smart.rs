@@ -414,3 +414,31 @@ async fn a_token_with_scopes_that_mean_nothing_is_not_made(
     assert!(good.status.success(), "{}", crate::harness::stderr(&good));
     test.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_does_not_tell_of_what_is_masked() {
+    let test = lake().await;
+    let admin = Client::admin(&test);
+    let app = Client::new(&test, "system/Observation.crs system/Patient.rs", "").await;
+    let condition = ("if-none-exist", "identifier=urn:o|ob1&subject:Patient.family=Secretb");
+    let body = json!({ "resourceType": "Observation", "status": "final", "code": { "text": "x" } });
+    let create = async || app.ask(Method::POST, "/fhir/Observation", Some(&body), Some(condition)).await;
+    let transaction = json!({ "resourceType": "Bundle", "type": "transaction", "entry": [{
+        "resource": {
+            "resourceType": "Observation",
+            "status": "final",
+            "code": { "text": "y" },
+            "subject": { "reference": "Patient?family=Secretb" },
+        },
+        "request": { "method": "POST", "url": "Observation" },
+    }] });
+    let refer = async || app.ask(Method::POST, "/fhir", Some(&transaction), None).await;
+    assert_eq!((create().await.0, refer().await.0), (200, 200));
+    let mask = json!({ "sql": "CREATE MASK ON fhir.r4.patient (name) TO ROLE reader USING NULL" });
+    assert_eq!(admin.ask(Method::POST, "/api/v1/sql", Some(&mask), None).await.0, 200);
+    for (status, told) in [create().await, refer().await] {
+        assert_eq!(status, 403, "{told}");
+        assert!(told.to_string().contains("something of Patient is not granted here, or hidden"), "{told}");
+    }
+    test.stop().await;
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use mavis_catalog::Table;
+use mavis_sql::Session;
 
 use crate::http::ApiError;
 
@@ -24,6 +25,19 @@ pub(super) fn columns(table: &Table, by: Option<&str>) -> Result<Vec<String>, Ap
         ));
     }
     Ok(table.key.clone())
+}
+
+/// The table as the caller sees it: without its key where a column of that is not shown, whose name then is not told either.
+pub(super) async fn shown(session: &Session, mut table: Table) -> Result<Table, ApiError> {
+    if table.key.is_empty() || session.principal().sees_whole(&table.name) {
+        return Ok(table);
+    }
+    let frame = session.table(&table.name).await?;
+    let columns = frame.schema().inner();
+    if table.key.iter().any(|name| columns.column_with_name(name).is_none()) {
+        table.key.clear();
+    }
+    Ok(table)
 }
 
 /// Names parted by commas.

@@ -83,7 +83,8 @@ fn missing(name: &TableName) -> ApiError {
         (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody),
         (status = 404, body = ErrorBody, description = "There is no such row, or no such table, or it may not be read"),
-        (status = 409, body = ErrorBody, description = "The table has no key, or several rows have this one"),
+        (status = 409, body = ErrorBody, description = "The table has no key, several rows have this one, or the table names a file that \
+                                                        its owner changed since"),
     )
 )]
 pub(in crate::http) async fn one(
@@ -125,7 +126,7 @@ pub(in crate::http) async fn one(
         };
     }
     let target = Target::open(&session, &name, at.map_or(When::Seen, When::At)).await?;
-    let table = app.catalog.table(&name).await?;
+    let table = key::shown(&session, app.catalog.table(&name).await?).await?;
     let by = key::columns(&table, one.by.as_deref())?;
     let values = key::of_path(uri.path(), &by)?;
     let keys = key::batch(&by, &[values.into_iter().map(Some).collect()])?;

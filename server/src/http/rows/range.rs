@@ -44,7 +44,7 @@ use crate::{
         (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody),
         (status = 404, body = ErrorBody, description = "There is no such table, or it may not be read"),
-        (status = 409, body = ErrorBody, description = "The table has no key"),
+        (status = 409, body = ErrorBody, description = "The table has no key, or names a file that its owner changed since"),
         (status = 410, body = ErrorBody, description = "The state that the cursor belongs to is not kept any more"),
     )
 )]
@@ -74,7 +74,7 @@ pub(in crate::http) async fn list(
     };
     // Also says no to what may not be read, before anything is told of the table.
     let target = Target::open(&session, &name, when).await?;
-    let table = app.catalog.table(&name).await?;
+    let table = key::shown(&session, app.catalog.table(&name).await?).await?;
     let state = match (&cursor, is_fhir) {
         (Some(cursor), _) => cursor.state,
         (None, true) => session.snapshot().map(|snapshot| snapshot.0).unwrap_or_default(),

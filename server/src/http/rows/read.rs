@@ -171,7 +171,7 @@ pub(super) fn as_of(when: When) -> String {
         (status = 400, body = ErrorBody),
         (status = 401, body = ErrorBody),
         (status = 404, body = ErrorBody, description = "There is no such table, or it may not be read"),
-        (status = 409, body = ErrorBody, description = "The table has no key"),
+        (status = 409, body = ErrorBody, description = "The table has no key, or names a file that its owner changed since"),
         (status = 415, body = ErrorBody, description = "The body is not JSON"),
     )
 )]
@@ -190,7 +190,7 @@ pub(in crate::http) async fn batch(
     }
     let session = app.engine.session(&principal, None).await?;
     let target = Target::open(&session, &name, When::Seen).await?;
-    let table = app.catalog.table(&name).await?;
+    let table = key::shown(&session, app.catalog.table(&name).await?).await?;
     let by = if batch.by.is_empty() { key::columns(&table, None)? } else { batch.by };
     let keys = batch.keys.iter().map(|value| values(value, &by)).collect::<Result<Vec<_>, ApiError>>()?;
     let read = target.rows(&key::batch(&by, &keys)?, &batch.columns).await?;

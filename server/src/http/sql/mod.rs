@@ -150,6 +150,8 @@ struct Changed {
         (status = 403, body = ErrorBody, description = "The statement writes where the token may not"),
         (status = 404, body = ErrorBody, description = "There is no such table, or it may not be read"),
         (status = 406, body = ErrorBody, description = "None of the formats is accepted"),
+        (status = 409, body = ErrorBody, description = "`file_changed`: a table that was taken over in place names a file \
+                                                        that its owner changed or deleted since"),
         (status = 413, body = ErrorBody),
         (status = 415, body = ErrorBody, description = "The body is not JSON"),
         (status = 429, body = ErrorBody, description = "The query needs more time or memory than it may use"),
