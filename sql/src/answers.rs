@@ -77,8 +77,13 @@ pub(crate) struct KeptPlan {
     pub(crate) schema: SchemaRef,
 }
 
-/// A question with the values of its parameters as they were given.
-type Asked = (Question, Vec<ScalarValue>);
+/// A question with the values of its parameters as they were given, and their types: an instant is equal to itself in
+/// another zone, and the hour of it is another one.
+type Asked = (Question, Vec<(ScalarValue, DataType)>);
+
+fn typed(params: &[ScalarValue]) -> Vec<(ScalarValue, DataType)> {
+    params.iter().map(|value| (value.clone(), value.data_type())).collect()
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
@@ -152,7 +157,7 @@ impl Answers {
     }
 
     pub(crate) fn answer(&self, question: &Question, params: &[ScalarValue]) -> Option<Answer> {
-        let answer = self.answers.get(&(question.clone(), params.to_vec()));
+        let answer = self.answers.get(&(question.clone(), typed(params)));
         let outcome = if answer.is_some() { "kept" } else { "computed" };
         metrics::counter!("mavis_sql_answers_total", "outcome" => outcome).increment(1);
         answer
@@ -160,7 +165,7 @@ impl Answers {
 
     /// What collects the batches of a running statement and keeps them when it has come to its end.
     pub(crate) fn keeper(&self, question: Question, params: &[ScalarValue], schema: &SchemaRef) -> Keeper {
-        let (answers, asked, schema) = (self.answers.clone(), (question, params.to_vec()), Arc::clone(schema));
+        let (answers, asked, schema) = (self.answers.clone(), (question, typed(params)), Arc::clone(schema));
         Keeper::new(
             self.largest,
             Box::new(move |batches, bytes| answers.insert(asked, Answer { schema, batches: Arc::new(batches), bytes })),

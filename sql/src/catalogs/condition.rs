@@ -17,10 +17,15 @@ use datafusion::{
     },
     dataframe::DataFrame,
     datasource::{empty::EmptyTable, provider_as_source},
+    execution::SessionState,
     logical_expr::{
         ColumnarValue, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-        Volatility, expr::InSubquery, lit,
+        Volatility,
+        expr::{Cast, InSubquery, TryCast},
+        lit,
+        simplify::SimplifyContext,
     },
+    optimizer::simplify_expressions::ExprSimplifier,
     scalar::ScalarValue,
 };
 use mavis_types::{Principal, Role, Scope, TableName, TokenId, Zone};
@@ -39,6 +44,8 @@ use crate::{
 
 /// Where the table that a condition is on stands while the condition is planned; no schema is called so.
 const HERE: &str = "rows of";
+/// The schema with resources as they are now.
+const CURRENT: &str = "r4";
 /// The schema with every version of resources.
 const HISTORY: &str = "r4_history";
 /// Values of another table that a condition may ask for.
@@ -56,14 +63,19 @@ pub(crate) struct Condition {
 
 impl View<'_> {
     /// A policy over the columns that a table has, and what of it makes the difference between two answers (`None`: it
-    /// may be another one each time).
-    pub(super) async fn lens(&self, policy: &Policy, schema: &SchemaRef) -> Result<(Lens, Option<String>), Error> {
+    /// may be another one each time). `old`: of an earlier version of the table.
+    pub(super) async fn lens(
+        &self,
+        policy: &Policy,
+        schema: &SchemaRef,
+        old: bool,
+    ) -> Result<(Lens, Option<String>), Error> {
         if policy.is_open() {
             return Ok((Lens::default(), Some(String::new())));
         }
         let (mut conditions, mut told) = (Vec::new(), Some(policy.told()));
         for condition in policy.conditions() {
-            let condition = of_history(policy.table(), condition);
+            let condition = of_history(policy.table(), condition, old);
             let asked = Box::pin(self.condition(policy.table(), schema, &condition)).await;
             let Condition { holds, stamp } = asked.map_err(|error| match error {
                 Error::Catalog(_) | Error::Lake(_) | Error::Limit { .. } => error,
@@ -110,10 +122,16 @@ impl View<'_> {
         let bound = BoundName { relation, name, columns: Arc::clone(schema), stamp: None };
         opened.bindings.insert(here, Ok(Arc::new(bound)));
         resolve(&mut statement, &mut opened.bindings)?;
-        let plan = planner::plan(self.inner.state()?.as_ref(), &opened.sources, statement)?;
+        let state = self.inner.state()?;
+        let plan = planner::plan_condition(state.as_ref(), &opened.sources, statement)?;
+        let lasting = is_lasting(&plan).map_err(|error| fault::planning(&error))?;
         let predicate =
             predicate(&plan).ok_or_else(|| fault::invalid(format!("`{condition}` says nothing of a row")))?;
         let holds = self.answered(predicate, schema).await?;
+        let holds = typed(holds, &state, schema).map_err(|error| fault::planning(&error))?;
+        if !lasting {
+            return Ok(Condition { holds, stamp: None });
+        }
         if let Some(question) = question {
             self.inner.answers.note_condition(question, &holds);
         }
@@ -204,12 +222,63 @@ impl View<'_> {
     }
 }
 
-/// History holds a resource's text, not its columns: a version is there where the resource as it is now is.
-fn of_history<'a>(table: &TableName, condition: &'a str) -> Cow<'a, str> {
-    if (table.zone, table.schema.as_str()) != (Zone::Fhir, HISTORY) {
+/// A version of a resource is there where the resource as it is now is, whatever it said then: consent that was withdrawn
+/// hides what was before, too. (History holds a resource's text, not its columns.)
+fn of_history<'a>(table: &TableName, condition: &'a str, old: bool) -> Cow<'a, str> {
+    let is_past = match table.schema.as_str() {
+        HISTORY => true,
+        CURRENT => old,
+        _ => false,
+    };
+    if table.zone != Zone::Fhir || !is_past {
         return Cow::Borrowed(condition);
     }
     Cow::Owned(format!("id IN (SELECT id FROM fhir.r4.\"{}\" WHERE ({condition}\n))", table.table))
+}
+
+/// Whether a condition means the same as long as the tables that it asks stay as they are: `now()` does not.
+fn is_lasting(plan: &LogicalPlan) -> PlanResult<bool> {
+    let mut lasting = true;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr {
+                    lasting &= call.func.signature().volatility == Volatility::Immutable;
+                }
+                Ok(if lasting { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+            })
+        })
+    })?;
+    Ok(lasting)
+}
+
+/// The condition with the casts that its comparisons need. A value that cannot be cast meets no condition, rather than to
+/// fail: an error would come or not come by what a caller asks of a row that is hidden from him.
+fn typed(holds: Expr, state: &SessionState, schema: &SchemaRef) -> PlanResult<Expr> {
+    let columns = schema.as_ref().clone().to_dfschema_ref()?;
+    let context = SimplifyContext::builder()
+        .with_config_options(Arc::clone(state.config_options()))
+        .with_schema(Arc::clone(&columns))
+        .with_current_time()
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let holds = simplifier.coerce(holds, &columns)?;
+    let mut read: Vec<Expr> = Vec::new();
+    let tried = holds.transform_up(|expr| match expr {
+        Expr::Cast(Cast { expr, field }) if !matches!(expr.as_ref(), Expr::Literal(..)) => {
+            let may_fail = expr.get_type(columns.as_ref())?.is_string();
+            let from = expr.as_ref().clone();
+            let tried = Expr::TryCast(TryCast { expr, field });
+            if may_fail {
+                read.push(from.is_null().or(tried.clone().is_not_null()));
+            }
+            Ok(Transformed::yes(tried))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    // Also where the condition asks for what is NULL.
+    let all = read.into_iter().fold(tried.data, Expr::and);
+    simplifier.simplify(all)
 }
 
 /// The condition of the first filter of a plan.

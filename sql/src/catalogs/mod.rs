@@ -247,7 +247,7 @@ impl<'a> View<'a> {
                 }
             }
         };
-        let (lens, told) = self.lens(&policy, &providers.whole.schema()).await?;
+        let (lens, told) = self.lens(&policy, &providers.whole.schema(), as_of.is_some()).await?;
         stamp = told.and_then(|told| stamp.map(|stamp| Stamp { policy: told, ..stamp }));
         let guarded = GuardedTable::new(providers, table, lens, self.principal.token);
         let name = [table.name.zone.as_str().to_owned(), table.name.schema.clone(), table.name.table.clone()];
@@ -322,7 +322,7 @@ impl<'a> View<'a> {
             Some(table) => self.guarded(&table, policy, as_of).await?.1,
             None => {
                 let columns = plain(&base_schema(plan.resource()));
-                let (lens, _) = self.lens(&policy, &columns).await?;
+                let (lens, _) = self.lens(&policy, &columns, as_of.is_some()).await?;
                 Arc::new(GuardedTable::of_nothing(columns, &table, lens, self.principal.token))
             }
         };
@@ -353,7 +353,8 @@ impl<'a> View<'a> {
             else {
                 continue;
             };
-            near.extend(tables.iter().map(|table| (levenshtein(wanted, &table.name.table), table.name.to_string())));
+            let readable = tables.iter().filter(|table| self.principal.may_read(&table.name));
+            near.extend(readable.map(|table| (levenshtein(wanted, &table.name.table), table.name.to_string())));
         }
         if near.iter().all(|(distance, _)| *distance > reach(wanted))
             && let Ok(tables) = self.lake.catalog().tables(None, None, None, Some(HINT_TABLES)).await

@@ -121,8 +121,8 @@ impl Policy {
     pub(crate) fn mask(&self, column: &str) -> Option<Mask> {
         let of_names = self.masks.iter().filter(|(known, _)| covers(&self.table, known, column));
         let mask = of_names.map(|(_, mask)| *mask).min();
-        // A hash of the row's values tells whether a guess is right.
-        let told_by_hash = column == "__hash" && (!self.masks.is_empty() || self.columns.is_some());
+        // A hash of the row's values, or the number of a row that is made of it, tells whether a guess is right.
+        let told_by_hash = matches!(column, "__hash" | "__row") && (!self.masks.is_empty() || self.columns.is_some());
         mask.or_else(|| told_by_hash.then_some(Mask::Null))
     }
 

@@ -10,7 +10,7 @@ use mavis_types::{RunId, TableName};
 use super::{
     rewrite::position,
     statement::{column_comment, refused},
-    target::may_write,
+    target::{hides_nothing, may_write, sees_all},
 };
 use crate::{Error, Session, fault};
 
@@ -27,7 +27,10 @@ impl Session {
                 format!("`{name}` is a view: DROP VIEW")
             })),
             Some(table) if view => Ok(self.lake().catalog().remove_table(table.id).await?),
-            Some(table) => Ok(Box::pin(self.lake().drop_table(table.id, RunId::new())).await?),
+            Some(table) => {
+                hides_nothing(self.principal(), name)?;
+                Ok(Box::pin(self.lake().drop_table(table.id, RunId::new())).await?)
+            }
         }
     }
 
@@ -42,7 +45,12 @@ impl Session {
             }
             _ => self.written(to)?,
         };
-        match self.find_target(name).await? {
+        let found = self.find_target(name).await?;
+        if found.as_ref().is_some_and(|table| table.view.is_none()) {
+            // What is granted and what is hidden goes by names: under another one, all of it could be read.
+            sees_all(self.principal(), name)?;
+        }
+        match found {
             None if if_exists => Ok(()),
             None => Err(Error::NoSuchTable { table: name.to_string(), hint: String::new() }),
             Some(table) if table.view.is_some() => Ok(self.lake().catalog().rename_table(table.id, &to).await?),

@@ -121,6 +121,12 @@ pub(super) fn sees_all(principal: &Principal, name: &TableName) -> Result<(), Er
     Err(refused(format!("rows or values of `{name}` are hidden from you, so that you may add to it but not change it")))
 }
 
+/// # Errors
+/// [`Error::Refused`] where a filter or a mask hides something of the table from the caller, which would go with it.
+pub(super) fn hides_nothing(principal: &Principal, name: &TableName) -> Result<(), Error> {
+    if principal.rights.hides(name) { sees_all(principal, name) } else { Ok(()) }
+}
+
 /// What a name means in a query, and the provider behind it.
 pub(super) type Bound = (TableKey, BoundName, Arc<dyn TableProvider>);
 

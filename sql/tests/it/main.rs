@@ -11,6 +11,7 @@ mod listing;
 mod names;
 mod parameters;
 mod rights;
+mod sideways;
 mod slt;
 mod system;
 mod time_travel;

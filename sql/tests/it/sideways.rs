@@ -1,0 +1,128 @@
+//! Ways around what hides something: another name, a number made of hidden values, an old state, a hint, an error.
+
+use std::{sync::Arc, time::Duration};
+
+use arrow::{
+    array::{ArrayRef, Int64Array, RecordBatch, StringArray},
+    datatypes::{DataType, Field, Schema},
+};
+use mavis_sql::Error;
+use mavis_types::{Principal, Role, Scope, Zone};
+use rstest::rstest;
+
+use crate::fixture::{Fixture, grant, principal};
+
+/// An analyst who reads `processed.lab`, with what was granted until now.
+async fn bob(lake: &Fixture) -> Principal {
+    let mut bob = principal(Role::Analyst, Scope::Schemas(vec![grant(Zone::Processed, "lab")]));
+    bob.name = "bob".to_owned();
+    lake.lake.catalog().put_rights(&mut bob).await.unwrap();
+    bob
+}
+
+/// `processed.lab.result`, whose code of row 3 is no number.
+async fn results(lake: &Fixture) {
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("code", DataType::Utf8, true),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("__row", DataType::Int64, true),
+    ]));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int64Array::from(vec![1, 2, 3])),
+        Arc::new(StringArray::from(vec!["3", "40", "abc"])),
+        Arc::new(StringArray::from(vec!["Durand", "Petit", "Zanzibar"])),
+        Arc::new(Int64Array::from(vec![11, 12, 13])),
+    ];
+    let table = lake.table(Zone::Processed, "lab", "result", &schema).await;
+    lake.append(&table, &RecordBatch::try_new(schema, columns).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_which_a_part_is_hidden_gets_no_other_name() {
+    let lake = Fixture::new().await;
+    lake.run("CREATE TABLE work.shared.lab AS SELECT 1 AS k, 'Zanzibar' AS secret").await;
+    lake.run("CREATE TABLE work.shared.unread AS SELECT 1 AS k").await;
+    assert_eq!(lake.rows("GRANT SELECT ON work.shared.lab TO USER bob").await, ["granted"]);
+    assert_eq!(lake.rows("GRANT MODIFY ON SCHEMA work.shared TO USER bob").await, ["granted"]);
+    assert_eq!(lake.rows("CREATE MASK ON work.shared.lab (secret) TO USER bob USING NULL").await, ["granted"]);
+    let bob = bob(&lake).await;
+    for sql in [
+        "ALTER TABLE work.shared.lab RENAME TO work.shared.lab2",
+        "ALTER TABLE work.shared.lab RENAME TO work.bob.lab",
+        "ALTER TABLE work.shared.unread RENAME TO work.bob.stolen",
+        "CREATE OR REPLACE TABLE work.shared.lab AS SELECT 2 AS k",
+        "DROP TABLE work.shared.lab",
+    ] {
+        let error = lake.no(&bob, sql).await;
+        assert!(matches!(error, Error::Refused { .. } | Error::NoSuchTable { .. }), "{sql}: {error}");
+    }
+    assert_eq!(lake.rows("SELECT secret FROM work.shared.lab").await, ["Zanzibar"]);
+    assert_eq!(lake.ask(&bob, "SELECT k, secret FROM work.shared.lab").await.unwrap(), ["1|NULL"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_number_of_a_row_does_not_tell_what_is_masked() {
+    let lake = Fixture::new().await;
+    results(&lake).await;
+    assert_eq!(lake.rows("CREATE MASK ON processed.lab.result (name) TO USER bob USING NULL").await, ["granted"]);
+    let bob = bob(&lake).await;
+    assert_eq!(lake.ask(&bob, "SELECT id, name, __row FROM lab.result WHERE id = 3").await.unwrap(), ["3|NULL|NULL"]);
+    assert_eq!(lake.ask(&bob, "SELECT count(*) FROM lab.result WHERE __row = 13").await.unwrap(), ["0"]);
+}
+
+/// A condition means what it means in a query, and what it cannot compare it does not meet.
+#[rstest]
+#[case("code = 3", "1")]
+#[case("code <> 3", "2")]
+#[case("CAST(code AS INT) < 40", "1")]
+#[case("id > 1.5 AND code > 4", "2")]
+#[case("code < '5' OR now() < '2000-01-01'", "1,2")]
+#[case("current_date > DATE '2020-01-01' AND id = 2", "2")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_of_another_type_hides_what_it_cannot_read(#[case] condition: &str, #[case] seen: &str) {
+    let lake = Fixture::new().await;
+    results(&lake).await;
+    let policy = format!("CREATE POLICY own ON processed.lab.result TO USER bob USING ({condition})");
+    assert_eq!(lake.rows(&policy).await, ["granted"]);
+    let bob = bob(&lake).await;
+    let ids = lake.ask(&bob, "SELECT id FROM lab.result ORDER BY id").await.unwrap().join(",");
+    assert_eq!(ids, seen);
+    // Nor does an error tell what a hidden row says.
+    for guess in ["name = 'Zanzibar'", "name = 'Nobody'", "id = 3", "name LIKE 'Z%'"] {
+        let found = lake.ask(&bob, &format!("SELECT id FROM lab.result WHERE {guess}")).await.unwrap();
+        assert!(found.is_empty(), "{guess}: {found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consent_ends_when_it_ends() {
+    let lake = Fixture::new().await;
+    results(&lake).await;
+    lake.run("CREATE TABLE work.admin.consent AS SELECT 3 AS id, now() + INTERVAL '3 seconds' AS until").await;
+    let policy = "CREATE POLICY own ON processed.lab.result TO USER bob \
+                  USING (id IN (SELECT id FROM work.admin.consent WHERE until > now()))";
+    assert_eq!(lake.rows(policy).await, ["granted"]);
+    let bob = bob(&lake).await;
+    assert_eq!(lake.ask(&bob, "SELECT id FROM lab.result").await.unwrap(), ["3"]);
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    assert!(lake.ask(&bob, "SELECT id FROM lab.result").await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hint_names_what_may_be_read_only() {
+    let lake = Fixture::new().await;
+    results(&lake).await;
+    let mut goa = principal(Role::Reader, Scope::Schemas(Vec::new()));
+    goa.name = "goa".to_owned();
+    let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
+    lake.table(Zone::Processed, "lab", "hivregister", &schema).await;
+    assert_eq!(lake.rows("GRANT SELECT ON processed.lab.result TO USER goa").await, ["granted"]);
+    lake.lake.catalog().put_rights(&mut goa).await.unwrap();
+    for table in ["hivregister", "hivregisters"] {
+        let error = lake.error(&goa, &format!("SELECT * FROM processed.lab.{table}")).await.to_string();
+        assert!(!error.contains("did you mean"), "{error}");
+    }
+    let error = lake.error(&goa, "SELECT * FROM processed.lab.resul").await.to_string();
+    assert!(error.contains("did you mean `processed.lab.result`"), "{error}");
+}
