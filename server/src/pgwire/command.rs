@@ -165,6 +165,10 @@ fn set(mut words: Words<'_>) -> Result<Command, Failure> {
         return Ok(Command::Reset(Some(name)));
     }
     let mut value = Vec::new();
+    if name == "timezone" && words.takes("interval") {
+        // HOUR TO MINUTE after it says how the text is to be read, and a distance is read in one way only.
+        return Ok(Command::Set { name, value: vec![words.value()?], local });
+    }
     loop {
         value.push(words.value()?);
         if !words.takes_sign(',') {
@@ -174,6 +178,28 @@ fn set(mut words: Words<'_>) -> Result<Command, Failure> {
     Ok(Command::Set { name, value, local })
 }
 
+/// What SHOW has a list of, and which is no setting.
+const LISTS: [&str; 18] = [
+    "tables",
+    "databases",
+    "schemas",
+    "catalogs",
+    "views",
+    "columns",
+    "fields",
+    "partitions",
+    "create",
+    "tblproperties",
+    "functions",
+    "grants",
+    "roles",
+    "collation",
+    "indexes",
+    "index",
+    "keys",
+    "processlist",
+];
+
 /// SHOW of a setting; SHOW TABLES and its like are queries.
 fn show(mut words: Words<'_>) -> Command {
     let tokens = words.tokens;
@@ -181,7 +207,7 @@ fn show(mut words: Words<'_>) -> Command {
         return Command::Show(None);
     }
     match words.setting() {
-        Ok(name) if words.is_at_end() && super::settings::is_known(&name) => Command::Show(Some(name)),
+        Ok(name) if words.is_at_end() && !LISTS.contains(&name.as_str()) => Command::Show(Some(name)),
         _ => query(tokens),
     }
 }
@@ -396,6 +422,10 @@ mod tests {
     #[case("ROLLBACK WORK TO SAVEPOINT \"S1\"", "RollbackTo(\"S1\")")]
     #[case("SET client_encoding TO 'UTF8'", "Set { name: \"client_encoding\", value: [\"UTF8\"], local: false }")]
     #[case("SET TIME ZONE 'UTC'", "Set { name: \"timezone\", value: [\"UTC\"], local: false }")]
+    #[case(
+        "SET TIME ZONE INTERVAL '+00:00' HOUR TO MINUTE",
+        "Set { name: \"timezone\", value: [\"+00:00\"], local: false }"
+    )]
     #[case("set search_path = hms, \"R4\"", "Set { name: \"search_path\", value: [\"hms\", \"R4\"], local: false }")]
     #[case(
         "SET SESSION statement_timeout = 100",
@@ -404,6 +434,9 @@ mod tests {
     #[case("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "Nothing(\"SET\")")]
     #[case("show transaction isolation level", "Show(Some(\"transaction_isolation\"))")]
     #[case("SHOW TABLES", "Query { verb: \"SHOW\" }")]
+    #[case("SHOW COLUMNS FROM t", "Query { verb: \"SHOW\" }")]
+    #[case("SHOW transaction_read_only", "Show(Some(\"transaction_read_only\"))")]
+    #[case("SHOW nonsense", "Show(Some(\"nonsense\"))")]
     #[case(
         "DECLARE c NO SCROLL CURSOR WITHOUT HOLD FOR SELECT 1",
         "Declare { name: \"c\", hold: false, binary: false, sql: \"SELECT 1\" }"

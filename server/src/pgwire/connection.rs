@@ -40,16 +40,15 @@ pub(super) async fn serve(mut wire: Wire, mut client: Client) {
                 }
             }
             Err(failure) => {
-                let ends = failure.is_fatal();
                 failure.write(&mut wire.out);
-                if ends {
-                    return wire.close().await;
-                }
-                skipping = true;
-                continue;
+                return wire.close().await;
             }
         };
-        if skipping && !matches!(message, Message::Sync | Message::Terminate | Message::Query(_)) {
+        let is_heard = matches!(
+            message,
+            Message::Sync | Message::Terminate | Message::Query(_) | Message::Unreadable { alone: true, .. }
+        );
+        if skipping && !is_heard {
             continue;
         }
         match Box::pin(answer(&mut wire, &mut client, message)).await {
@@ -123,6 +122,7 @@ async fn answer(wire: &mut Wire, client: &mut Client, message: Message) -> Resul
             return Err((Failure::fatal(state::PROTOCOL, "a password was not asked for"), false));
         }
         Message::Copy => {}
+        Message::Unreadable { failure, alone } => return Err((failure, !alone)),
     }
     client.place.end();
     Ok(Next::Message)

@@ -7,13 +7,14 @@ use bytes::{BufMut, BytesMut};
 use super::{
     command::Words,
     failure::{Failure, state},
+    lexer,
     output::{Wire, framed, sized},
     portal::{Running, Watch},
-    settings::quoted,
+    settings::{is_utf8, quoted},
     values::{Format, Rows},
 };
 
-/// Bytes of rows that go into one message.
+/// Bytes of rows that are gathered before they are sent.
 const CHUNK: usize = 32 << 10;
 /// How a binary file begins: the signature, no flags, no extension.
 const BINARY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -112,9 +113,7 @@ impl Options {
             }
             "csv" => self.kind = Some(Kind::Csv),
             "binary" => self.kind = Some(Kind::Binary),
-            "header" => {
-                self.header = !(words.takes("false") || words.takes("off")) || words.takes("true") || words.takes("on")
-            }
+            "header" => self.header = truth(words),
             "delimiter" | "delimiters" => self.delimiter = Some(letter(words, &name)?),
             "quote" => self.quote = Some(letter(words, &name)?),
             "escape" => self.escape = Some(letter(words, &name)?),
@@ -123,7 +122,7 @@ impl Options {
                 self.null = Some(words.value()?);
             }
             "encoding" => {
-                if !matches!(words.value()?.to_lowercase().as_str(), "utf8" | "utf-8" | "unicode") {
+                if !is_utf8(&words.value()?) {
                     return Err(Failure::error(state::BAD_SETTING, "texts are written in UTF8 only"));
                 }
             }
@@ -169,6 +168,22 @@ impl Options {
     }
 }
 
+/// The value of an option that is on or off, and on where none stands.
+fn truth(words: &mut Words<'_>) -> bool {
+    use lexer::Kind::{Number, Quoted, Text, Word};
+    let Some(Word(value) | Quoted(value) | Text(value) | Number(value)) = words.peek().map(|token| &token.kind) else {
+        return true;
+    };
+    let truth = match value.to_lowercase().as_str() {
+        "true" | "on" | "1" | "match" => true,
+        "false" | "off" | "0" => false,
+        // The next option.
+        _ => return true,
+    };
+    words.at += 1;
+    truth
+}
+
 fn letter(words: &mut Words<'_>, name: &str) -> Result<char, Failure> {
     words.takes("as");
     let text = words.value()?;
@@ -198,9 +213,7 @@ impl Copy {
             .map(|field| field.name().split('\0').next().unwrap_or_default().to_owned())
             .collect();
         let forced: Vec<bool> = names.iter().map(|name| self.quotes_all || self.quoted.contains(name)).collect();
-        if binary {
-            framed(&mut wire.out, b'd', |out| out.put_slice(BINARY_HEAD));
-        } else if self.header {
+        if self.header && !binary {
             framed(&mut wire.out, b'd', |out| {
                 for (number, name) in names.iter().enumerate() {
                     self.between(number, out);
@@ -211,30 +224,45 @@ impl Copy {
         }
         let mut count = 0;
         while let Some((batch, row)) = running.batch(watch, wire).await? {
-            let end = self.chunk(batch, *row, &forced, &mut wire.out)?;
+            let head: &[u8] = if binary && count == 0 { BINARY_HEAD } else { &[] };
+            let end = self.chunk(batch, *row, head, &forced, &mut wire.out)?;
             count += (end - *row) as u64;
             *row = end;
             wire.relieve().await.map_err(|_| Failure::fatal("08006", "the client went away"))?;
         }
         if binary {
+            if count == 0 {
+                framed(&mut wire.out, b'd', |out| out.put_slice(BINARY_HEAD));
+            }
             framed(&mut wire.out, b'd', |out| out.put_i16(-1));
         }
         framed(&mut wire.out, b'c', |_| {});
         Ok(count)
     }
 
-    /// Writes rows from `begin` as one message; answers the next row.
-    fn chunk(&self, batch: &RecordBatch, begin: usize, forced: &[bool], out: &mut BytesMut) -> Result<usize, Failure> {
+    /// Writes rows from `begin`, each as a message of its own as clients expect it, until they are enough for one go;
+    /// `head` stands before the first of them in its message. Answers the next row.
+    fn chunk(
+        &self,
+        batch: &RecordBatch,
+        begin: usize,
+        head: &[u8],
+        forced: &[bool],
+        out: &mut BytesMut,
+    ) -> Result<usize, Failure> {
         let binary = self.kind == Kind::Binary;
         let formats = vec![if binary { Format::Binary } else { Format::Text }; batch.num_columns()];
         let options = EncoderOptions::default();
         let unwritable = |_| Failure::error(state::UNSUPPORTED, "a column has a type that cannot be written as JSON");
         let mut rows = Rows::new(batch, &formats, &options).map_err(unwritable)?;
+        let start = out.len();
+        let mut value = BytesMut::new();
         let mut row = begin;
-        framed(out, b'd', |out| {
-            let start = out.len();
-            let mut value = BytesMut::new();
-            while row < batch.num_rows() && out.len() - start < CHUNK {
+        while row < batch.num_rows() && out.len() - start < CHUNK {
+            framed(out, b'd', |out| {
+                if row == begin {
+                    out.put_slice(head);
+                }
                 if binary {
                     out.put_i16(i16::try_from(rows.width()).unwrap_or(i16::MAX));
                 }
@@ -257,9 +285,9 @@ impl Copy {
                 if !binary {
                     out.put_u8(b'\n');
                 }
-                row += 1;
-            }
-        });
+            });
+            row += 1;
+        }
         Ok(row)
     }
 
@@ -328,6 +356,18 @@ mod tests {
         }
     }
 
+    /// The bodies of the messages that the rows are written in.
+    fn messages(sql: &str, head: &[u8]) -> Vec<Vec<u8>> {
+        let mut out = BytesMut::new();
+        assert_eq!(copy(sql).unwrap().chunk(&batch(), 0, head, &[], &mut out).unwrap(), 4);
+        let mut bodies = Vec::new();
+        while !out.is_empty() {
+            let length = u32::from_be_bytes(out[1..5].try_into().unwrap()) as usize;
+            bodies.push(out.split_to(length + 1)[5..].to_vec());
+        }
+        bodies
+    }
+
     fn batch() -> RecordBatch {
         let schema = Schema::new(vec![Field::new("n", DataType::Int64, true), Field::new("t", DataType::Utf8, true)]);
         let texts = StringArray::from(vec![Some("a,\"b\""), None, Some("x\ty\\\n"), Some("")]);
@@ -340,9 +380,33 @@ mod tests {
     #[case("COPY t TO STDOUT WITH (FORMAT csv, NULL 'nil')", "1,\"a,\"\"b\"\"\"\n2,nil\nnil,\"x\ty\\\n\"\n4,\n")]
     #[case("COPY t TO STDOUT CSV DELIMITER ';'", "1;\"a,\"\"b\"\"\"\n2;\n;\"x\ty\\\n\"\n4;\"\"\n")]
     fn rows_are_written_as_copy_writes_them(#[case] sql: &str, #[case] expected: &str) {
-        let mut out = BytesMut::new();
-        assert_eq!(copy(sql).unwrap().chunk(&batch(), 0, &[], &mut out).unwrap(), 4);
-        assert_eq!(std::str::from_utf8(&out[5..]).unwrap(), expected);
+        let rows = messages(sql, &[]);
+        assert_eq!(rows.len(), 4);
+        assert_eq!(String::from_utf8(rows.concat()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_binary_file_begins_in_the_message_of_its_first_row() {
+        let rows = messages("COPY t TO STDOUT (FORMAT binary)", BINARY_HEAD);
+        assert_eq!(rows.len(), 4);
+        assert!(rows[0].starts_with(BINARY_HEAD));
+        assert_eq!(rows[1], b"\0\x02\0\0\0\x08\0\0\0\0\0\0\0\x02\xff\xff\xff\xff");
+    }
+
+    #[rstest]
+    #[case("COPY t TO STDOUT CSV HEADER", true)]
+    #[case("COPY t TO STDOUT CSV HEADER DELIMITER ';'", true)]
+    #[case("COPY t TO STDOUT (FORMAT csv, HEADER true)", true)]
+    #[case("COPY t TO STDOUT (HEADER on, FORMAT csv)", true)]
+    #[case("COPY t TO STDOUT (FORMAT csv, HEADER 1)", true)]
+    #[case("COPY t TO STDOUT (FORMAT csv, HEADER match)", true)]
+    #[case("COPY t TO STDOUT (FORMAT csv, HEADER)", true)]
+    #[case("COPY t TO STDOUT (HEADER off, FORMAT csv)", false)]
+    #[case("COPY t TO STDOUT (FORMAT csv, HEADER 'false')", false)]
+    #[case("COPY t TO STDOUT (FORMAT csv, HEADER 0)", false)]
+    #[case("COPY t TO STDOUT (FORMAT csv)", false)]
+    fn a_header_is_written_where_it_is_asked_for(#[case] sql: &str, #[case] header: bool) {
+        assert_eq!(copy(sql).unwrap().header, header);
     }
 
     #[rstest]

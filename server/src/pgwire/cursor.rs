@@ -1,5 +1,9 @@
 //! DECLARE, FETCH, MOVE, CLOSE: rows of a query a few at a time. A cursor is a portal with a name, and goes forward only.
 
+use std::sync::Arc;
+
+use mavis_types::Principal;
+
 use super::{
     failure::{Failure, state},
     output::Wire,
@@ -19,6 +23,7 @@ impl Client {
         formats: &[i16],
         describes: bool,
     ) -> Result<(), Failure> {
+        self.permit_cursor(cursor).await?;
         let portal = self.portals.get_mut(cursor).filter(|portal| portal.is_cursor);
         let portal = portal.ok_or_else(|| missing(cursor))?;
         let own;
@@ -47,11 +52,40 @@ impl Client {
         cursor: &str,
         rows: Option<u64>,
     ) -> Result<(), Failure> {
+        self.permit_cursor(cursor).await?;
         let portal = self.portals.get_mut(cursor).filter(|portal| portal.is_cursor);
         let running = portal.and_then(|portal| portal.running.as_mut()).ok_or_else(|| missing(cursor))?;
         let count = running.pass(wire, watch, rows).await?;
         complete(wire, &format!("MOVE {count}"));
         Ok(())
+    }
+
+    /// Whether more rows of a cursor may be read; it is closed where not.
+    async fn permit_cursor(&mut self, cursor: &str) -> Result<(), Failure> {
+        let opener = {
+            let portal = self.portals.get(cursor).filter(|portal| portal.is_cursor).ok_or_else(|| missing(cursor))?;
+            portal.running.as_ref().and_then(|running| running.opener.clone())
+        };
+        let permitted = self.permit_more(opener).await;
+        if permitted.is_err() {
+            self.portals.remove(cursor);
+        }
+        permitted
+    }
+
+    /// Whether more rows of an earlier statement may be read: they are those that its `opener` could see.
+    ///
+    /// # Errors
+    /// What a revoked token is told; 42501 where its rights are others now.
+    pub(super) async fn permit_more(&mut self, opener: Option<Arc<Principal>>) -> Result<(), Failure> {
+        let Some(opener) = opener else { return Ok(()) };
+        if self.principal().await? == *opener {
+            return Ok(());
+        }
+        Err(Failure::error(
+            state::FORBIDDEN,
+            "the rights of this token were changed since the cursor was opened: open it again",
+        ))
     }
 
     /// Closes a cursor; `None`: all of them.

@@ -100,6 +100,11 @@ impl Client {
         };
         let watch = self.watch();
         let most = (rows > 0).then_some(rows);
+        // Rows that are left over from an Execute before.
+        let opener = portal.running.as_ref().and_then(|running| running.opener.clone());
+        if let Err(failure) = self.permit_more(opener).await {
+            return (None, Err(failure));
+        }
         if portal.running.is_none() {
             if portal.is_done {
                 return (Some(portal), Err(Failure::error("55000", "the portal was executed already")));
@@ -111,6 +116,9 @@ impl Client {
             };
             let done = match outcome {
                 Outcome::Rows(running) => {
+                    if let Err(failure) = portal.prepared.fits(&running.schema) {
+                        return (None, Err(failure));
+                    }
                     portal.running = Some(running);
                     None
                 }

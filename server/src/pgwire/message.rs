@@ -29,6 +29,11 @@ pub(super) enum Message {
     Password(String),
     /// Rows for a COPY that was refused: they are passed over.
     Copy,
+    /// A whole message with a text that cannot be read. `alone`: a Query, after which no Sync comes.
+    Unreadable {
+        failure: Failure,
+        alone: bool,
+    },
 }
 
 /// Values for a statement's parameters.
@@ -72,8 +77,15 @@ pub(super) fn take(buffer: &mut BytesMut, longest: usize) -> Result<Option<Messa
     }
     let mut body = buffer.split_to(length + 1).freeze();
     body.advance(5);
-    let mut body = Body(body);
-    let message = match kind {
+    match read(kind, Body(body)) {
+        Err(failure) if !failure.is_fatal() => Ok(Some(Message::Unreadable { failure, alone: kind == b'Q' })),
+        message => message.map(Some),
+    }
+}
+
+/// Reads the fields of a message.
+fn read(kind: u8, mut body: Body) -> Result<Message, Failure> {
+    Ok(match kind {
         b'Q' => Message::Query(body.text()?),
         b'P' => {
             let (name, sql) = (body.text()?, body.text()?);
@@ -100,8 +112,7 @@ pub(super) fn take(buffer: &mut BytesMut, longest: usize) -> Result<Option<Messa
         b'p' => Message::Password(body.text()?),
         b'd' | b'c' | b'f' => Message::Copy,
         _ => return Err(broken("a message of a kind that is not known")),
-    };
-    Ok(Some(message))
+    })
 }
 
 fn broken(what: &str) -> Failure {
@@ -192,6 +203,19 @@ mod tests {
     #[case(b"D\0\0\0\x06Q\0")]
     fn what_is_no_message_ends_the_connection(#[case] bytes: &[u8]) {
         assert!(take(&mut BytesMut::from(bytes), LONGEST).is_err());
+    }
+
+    #[rstest]
+    #[case(b"Q\0\0\0\x06\xff\0", true)]
+    #[case(b"P\0\0\0\x09\0\xff\0\0\0", false)]
+    #[case(b"C\0\0\0\x07S\xff\0", false)]
+    fn a_text_that_is_no_utf8_is_told_and_passed_over(#[case] bytes: &[u8], #[case] is_query: bool) {
+        let mut buffer = BytesMut::from(bytes);
+        let Some(Message::Unreadable { failure, alone }) = take(&mut buffer, LONGEST).unwrap() else {
+            panic!("the text was read");
+        };
+        assert_eq!((failure.code, alone), (state::BAD_ENCODING, is_query));
+        assert!(buffer.is_empty());
     }
 
     #[test]

@@ -1,9 +1,14 @@
 use std::sync::Arc;
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef, json::writer::EncoderOptions};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Schema, SchemaRef},
+    json::writer::EncoderOptions,
+};
 use bytes::{BufMut, BytesMut};
 use datafusion::scalar::ScalarValue;
 use futures::{StreamExt, stream::BoxStream};
+use mavis_types::Principal;
 use pgwire::api::Type;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +17,7 @@ use super::{
     failure::{Failure, state},
     output::{Wire, framed, sized},
     script::Piece,
-    values::{Format, Rows},
+    values::{Format, Kind, Rows},
 };
 
 /// Bytes after which rows are sent.
@@ -29,6 +34,24 @@ pub(super) struct Prepared {
     pub(super) parameters: Vec<Type>,
     /// The columns of the answer; `None` where there are none.
     pub(super) columns: Option<SchemaRef>,
+}
+
+impl Prepared {
+    /// Whether rows of this schema are what the client was told of: names may differ, types on the wire may not.
+    ///
+    /// # Errors
+    /// 0A000, which drivers know: they prepare the statement again.
+    pub(super) fn fits(&self, schema: &Schema) -> Result<(), Failure> {
+        let types = |schema: &Schema| -> Vec<Type> {
+            schema.fields().iter().map(|field| Kind::of(field.data_type()).pg()).collect()
+        };
+        match &self.columns {
+            Some(columns) if types(columns.as_ref()) != types(schema) => {
+                Err(Failure::error(state::UNSUPPORTED, "cached plan must not change result type"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A statement with its values, and its rows as far as they were fetched.
@@ -56,6 +79,8 @@ pub(super) struct Running {
     /// What the tag of the answer begins with.
     pub(super) verb: String,
     pub(super) deadline: Option<Instant>,
+    /// Who the statement was run for; `None`: it tells of the connection alone.
+    pub(super) opener: Option<Arc<Principal>>,
 }
 
 impl std::fmt::Debug for Running {
@@ -107,7 +132,7 @@ impl Running {
         batches: BoxStream<'static, Result<RecordBatch, mavis_sql::Error>>,
         verb: String,
     ) -> Self {
-        Self { schema, batches, current: None, sent: 0, verb, deadline: None }
+        Self { schema, batches, current: None, sent: 0, verb, deadline: None, opener: None }
     }
 
     /// The formats of the columns, from what the client asked for.
@@ -211,4 +236,29 @@ fn rows(
         row += 1;
     }
     Ok(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field};
+    use rstest::rstest;
+
+    use super::*;
+
+    fn schema(types: &[DataType]) -> Schema {
+        let fields = types.iter().enumerate().map(|(number, of)| Field::new(format!("c{number}"), of.clone(), true));
+        Schema::new(fields.collect::<Vec<_>>())
+    }
+
+    #[rstest]
+    #[case(vec![DataType::Int64, DataType::Utf8], true)]
+    #[case(vec![DataType::Int64, DataType::LargeUtf8], true)]
+    #[case(vec![DataType::Int32, DataType::Utf8], false)]
+    #[case(vec![DataType::Int64], false)]
+    #[case(vec![DataType::Int64, DataType::Utf8, DataType::Utf8], false)]
+    fn rows_are_of_the_types_that_were_told(#[case] types: Vec<DataType>, #[case] fit: bool) {
+        let columns = Some(Arc::new(schema(&[DataType::Int64, DataType::Utf8])));
+        let prepared = Prepared { piece: None, declared: Vec::new(), parameters: Vec::new(), columns };
+        assert_eq!(prepared.fits(&schema(&types)).is_ok(), fit);
+    }
 }

@@ -1,14 +1,10 @@
 //! One client: who it is, its settings, its transaction, what it prepared and what it fetches.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use datafusion::scalar::ScalarValue;
 use mavis_sql::Postgres;
-use mavis_types::SnapshotId;
+use mavis_types::{Principal, SnapshotId};
 use pgwire::{
     api::Type,
     messages::{
@@ -24,7 +20,6 @@ use super::{
     command::Command,
     copy::Copy,
     failure::{Failure, state},
-    local,
     output::Wire,
     parameters,
     portal::{Portal, Prepared, Running, Watch},
@@ -146,10 +141,15 @@ impl Client {
         }
     }
 
-    /// A session of the engine for one statement: the token is asked for each time.
-    async fn session(&mut self, types: &[u32]) -> Result<mavis_sql::Session, Failure> {
+    /// Who asks now: the token is shown again for each statement, and for more rows of one.
+    pub(super) async fn principal(&mut self) -> Result<Principal, Failure> {
         let token = self.token.expose_secret();
-        let principal = self.app.auth.authenticate(Some(token), Some(self.peer), Door::Postgres).await?;
+        Ok(self.app.auth.authenticate(Some(token), Some(self.peer), Door::Postgres).await?)
+    }
+
+    /// A session of the engine for one statement.
+    async fn session(&mut self, types: &[u32]) -> Result<mavis_sql::Session, Failure> {
+        let principal = self.principal().await?;
         let pinned = match &self.transaction {
             Transaction::Open { snapshot, .. } => *snapshot,
             Transaction::None => None,
@@ -327,7 +327,11 @@ impl Client {
                 let prepared = self.statement(name)?;
                 let Some(piece) = prepared.piece.clone() else { return Ok(Outcome::Tag(String::new())) };
                 let values = Box::pin(self.literals(wire, watch, values)).await?;
-                Box::pin(self.start(wire, watch, &piece, &values, &prepared.declared)).await?
+                let outcome = Box::pin(self.start(wire, watch, &piece, &values, &prepared.declared)).await?;
+                if let Outcome::Rows(running) = &outcome {
+                    prepared.fits(&running.schema)?;
+                }
+                outcome
             }
             command => self.local(wire, command)?,
         })
@@ -349,6 +353,7 @@ impl Client {
                 let stream = log.follow(stream);
                 let mut running = Running::new(stream.schema, stream.batches, verb.to_owned());
                 running.deadline = watch.deadline;
+                running.opener = Some(Arc::new(session.principal().clone()));
                 Ok(running)
             }
             Err(error) => {
@@ -481,18 +486,6 @@ impl Client {
             Transaction::Open { savepoints, .. } => Ok(savepoints),
             Transaction::None => {
                 Err(Failure::error(state::NO_TRANSACTION, "savepoints stand in a transaction: begin one"))
-            }
-        }
-    }
-
-    fn show(&self, name: Option<&str>) -> Result<Running, Failure> {
-        match name {
-            Some(name) => local::table(&[name], &[vec![self.settings.show(name)?]], "SHOW"),
-            None => {
-                let all: BTreeMap<String, String> = self.settings.all();
-                let rows: Vec<Vec<String>> =
-                    all.into_iter().map(|(name, value)| vec![name, value, String::new()]).collect();
-                local::table(&["name", "setting", "description"], &rows, "SHOW")
             }
         }
     }

@@ -20,22 +20,27 @@ enum Takes {
     Only(&'static [&'static str]),
     /// Milliseconds, or a number with a unit.
     Time,
+    /// UTF-8, however it is spelled.
+    Encoding,
+    /// UTC, by any of its names.
+    Zone,
     /// Names of schemas.
     Path,
     Nothing,
 }
 
-const SETTINGS: [Known; 40] = [
+const SETTINGS: [Known; 45] = [
     Known { name: "application_name", default: "", takes: Takes::Any },
     Known { name: "bytea_output", default: "hex", takes: Takes::Only(&["hex"]) },
     Known { name: "check_function_bodies", default: "on", takes: Takes::Any },
-    Known { name: "client_encoding", default: "UTF8", takes: Takes::Only(&["utf8", "utf-8", "unicode"]) },
+    Known { name: "client_encoding", default: "UTF8", takes: Takes::Encoding },
     Known { name: "client_min_messages", default: "notice", takes: Takes::Any },
     Known {
         name: "DateStyle",
         default: "ISO, MDY",
         takes: Takes::Only(&["iso", "mdy", "iso, mdy", "iso, ymd", "iso, dmy"]),
     },
+    Known { name: "default_tablespace", default: "", takes: Takes::Any },
     Known { name: "default_transaction_deferrable", default: "off", takes: Takes::Any },
     Known { name: "default_transaction_isolation", default: "read committed", takes: Takes::Any },
     Known { name: "default_transaction_read_only", default: "off", takes: Takes::Any },
@@ -56,6 +61,7 @@ const SETTINGS: [Known; 40] = [
     Known { name: "lc_numeric", default: "C", takes: Takes::Any },
     Known { name: "lc_time", default: "C", takes: Takes::Any },
     Known { name: "lock_timeout", default: "0", takes: Takes::Time },
+    Known { name: "max_connections", default: "100", takes: Takes::Nothing },
     Known { name: "max_identifier_length", default: "63", takes: Takes::Nothing },
     Known { name: "max_index_keys", default: "32", takes: Takes::Nothing },
     Known { name: "quote_all_identifiers", default: "off", takes: Takes::Any },
@@ -66,14 +72,13 @@ const SETTINGS: [Known; 40] = [
     Known { name: "server_version", default: SERVER_VERSION, takes: Takes::Nothing },
     Known { name: "server_version_num", default: "150008", takes: Takes::Nothing },
     Known { name: "session_authorization", default: "", takes: Takes::Nothing },
+    Known { name: "session_replication_role", default: "origin", takes: Takes::Only(&["origin"]) },
+    Known { name: "ssl", default: "off", takes: Takes::Nothing },
     Known { name: "standard_conforming_strings", default: "on", takes: Takes::Only(&["on", "true", "1", "yes"]) },
     Known { name: "statement_timeout", default: "0", takes: Takes::Time },
-    Known {
-        name: "TimeZone",
-        default: "UTC",
-        takes: Takes::Only(&["utc", "etc/utc", "gmt", "zulu", "etc/gmt", "default", "local"]),
-    },
+    Known { name: "TimeZone", default: "UTC", takes: Takes::Zone },
     Known { name: "transaction_isolation", default: "repeatable read", takes: Takes::Any },
+    Known { name: "transaction_read_only", default: "off", takes: Takes::Any },
 ];
 
 /// What a client is told at the start, and again when it changes.
@@ -93,11 +98,6 @@ pub(super) const REPORTED: [&str; 11] = [
 
 fn known(name: &str) -> Option<&'static Known> {
     SETTINGS.iter().find(|known| known.name.eq_ignore_ascii_case(name))
-}
-
-/// Whether SHOW of this name is about a setting.
-pub(super) fn is_known(name: &str) -> bool {
-    known(name).is_some() || name.contains('.')
 }
 
 /// The settings of one connection.
@@ -169,7 +169,10 @@ impl Settings {
                 return Err(Failure::error("55P02", format!("{} cannot be changed", known.name)));
             }
             Takes::Only(values) if !values.contains(&text.to_lowercase().as_str()) => return Err(refused()),
-            Takes::Only(_) if known.name == "TimeZone" || known.name == "client_encoding" => {
+            Takes::Encoding if !is_utf8(&text) => return Err(refused()),
+            Takes::Zone if !is_utc(&text) => return Err(refused()),
+            // However it is written, it is shown by the name that it has here.
+            Takes::Encoding | Takes::Zone => {
                 self.set.remove(&key);
             }
             Takes::Only(_) | Takes::Any => {
@@ -214,6 +217,23 @@ impl Settings {
 
 fn unknown(name: &str) -> Failure {
     Failure::error(state::NO_SETTING, format!("there is no setting \"{name}\""))
+}
+
+/// Whether a name of an encoding means UTF-8: only its letters and digits count, as in PostgreSQL.
+pub(super) fn is_utf8(name: &str) -> bool {
+    let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    matches!(letters.to_ascii_lowercase().as_str(), "utf8" | "unicode")
+}
+
+/// Whether a name of a time zone, or a distance from UTC, means UTC.
+fn is_utc(name: &str) -> bool {
+    const NAMES: [&str; 12] =
+        ["utc", "uct", "gmt", "gmt0", "gmt+0", "gmt-0", "z", "zulu", "universal", "greenwich", "default", "local"];
+    const DISTANCES: [&str; 5] = ["0", "00", "0:00", "00:00", "00:00:00"];
+    let name = name.trim().to_lowercase();
+    let place = name.strip_prefix("etc/").unwrap_or(&name);
+    let distance = name.strip_prefix(['+', '-']).unwrap_or(&name);
+    NAMES.contains(&place) || DISTANCES.contains(&distance)
 }
 
 /// A name as a list of names shows it.
@@ -261,7 +281,18 @@ mod tests {
     #[case("DateStyle", "German", false)]
     #[case("TimeZone", "UTC", true)]
     #[case("timezone", "Europe/Paris", false)]
+    #[case("timezone", "Etc/Greenwich", true)]
+    #[case("timezone", "GMT0", true)]
+    #[case("timezone", "Zulu", true)]
+    #[case("timezone", "0", true)]
+    #[case("timezone", "+00:00", true)]
+    #[case("timezone", "-00:00", true)]
+    #[case("timezone", "+02:00", false)]
     #[case("client_encoding", "utf-8", true)]
+    #[case("client_encoding", "'utf-8'", true)]
+    #[case("client_encoding", "UTF_8", true)]
+    #[case("client_encoding", "Unicode", true)]
+    #[case("client_encoding", "", false)]
     #[case("client_encoding", "LATIN1", false)]
     #[case("server_version", "9", false)]
     #[case("statement_timeout", "2s", true)]
@@ -270,6 +301,16 @@ mod tests {
     #[case("my.own", "1", true)]
     fn only_what_the_server_does_can_be_set(#[case] name: &str, #[case] value: &str, #[case] taken: bool) {
         assert_eq!(set(&mut settings(), name, value).is_ok(), taken);
+    }
+
+    #[rstest]
+    #[case("transaction_read_only", "off")]
+    #[case("SSL", "off")]
+    #[case("session_replication_role", "origin")]
+    #[case("default_tablespace", "")]
+    #[case("max_index_keys", "32")]
+    fn what_clients_ask_for_is_known(#[case] name: &str, #[case] value: &str) {
+        assert_eq!(settings().show(name).unwrap(), value);
     }
 
     #[test]

@@ -245,7 +245,10 @@ async fn path(shared: &Shared, principal: &Principal, database: &str) -> Result<
         Ok(_) => {
             let schemas = engine.list_schemas(principal, Some(database), None).await?;
             let schemas = schemas.into_iter().map(|(_, schema)| schema);
-            Ok(schemas.filter(|schema| schema != "information_schema").take(PATH).collect())
+            // In `work` a name alone means the caller's own table, as at every door, also before there is one.
+            let own = (database == Zone::Work.as_str()).then(|| principal.own_schema());
+            let others = schemas.filter(|schema| schema != "information_schema" && Some(schema) != own.as_ref());
+            Ok(own.iter().cloned().chain(others).take(PATH).collect())
         }
         Err(_) if database == "system" => own(&["catalog", "ops"]),
         Err(_) => Err(Failure::fatal(

@@ -87,3 +87,14 @@ pub(super) fn call(name: &str, values: Vec<Expr>) -> Expr {
 pub(super) fn parsed(data_type: &str) -> Option<DataType> {
     Parser::new(&PostgreSqlDialect {}).try_with_sql(data_type).ok()?.parse_data_type().ok()
 }
+
+pub(super) fn quoted(name: &str) -> String {
+    Ident::with_quote('"', name).to_string()
+}
+
+/// A function that is called without parentheses, and that the parser takes for a name.
+pub(super) fn bare_call(ident: &Ident) -> Option<String> {
+    const CALLS: [&str; 5] = ["current_schema", "current_role", "current_user", "session_user", "current_catalog"];
+    let name = ident.value.to_lowercase();
+    (ident.quote_style.is_none() && CALLS.contains(&name.as_str())).then_some(name)
+}

@@ -46,7 +46,10 @@ fn of_items(items: &mut [SelectItem], own: &Postgres) {
         };
         declare(expr, own);
         show(expr);
-        let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        let is_column = match &*expr {
+            Expr::Identifier(ident) => ast::bare_call(ident).is_none(),
+            other => matches!(other, Expr::CompoundIdentifier(_)),
+        };
         if alias.is_none() && matches!(expr, Expr::CompoundFieldAccess { .. }) {
             continue;
         }
@@ -179,6 +182,7 @@ mod tests {
         "SELECT count(*), 1, a.b, 'x'::text, x::int FROM a",
         "SELECT count(*) AS \"count\", 1 AS \"?column?\", a.b, 'x'::TEXT AS \"text\", x::INT AS \"x\" FROM a"
     )]
+    #[case("SELECT CURRENT_SCHEMA", "SELECT CURRENT_SCHEMA AS \"current_schema\"")]
     #[case("SELECT NULL, NULL", "SELECT NULL AS \"?column?\", NULL AS \"?column?\x002\"")]
     #[case("SELECT c.oid, c.* FROM c", "SELECT c.oid AS \"oid\x002\", c.* FROM c")]
     #[case("SELECT a.id, b.id FROM a, b", "SELECT a.id, b.id AS \"id\x002\" FROM a, b")]

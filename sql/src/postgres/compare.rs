@@ -2,7 +2,7 @@
 
 use super::ast::{arguments, array, call, cast, last, null, number, parsed, placeholder, text, texts};
 
-use datafusion::sql::sqlparser::ast::{Array, BinaryOperator, DataType, Expr};
+use datafusion::sql::sqlparser::ast::{Array, BinaryOperator, DataType, Expr, Value};
 
 use super::path::{parts_of, text_of};
 use crate::system;
@@ -89,6 +89,14 @@ pub(super) fn items(list: &Expr) -> Option<Vec<Expr>> {
     (!items.is_empty()).then_some(items)
 }
 
+/// The hexadecimal digits of bytes that are written as `\x00ff`, with blanks between the bytes or without.
+fn digits(written: &str) -> Option<String> {
+    let digits = written.strip_prefix("\\x")?;
+    let is_whole = digits.split_ascii_whitespace().all(|part| part.len().is_multiple_of(2));
+    let digits: String = digits.split_ascii_whitespace().collect();
+    (is_whole && digits.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digits)
+}
+
 /// What a cast to a type of PostgreSQL's own means; `None` for one that the planner has.
 pub(super) fn cast_of(inner: &Expr, data_type: &DataType) -> Option<Expr> {
     let written = data_type.to_string().to_lowercase().replace('"', "");
@@ -98,6 +106,7 @@ pub(super) fn cast_of(inner: &Expr, data_type: &DataType) -> Option<Expr> {
         _ => None,
     };
     let is_text = text_of(inner).is_some();
+    let hex = if short == "bytea" { text_of(inner).as_deref().and_then(digits) } else { None };
     match short {
         "regclass" => {
             let meant = match inner {
@@ -133,6 +142,7 @@ pub(super) fn cast_of(inner: &Expr, data_type: &DataType) -> Option<Expr> {
         "name" | "char" | "bpchar" | "cstring" | "citext" | "json" | "jsonb" | "uuid" | "xml" | "inet" | "cidr"
         | "macaddr" | "sql_identifier" | "character_data" | "yes_or_no" | "unknown" | "tsvector" | "pg_node_tree"
         | "text" => Some(cast(inner.clone(), DataType::Text)),
+        "bytea" if hex.is_some() => hex.map(|digits| Expr::value(Value::HexStringLiteral(digits))),
         "cardinal_number" => Some(cast(inner.clone(), DataType::Integer(None))),
         "anyarray" | "int2vector" | "oidvector" | "regtype[]" | "regclass[]" => Some(inner.clone()),
         list if list.ends_with("[]") && is_text => {
@@ -145,5 +155,24 @@ pub(super) fn cast_of(inner: &Expr, data_type: &DataType) -> Option<Expr> {
         "oid[]" => Some(cast(inner.clone(), parsed("int unsigned[]")?)),
         short if written != short => Some(cast(inner.clone(), parsed(short)?)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("\\x00ff", Some("00ff"))]
+    #[case("\\x00 FF\n0a", Some("00FF0a"))]
+    #[case("\\x", Some(""))]
+    #[case("\\x0 0", None)]
+    #[case("\\x0", None)]
+    #[case("\\xzz", None)]
+    #[case("00ff", None)]
+    fn bytes_are_written_in_digits(#[case] written: &str, #[case] expected: Option<&str>) {
+        assert_eq!(digits(written).as_deref(), expected);
     }
 }

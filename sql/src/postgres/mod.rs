@@ -1,15 +1,16 @@
 //! Statements as clients of PostgreSQL write them.
 //!
 //! [`path`] completes names by the search path of the connection; [`rewrite`] puts PostgreSQL's own forms (casts to
-//! `regclass`, `OPERATOR(pg_catalog.~)`, `array(SELECT ...)`, functions of `pg_catalog`) as the planner has them; [`empty`]
-//! leaves out what is read from catalogs that are always empty here; [`columns`] gives the columns of an answer the names
-//! that PostgreSQL gives them; [`functions`] has the functions that its clients call. Everything works on the parsed
-//! statement. The catalogs themselves are tables of [`crate::system`].
+//! `regclass`, `OPERATOR(pg_catalog.~)`, `array(SELECT ...)`, functions of `pg_catalog`) as the planner has them, and [`from`]
+//! functions that stand in a FROM; [`empty`] leaves out what is read from catalogs that are always empty here; [`columns`]
+//! gives the columns of an answer the names that PostgreSQL gives them; [`functions`] has the functions that its clients call.
+//! Everything works on the parsed statement. The catalogs themselves are tables of [`crate::system`].
 
 mod ast;
 mod columns;
 mod compare;
 mod empty;
+mod from;
 mod functions;
 mod like;
 mod path;

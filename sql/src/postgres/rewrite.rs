@@ -1,14 +1,17 @@
 //! PostgreSQL's own forms as the planner has them, wherever they stand in a statement.
 
-use super::ast::{arguments, array, call, cast, last, null, number, placeholder, text, texts, truth, value_of};
+use super::ast::{
+    arguments, array, bare_call, call, cast, last, null, number, placeholder, quoted, text, texts, truth,
+};
 use super::compare::{cast_of, items, numbered, operator};
+use super::from::{one_row, scalar, table_function};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::{
     ast::{
         AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, GroupByExpr, Ident,
         ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, SelectItem, SetExpr, Statement, Subscript, TableAlias,
-        TableAliasColumnDef, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+        TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
     },
     dialect::PostgreSqlDialect,
     parser::Parser,
@@ -142,6 +145,10 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let Some((mut value, column)) = scalar(factor) {
+            self.expr(&mut value);
+            one_row(factor, &value, &column);
+        }
         table_function(factor);
         ControlFlow::Continue(())
     }
@@ -207,6 +214,12 @@ impl Rewriter<'_> {
     fn expr(&mut self, expr: &mut Expr) {
         match expr {
             Expr::Collate { expr: inner, .. } => *expr = (**inner).clone(),
+            Expr::Identifier(ident) => {
+                if let Some(told) = bare_call(ident).and_then(|name| self.of_session(&name, &[])) {
+                    self.is_lasting = false;
+                    *expr = told;
+                }
+            }
             Expr::CompoundFieldAccess { root, access_chain } if matches!(root.as_ref(), Expr::Nested(_)) => {
                 access_chain.iter_mut().for_each(by_name);
             }
@@ -373,10 +386,6 @@ impl Rewriter<'_> {
     }
 }
 
-fn quoted(name: &str) -> String {
-    Ident::with_quote('"', name).to_string()
-}
-
 /// Whether everything that is asked for is to look: nothing of what is shown may be changed here.
 fn may(arguments: &[Expr]) -> bool {
     let Some(wanted) = arguments.last().and_then(text_of) else { return true };
@@ -388,58 +397,6 @@ fn by_name(step: &mut AccessExpr) {
     if let AccessExpr::Dot(Expr::Identifier(ident)) = step {
         let name = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
         *step = AccessExpr::Subscript(Subscript::Index { index: text(&name) });
-    }
-}
-
-/// Functions in a FROM: `pg_catalog.unnest(x)`, `generate_series(1, 3) AS i` whose column is `i`, a function of one value.
-fn table_function(factor: &mut TableFactor) {
-    let TableFactor::Table { name, args: Some(args), alias, .. } = factor else { return };
-    let of = last(name);
-    let values: Vec<Expr> = args.args.iter().filter_map(value_of).collect();
-    match of.as_str() {
-        "unnest" => {
-            *factor = TableFactor::UNNEST {
-                alias: alias.take().map(with_column),
-                array_exprs: values,
-                with_offset: false,
-                with_offset_alias: None,
-                with_ordinality: false,
-            };
-        }
-        "generate_series" | "range" => {
-            *name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(&of))]);
-            *alias = alias.take().map(with_column);
-        }
-        "pg_get_keywords" => replace(
-            factor,
-            "(SELECT CAST(NULL AS TEXT) AS word, CAST(NULL AS TEXT) AS catcode, CAST(NULL AS TEXT) AS catdesc WHERE false)",
-        ),
-        "string_to_array" | "current_schemas" | "parse_ident" | "regexp_split_to_array" => {
-            let column = alias.as_ref().map_or_else(|| of.clone(), |alias| alias.name.value.clone());
-            let call = call(&of, values);
-            replace(factor, &format!("(SELECT {call} AS {})", quoted(&column)));
-        }
-        _ => {}
-    }
-}
-
-/// The only column of a function is called as the function's alias.
-fn with_column(mut alias: TableAlias) -> TableAlias {
-    if alias.columns.is_empty() {
-        alias.columns.push(TableAliasColumnDef { name: alias.name.clone(), data_type: None });
-    }
-    alias
-}
-
-fn replace(factor: &mut TableFactor, sql: &str) {
-    let alias = match factor {
-        TableFactor::Table { alias, .. } => alias.take(),
-        _ => None,
-    };
-    let parsed =
-        Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_table_factor());
-    if let Ok(TableFactor::Derived { subquery, lateral, sample, .. }) = parsed {
-        *factor = TableFactor::Derived { lateral, subquery, alias, sample };
     }
 }
 
@@ -474,6 +431,11 @@ mod tests {
         "SELECT (SELECT t.x FROM fhir.pg_catalog.pg_type t WHERE t.oid = a.b)",
         "SELECT (SELECT max(t.x) FROM fhir.pg_catalog.pg_type t WHERE t.oid = a.b)"
     )]
+    #[case("SELECT '\\x00 FF'::bytea, CAST('\\x0' AS bytea)", "SELECT X'00FF', CAST('\\x0' AS BYTEA)")]
+    #[case("SELECT CURRENT_SCHEMA", "SELECT 'r4'")]
+    #[case("SELECT \"current_schema\"", "SELECT \"current_schema\"")]
+    #[case("SELECT * FROM current_schema()", "SELECT * FROM (SELECT 'r4' AS \"current_schema\") AS \"current_schema\"")]
+    #[case("SELECT * FROM pg_catalog.version() AS v", "SELECT * FROM (SELECT 'PostgreSQL 15.8 (Mavis)' AS \"v\") AS v")]
     #[case("SELECT ARRAY(SELECT x FROM t)", "SELECT (SELECT array_agg(x) FROM t)")]
     #[case("SELECT i FROM generate_series(1, 3) AS i", "SELECT i FROM generate_series(1, 3) AS i (i)")]
     fn a_form_of_postgresql_is_put_as(#[case] sql: &str, #[case] expected: &str) {
