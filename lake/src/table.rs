@@ -13,7 +13,9 @@ use object_store::ObjectStore;
 use uuid::Uuid;
 
 use crate::{
-    AppId, Error, Hop, LakeOptions, Sessions, Unit, create, history,
+    AppId, Error, Hop, LakeOptions, Sessions, Unit,
+    columns::is_lake_column,
+    create, history,
     hop::{self, Ahead},
     in_place::{Elsewhere, Foreign, ForeignTable, IN_PLACE},
     keyed::Keyed,
@@ -284,6 +286,17 @@ impl Lake {
     pub async fn version_at(&self, table: TableId, at: DateTime<Utc>) -> Result<i64, Error> {
         let open = self.opened(table).await?;
         history::version_at(&open, &open.newest().await?, at).await
+    }
+
+    /// The columns whose values the folders of a table's files say, in the folders' order; none where files are found by
+    /// their statistics alone, as those are that the lake writes.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`], [`Error::Store`].
+    pub async fn folder_columns(&self, table: TableId) -> Result<Vec<String>, Error> {
+        let delta = self.opened(table).await?.newest().await?;
+        let partitions = delta.snapshot()?.metadata().partition_columns();
+        Ok(partitions.iter().filter(|name| !is_lake_column(name)).cloned().collect())
     }
 
     /// The newest commits of a table, the newest first, as far as its log is kept.

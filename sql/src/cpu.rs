@@ -6,6 +6,10 @@ use tokio::{
     task::JoinHandle,
 };
 
+/// Bytes of a stack of a thread that reads, plans or runs statements, which go as deep as statements do. (Of what is not
+/// used, no memory is taken.)
+pub const STACK: usize = 64 << 20;
+
 /// The threads that plan and run queries, apart from those that serve the doors.
 pub(crate) struct Cpu {
     runtime: Option<Runtime>,
@@ -17,7 +21,7 @@ impl Cpu {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads.max(1))
             .thread_name("mavis-query")
-            .thread_stack_size(8 << 20)
+            .thread_stack_size(STACK)
             .enable_all()
             .build()?;
         Ok(Self { runtime: Some(runtime) })

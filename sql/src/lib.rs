@@ -41,12 +41,14 @@ mod session;
 mod sight;
 mod stop;
 mod stream;
+mod subqueries;
 mod system;
 mod time_travel;
 mod told;
 mod views;
 mod work;
 
+pub use cpu::STACK;
 pub use direct::{Direct, When};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, REFUSED};

@@ -22,7 +22,7 @@ use datafusion::{
     },
 };
 
-use crate::{Error, fault, functions, lateral::LateralViews};
+use crate::{Error, fault, functions, lateral::LateralViews, subqueries::as_values};
 
 /// The tables of one statement, by `[catalog, schema, table]` in the plan.
 pub(crate) type Sources = HashMap<[String; 3], Arc<dyn TableSource>>;
@@ -32,6 +32,18 @@ pub(crate) type Sources = HashMap<[String; 3], Arc<dyn TableSource>>;
 /// # Errors
 /// [`Error::Invalid`] with line and column where they are known.
 pub(crate) fn plan(state: &SessionState, sources: &Sources, statement: Statement) -> Result<LogicalPlan, Error> {
+    plan_condition(state, sources, statement).and_then(|plan| as_values(plan).map_err(|error| fault::planning(&error)))
+}
+
+/// As [`plan`], for a condition of a row filter, whose subqueries are answered before.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn plan_condition(
+    state: &SessionState,
+    sources: &Sources,
+    statement: Statement,
+) -> Result<LogicalPlan, Error> {
     let provider = Provider { state, sources, relations: [Arc::new(LateralViews)] };
     let options = ParserOptions::from(&state.config_options().sql_parser);
     SqlToRel::new_with_options(&provider, options)
@@ -151,12 +163,16 @@ pub(crate) fn parameters(plan: &LogicalPlan) -> Result<Vec<DataType>, Error> {
         // One that stands in several places is typed by those that say something.
         let known = known.or_else(|| typed.get(&name).cloned());
         let guessed = if in_limits.contains(&name) { DataType::Int64 } else { DataType::Utf8 };
-        match position.and_then(|position| types.get_mut(position)) {
-            Some(slot) => *slot = Some(known.unwrap_or(guessed)),
-            None => return Err(fault::invalid(format!("parameter `{name}` stands there, but not all before it"))),
+        let Some(position) = position.filter(|position| *position < usize::from(u16::MAX)) else {
+            return Err(fault::invalid(format!("parameter `{name}` is not one of `$1`, `$2`, ...")));
+        };
+        if types.len() <= position {
+            types.resize(position + 1, None);
         }
+        types[position] = Some(known.unwrap_or(guessed));
     }
-    Ok(types.into_iter().flatten().collect())
+    // One that stands nowhere may be anything.
+    Ok(types.into_iter().map(|known| known.unwrap_or(DataType::Utf8)).collect())
 }
 
 /// The types that placeholders have where they have one.
@@ -222,9 +238,36 @@ pub(crate) fn bind(plan: LogicalPlan, types: &[DataType], values: &[ScalarValue]
         };
         let cast =
             cast.map_err(|_| fault::invalid(format!("the value of parameter ${number} is not a {data_type}")))?;
+        if loses(value, &cast) {
+            let given = value.data_type();
+            return Err(fault::invalid(format!(
+                "the value of parameter ${number} is a {given} that would become another one as {data_type}, which the \
+                 statement expects there: write `CAST(${number} AS ...)` with a type that holds it"
+            )));
+        }
         bound.push(cast);
     }
     plan.with_param_values(ParamValues::from(bound)).map_err(|error| fault::planning(&error))
+}
+
+/// Whether a number or a time became another one: 1.5 as a whole number, noon as a day. (What
+/// is kept as a float is taken as it comes.)
+fn loses(value: &ScalarValue, cast: &ScalarValue) -> bool {
+    let (from, to) = (value.data_type(), cast.data_type());
+    let is_exact = |data_type: &DataType| {
+        data_type.is_integer() || data_type.is_temporal() || matches!(data_type, DataType::Decimal128(..))
+    };
+    if value.is_null() || from == to || from.is_string() || !is_exact(&to) {
+        return false;
+    }
+    // Columns keep microseconds; and nought has two signs.
+    let is_time = |data_type: &DataType| matches!(data_type, DataType::Timestamp(..));
+    if is_time(&from) && is_time(&to)
+        || matches!(value, ScalarValue::Float64(Some(0.0)) | ScalarValue::Float32(Some(0.0)))
+    {
+        return cast.is_null();
+    }
+    cast.is_null() || cast.cast_to(&from).is_ok_and(|back| back != *value)
 }
 
 /// The columns of a plan's answer as every door tells them: told before running, and what the batches then have. Views

@@ -28,14 +28,15 @@ use crate::{
     Error, Home, Limits,
     answers::{Answer, KeptPlan, Meaning, Question, is_lasting},
     catalogs::{Given, Opened, View},
-    dialect::{Admitted, admit, at_home, parse, parse_named},
+    dialect::{Admitted, admit, at_home, count_parameters, parse, parse_named},
     engine::Inner,
     extent, fault, guard,
     limits::Allowed,
     names::{TableKey, resolve, tables},
     planner,
     postgres::{self, Postgres},
-    rights, run, told,
+    rights, run,
+    told::{self, Asked},
     views::Only,
 };
 
@@ -91,6 +92,8 @@ struct Put {
     opened: Opened,
     /// Set where the same text over the same tables may be answered from memory.
     question: Option<Question>,
+    /// Parameters that the text has at least: some may stand where nothing is planned.
+    parameters: usize,
 }
 
 /// A statement that was planned and passed the guard.
@@ -331,11 +334,25 @@ impl Session {
     }
 
     async fn put(&self, sql: &str) -> Result<Put, Error> {
-        if let Some(told) = told::read(sql)? {
-            return Ok(Put { statement: Admitted::Told(told), opened: Opened::default(), question: None });
+        let given = Given { views: &HashMap::new(), only: &Only::default() };
+        match told::read(sql)? {
+            None => {}
+            Some(Asked::Told(told)) => {
+                let statement = Admitted::Told(told);
+                return Ok(Put { statement, opened: Opened::default(), question: None, parameters: 0 });
+            }
+            Some(Asked::Partitions(table)) => {
+                let view = self.view_of_lake();
+                let query = told::partitions(&view, &table).await?;
+                self.note(&view);
+                return self.put_over(parse(&query)?, given).await;
+            }
         }
         let (statement, text) = self.parsed(sql).await?;
-        let mut put = self.put_over(statement, Given { views: &HashMap::new(), only: &Only::default() }).await?;
+        let mut put = self.put_over(statement, given).await?;
+        if self.postgres.is_some() {
+            put.parameters = count_parameters(sql);
+        }
         if let (Admitted::Query(_), Some(text)) = (&put.statement, text) {
             put.question = put.opened.stamps().map(|tables| Question::new(&text, tables));
         }
@@ -351,7 +368,7 @@ impl Session {
             opened = view.open(&tables(query)?, given).await;
             self.note(&view);
         }
-        Ok(Put { statement, opened, question: None })
+        Ok(Put { statement, opened, question: None, parameters: 0 })
     }
 
     /// As [`Session::planned`], but the plan of before where the same was asked, and whether it may be asked again.
@@ -374,7 +391,7 @@ impl Session {
     }
 
     async fn planned(&self, put: Put) -> Result<Planned, Error> {
-        let Put { statement, mut opened, .. } = put;
+        let Put { statement, mut opened, parameters, .. } = put;
         let mut statement = match statement {
             Admitted::Query(statement) => statement,
             Admitted::Told(told) => {
@@ -396,7 +413,10 @@ impl Session {
             postgres::register(self, own, &mut state)?;
         }
         let plan = planner::plan(&state, &opened.sources, *statement)?;
-        self.passed(plan, state)
+        let mut planned = self.passed(plan, state)?;
+        let known = planned.parameters.len().max(parameters);
+        planned.parameters.resize(known, DataType::Utf8);
+        Ok(planned)
     }
 
     /// The last step of planning, the same for every kind of statement.

@@ -102,7 +102,7 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .thread_name("mavis-io")
         // Statements are read and planned here, as deep as they nest.
-        .thread_stack_size(8 << 20)
+        .thread_stack_size(mavis_sql::STACK)
         .build()
         .context("cannot start the runtime")
 }

@@ -67,10 +67,19 @@ pub(super) async fn rows(values: PeekableFlightDataStream) -> Result<Vec<Vec<Sca
 
 fn append(rows: &mut Vec<Vec<ScalarValue>>, batch: &RecordBatch) -> Result<(), Status> {
     for row in 0..batch.num_rows() {
-        let values = batch.columns().iter().map(|column| ScalarValue::try_from_array(column, row));
+        let values = batch.columns().iter().map(|column| ScalarValue::try_from_array(column, row).map(alone));
         rows.push(values.collect::<Result<_, _>>().map_err(|_| unreadable())?);
     }
     Ok(())
+}
+
+/// A union's one value: some clients send every value as one.
+fn alone(value: ScalarValue) -> ScalarValue {
+    match value {
+        ScalarValue::Union(Some((_, value)), ..) => alone(*value),
+        ScalarValue::Union(None, ..) => ScalarValue::Null,
+        other => other,
+    }
 }
 
 /// The values of each row. Without a binding the statement runs once, without values.

@@ -6,6 +6,7 @@ use ::parquet::arrow::ArrowWriter;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use futures::TryStreamExt;
+use mavis_proto::v1 as pb;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
@@ -31,7 +32,11 @@ fn put(path: &Path, from: i64, to: i64) {
 }
 
 async fn sql(test: &TestServer, sql: &str) -> Value {
-    let request = reqwest::Client::new().post(test.http("/api/v1/sql")).bearer_auth(test.admin_token());
+    sql_as(test, &test.admin_token(), sql).await
+}
+
+async fn sql_as(test: &TestServer, token: &str, sql: &str) -> Value {
+    let request = reqwest::Client::new().post(test.http("/api/v1/sql")).bearer_auth(token);
     let answer: Value = request.json(&json!({ "sql": sql })).send().await.unwrap().json().await.unwrap();
     assert!(answer["rows"].is_array(), "{sql}: {answer}");
     answer["rows"].clone()
@@ -195,5 +200,46 @@ async fn an_erasure_takes_the_person_out_and_names_the_file_that_its_owner_must_
     mavis(&test, &["ingest", "here"]).await;
     assert_eq!(sql(&test, "SELECT count(*) FROM patient").await, json!([[19]]), "the next run brings nobody back");
     assert_eq!(fs::read(root.join("persons/year=2023/a.parquet")).unwrap(), before);
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_are_the_folders_of_rows_that_one_may_see() {
+    let test = TestServer::start().await;
+    let root = test.folder.path().join("old");
+    for (folder, from) in
+        [("year=2023/ward=a%20b", 0), ("year=2023/ward=It's", 6), ("year=2024/ward=__HIVE_DEFAULT_PARTITION__", 20)]
+    {
+        put(&root.join("persons").join(folder).join("a.parquet"), from, from + 3);
+    }
+    put(&root.join("stays/c.parquet"), 0, 9);
+    add(&test, "here", &root, &["take_over=in_place"]).await;
+    let all = json!([["year=2023/ward=It's"], ["year=2023/ward=a b"], ["year=2024/ward=__HIVE_DEFAULT_PARTITION__"]]);
+    assert_eq!(sql(&test, "SHOW PARTITIONS raw.here.persons").await, all);
+    let ana = test.token("ana", pb::Role::Analyst, &["raw.here"]).await;
+    sql(&test, "CREATE POLICY years ON raw.here.persons TO USER ana USING (year = '2024')").await;
+    let one = json!([["year=2024/ward=__HIVE_DEFAULT_PARTITION__"]]);
+    assert_eq!(sql_as(&test, &ana, "SHOW PARTITIONS raw.here.persons").await, one);
+    sql(&test, "CREATE MASK ON raw.here.persons (ward) TO USER ana USING NULL").await;
+    sql(&test, "DROP POLICY years ON raw.here.persons").await;
+    let masked = json!([["year=2023/ward=__HIVE_DEFAULT_PARTITION__"], ["year=2024/ward=__HIVE_DEFAULT_PARTITION__"]]);
+    assert_eq!(sql_as(&test, &ana, "SHOW PARTITIONS raw.here.persons").await, masked);
+    // At PostgreSQL's door, in the two phases of Flight SQL.
+    let mut connection = PgConnection::connect_with(&options(&test, "raw", &test.admin_token())).await.unwrap();
+    let shown = sqlx::raw_sql("SHOW PARTITIONS here.persons").fetch_all(&mut connection).await.unwrap();
+    assert_eq!(shown.len(), 3);
+    let mut flight = FlightSqlServiceClient::new(test.channel().await);
+    flight.set_token(ana);
+    let info = flight.execute("SHOW PARTITIONS raw.here.persons".to_owned(), None).await.unwrap();
+    let stream = flight.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    let batches = stream.try_collect::<Vec<RecordBatch>>().await.unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2);
+    assert_eq!(batches[0].schema().field(0).name(), "partition");
+    for table in ["raw.here.stays", "processed.here.persons"] {
+        let request = reqwest::Client::new().post(test.http("/api/v1/sql")).bearer_auth(test.admin_token());
+        let answer = request.json(&json!({ "sql": format!("SHOW PARTITIONS {table}") })).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 400);
+        assert!(answer.text().await.unwrap().contains(&format!("`{table}` is not partitioned")), "{table}");
+    }
     test.stop().await;
 }

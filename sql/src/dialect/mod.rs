@@ -1,14 +1,15 @@
 //! The SQL that we read: one dialect, one statement at a time, reading only.
 //!
 //! [`syntax`] names what the parser accepts, [`parse`] turns text into one statement, [`statement`] lets through what
-//! reads and turns `SHOW` and `DESCRIBE` into queries on `information_schema`.
+//! reads and turns `SHOW` and `DESCRIBE` into queries on `information_schema`. [`depth`] refuses what would end a stack.
 
+mod depth;
 mod hive;
 mod parse;
 mod show;
 mod statement;
 mod syntax;
 
-pub(crate) use parse::{parse, parse_named, parser, place_of_name, syntax_error, with_user};
+pub(crate) use parse::{count_parameters, parse, parse_named, parser, place_of_name, syntax_error, with_user};
 pub(crate) use show::at_home;
 pub(crate) use statement::{Admitted, admit};

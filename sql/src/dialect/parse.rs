@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace},
 };
 
-use super::syntax::Syntax;
+use super::{depth, syntax::Syntax};
 use crate::{Error, fault};
 
 /// How deep expressions and subqueries may nest.
@@ -66,11 +66,13 @@ fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
     if sql.len() > LONGEST {
         return Err(fault::invalid(format!("the statement is longer than {LONGEST} bytes")));
     }
-    Tokenizer::new(&Syntax, sql).tokenize_with_location().map_err(|error| Error::Invalid {
+    let tokens = Tokenizer::new(&Syntax, sql).tokenize_with_location().map_err(|error| Error::Invalid {
         message: error.message,
         line: Some(error.location.line),
         column: Some(error.location.column),
-    })
+    })?;
+    depth::check(&tokens)?;
+    Ok(tokens)
 }
 
 fn parse_tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Statement, Error> {
@@ -116,6 +118,15 @@ pub(crate) fn syntax_error(error: &ParserError) -> Error {
         ParserError::RecursionLimitExceeded => fault::invalid("the statement nests too deeply"),
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => fault::located(message),
     }
+}
+
+/// How many parameters a text has: the largest number of a `$n`.
+pub(crate) fn count_parameters(sql: &str) -> usize {
+    let of = |token: &TokenWithSpan| match &token.token {
+        Token::Placeholder(text) => text.strip_prefix('$')?.parse::<u16>().ok(),
+        _ => None,
+    };
+    usize::from(tokens(sql).unwrap_or_default().iter().filter_map(of).max().unwrap_or_default())
 }
 
 fn number_parameters(tokens: &mut [TokenWithSpan]) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Query, Select, SetExpr, Statement, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{Query, Select, SetExpr, Statement, TableFactor, Visit, Visitor};
 
 use super::{hive, show};
 use crate::{
@@ -108,6 +108,15 @@ impl Visitor for ReadsOnly {
             return ControlFlow::Break("FOR, SETTINGS, FORMAT and pipe operators after a query are not known here");
         }
         set_expr(&query.body)
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
+        match factor {
+            TableFactor::Derived { sample: Some(_), .. } => {
+                ControlFlow::Break("TABLESAMPLE is not known here: write `WHERE random() < 0.01`")
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {

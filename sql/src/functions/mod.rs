@@ -1,5 +1,6 @@
 //! The functions that queries have: DataFusion's own, less those that tell about files, and those that mappings share.
 
+mod bounded;
 mod hive;
 
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
 fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut functions = SessionStateDefaults::default_scalar_functions();
     functions.retain(|function| !LEAKING.contains(&function.name()));
-    functions
+    functions.into_iter().map(bounded::bounded).collect()
 }
 
 /// A table function by name: `generate_series` and `range`.

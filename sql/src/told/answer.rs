@@ -34,11 +34,6 @@ pub(crate) async fn answer(view: &View<'_>, state: &SessionState, told: Told) ->
         Told::Describe { table, form: Form::Plain } => columns(&bound(view, &table).await?.columns, None),
         Told::Describe { table, form: Form::Whole } => whole(&bound(view, &table).await?).plan(),
         Told::History { table, limit } => history(view, &bound(view, &table).await?, limit).await,
-        Told::Partitions(table) => {
-            let table = bound(view, &table).await?;
-            let name = table.name.join(".");
-            Err(fault::invalid(format!("`{name}` is not partitioned: its files are found by their statistics")))
-        }
         Told::CreateTable(table) => {
             let mut sheet = Sheet::new(&["createtab_stmt"]);
             sheet.line([Some(statement(&bound(view, &table).await?))]);
@@ -67,6 +62,43 @@ pub(crate) async fn answer(view: &View<'_>, state: &SessionState, told: Told) ->
         Told::Function(name) => function(state, &name),
         Told::Database(name) => database(view, &name).await,
     }
+}
+
+/// The query that answers `SHOW PARTITIONS`: folders are values of rows, so it passes what every query does.
+///
+/// # Errors
+/// As [`answer`].
+pub(crate) async fn partitions(view: &View<'_>, table: &ObjectName) -> Result<String, Error> {
+    let bound = bound(view, table).await?;
+    let mut folders = match &bound.table {
+        Some(table) => view.lake.folder_columns(table.id).await?,
+        None => Vec::new(),
+    };
+    folders.retain(|name| bound.columns.field_with_name(name).is_ok());
+    if folders.is_empty() {
+        let name = bound.name.join(".");
+        return Err(fault::invalid(format!("`{name}` is not partitioned: its files are found by their statistics")));
+    }
+    let folder = |name: &String| {
+        format!("{} || coalesce(CAST({} AS VARCHAR), '{NO_VALUE}')", text(&format!("{name}=")), quoted(name))
+    };
+    let folders = folders.iter().map(folder).collect::<Vec<_>>().join(" || '/' || ");
+    let table = bound.name.each_ref().map(|part| quoted(part)).join(".");
+    Ok(format!("SELECT DISTINCT {folders} AS \"partition\" FROM {table} ORDER BY 1"))
+}
+
+/// The folder of rows without a value, as Hive calls it.
+const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// A name as SQL writes it.
+fn quoted(name: &str) -> String {
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// A text as SQL writes it.
+fn text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// A table as the principal knows it.
@@ -153,11 +185,6 @@ fn properties(bound: &Bound) -> BTreeMap<&'static str, String> {
 
 /// The statement that would make a table of these columns.
 fn statement(table: &Bound) -> String {
-    let quoted = |name: &str| {
-        let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-    };
-    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let lines = table.columns.fields().iter().map(|field| {
         let comment = table.notes.get(field.name()).and_then(|column| column.comment.as_deref());
         let comment = comment.map(|comment| format!(" COMMENT {}", text(comment))).unwrap_or_default();

@@ -10,5 +10,5 @@ mod read;
 mod sheet;
 mod types;
 
-pub(crate) use answer::answer;
-pub(crate) use read::{Form, Told, read};
+pub(crate) use answer::{answer, partitions};
+pub(crate) use read::{Asked, Form, Told, read};

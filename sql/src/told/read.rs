@@ -7,11 +7,19 @@ const USUAL: usize = 100;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// What the catalog and the types say.
+    Told(Told),
+    /// `SHOW PARTITIONS t`: what rows say.
+    Partitions(ObjectName),
+}
+
+/// What is asked of the catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Told {
     Columns { table: ObjectName, like: Option<String> },
     Describe { table: ObjectName, form: Form },
     History { table: ObjectName, limit: usize },
-    Partitions(ObjectName),
     CreateTable(ObjectName),
     Properties { table: ObjectName, only: Option<String> },
     Functions { like: Option<String> },
@@ -30,18 +38,24 @@ pub(crate) enum Form {
 ///
 /// # Errors
 /// [`Error::Invalid`] for one that begins like it and goes on differently.
-pub(crate) fn read(sql: &str) -> Result<Option<Told>, Error> {
+pub(crate) fn read(sql: &str) -> Result<Option<Asked>, Error> {
     let first = sql.trim_start().get(..4).unwrap_or_default().to_ascii_uppercase();
     if !["SHOW", "DESC"].contains(&first.as_str()) {
         return Ok(None);
     }
     let Ok(parser) = parser(sql) else { return Ok(None) };
     let mut reader = Reader(parser);
-    let told = if reader.word("SHOW") { reader.show()? } else { reader.describe()? };
-    let Some(told) = told else { return Ok(None) };
+    let asked = if !reader.word("SHOW") {
+        reader.describe()?.map(Asked::Told)
+    } else if reader.word("PARTITIONS") {
+        Some(Asked::Partitions(reader.name()?))
+    } else {
+        reader.show()?.map(Asked::Told)
+    };
+    let Some(asked) = asked else { return Ok(None) };
     while reader.0.consume_token(&Token::SemiColon) {}
     match reader.0.peek_token().token {
-        Token::EOF => Ok(Some(told)),
+        Token::EOF => Ok(Some(asked)),
         other => Err(fault::invalid(format!("the statement should end before `{other}`"))),
     }
 }
@@ -74,9 +88,6 @@ impl Reader {
             }
             let like = before.or(self.like()?);
             return Ok(Some(Told::Columns { table, like }));
-        }
-        if self.word("PARTITIONS") {
-            return self.name().map(Told::Partitions).map(Some);
         }
         if self.word("TBLPROPERTIES") {
             let table = self.name()?;
@@ -203,17 +214,20 @@ mod tests {
     #[case("DESCRIBE SELECT 1", "")]
     #[case("SELECT 1", "")]
     fn a_statement_is_read_as(#[case] sql: &str, #[case] expected: &str) {
-        let text = match read(sql).unwrap() {
-            None => String::new(),
-            Some(Told::Columns { table, like }) => format!("Columns {table} {}", like.unwrap_or_default()),
-            Some(Told::Describe { table, form }) => format!("{form:?} {table}"),
-            Some(Told::History { table, limit }) => format!("History {table} {limit}"),
-            Some(Told::Partitions(table)) => format!("Partitions {table}"),
-            Some(Told::CreateTable(table)) => format!("Create {table}"),
-            Some(Told::Properties { table, only }) => format!("Properties {table} {}", only.unwrap_or_default()),
-            Some(Told::Functions { like }) => format!("Functions {}", like.unwrap_or_default()),
-            Some(Told::Database(name)) => format!("Database {name}"),
-            Some(Told::Function(name)) => format!("Function {name}"),
+        let told = match read(sql).unwrap() {
+            None => return assert_eq!(expected, ""),
+            Some(Asked::Partitions(table)) => return assert_eq!(format!("Partitions {table}"), expected),
+            Some(Asked::Told(told)) => told,
+        };
+        let text = match told {
+            Told::Columns { table, like } => format!("Columns {table} {}", like.unwrap_or_default()),
+            Told::Describe { table, form } => format!("{form:?} {table}"),
+            Told::History { table, limit } => format!("History {table} {limit}"),
+            Told::CreateTable(table) => format!("Create {table}"),
+            Told::Properties { table, only } => format!("Properties {table} {}", only.unwrap_or_default()),
+            Told::Functions { like } => format!("Functions {}", like.unwrap_or_default()),
+            Told::Database(name) => format!("Database {name}"),
+            Told::Function(name) => format!("Function {name}"),
         };
         assert_eq!(text.trim(), expected);
     }

@@ -7,7 +7,7 @@ use arrow::{
     json::writer::{EncoderOptions, NullableEncoder, make_encoder},
 };
 
-use super::answer::Encode;
+use super::{answer::Encode, rows::text_keys};
 
 #[derive(Debug)]
 pub(super) struct Csv {
@@ -44,6 +44,7 @@ impl Encode for Csv {
 
     fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowError> {
         let options = EncoderOptions::default();
+        let batch = &text_keys(batch)?;
         let schema = batch.schema();
         let columns = schema.fields().iter().zip(batch.columns());
         let mut columns = columns

@@ -1,10 +1,11 @@
 //! Rows as JSON: one document, or an object per line.
 
-use std::io::Write;
+use std::{io::Write, sync::Arc};
 
 use arrow::{
-    array::RecordBatch,
-    datatypes::{FieldRef, SchemaRef},
+    array::{RecordBatch, RecordBatchOptions},
+    compute::cast,
+    datatypes::{DataType, FieldRef, Fields, Schema, SchemaRef},
     error::ArrowError,
     json::writer::{EncoderOptions, NullableEncoder, make_encoder},
 };
@@ -72,6 +73,7 @@ impl Encode for Json {
 
     fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowError> {
         let options = EncoderOptions::default();
+        let batch = &text_keys(batch)?;
         let schema = batch.schema();
         let mut encoders = encoders(batch, schema.fields(), &options)?;
         for row in 0..batch.num_rows() {
@@ -121,6 +123,7 @@ impl Lines {
         mut before: impl FnMut(&mut Vec<u8>),
     ) -> Result<(), ArrowError> {
         let options = EncoderOptions::default();
+        let batch = &text_keys(batch)?;
         let schema = batch.schema();
         let mut encoders = encoders(batch, schema.fields(), &options)?;
         for row in 0..batch.num_rows() {
@@ -189,6 +192,50 @@ impl Encode for Objects {
     fn tail(&mut self, out: &mut Vec<u8>) -> Result<(), ArrowError> {
         out.extend_from_slice(b"]\n");
         Ok(())
+    }
+}
+
+/// The batch with keys of maps as texts: objects of JSON have no others.
+pub(super) fn text_keys(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let schema = batch.schema();
+    let fields: Vec<FieldRef> = schema.fields().iter().map(text_keyed).collect();
+    if fields.iter().zip(schema.fields()).all(|(one, other)| Arc::ptr_eq(one, other)) {
+        return Ok(batch.clone());
+    }
+    let columns = batch.columns().iter().zip(&fields).map(|(column, field)| cast(column, field.data_type()));
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &rows)
+}
+
+fn text_keyed(field: &FieldRef) -> FieldRef {
+    let with = |data_type| Arc::new(field.as_ref().clone().with_data_type(data_type));
+    match field.data_type() {
+        DataType::Map(entries, sorted) => match entries.data_type() {
+            DataType::Struct(pair) if pair.len() == 2 => {
+                let key = match pair[0].data_type() {
+                    DataType::Utf8 => Arc::clone(&pair[0]),
+                    _ => Arc::new(pair[0].as_ref().clone().with_data_type(DataType::Utf8)),
+                };
+                let value = text_keyed(&pair[1]);
+                if Arc::ptr_eq(&key, &pair[0]) && Arc::ptr_eq(&value, &pair[1]) {
+                    return Arc::clone(field);
+                }
+                let pair = DataType::Struct(Fields::from(vec![key, value]));
+                with(DataType::Map(Arc::new(entries.as_ref().clone().with_data_type(pair)), *sorted))
+            }
+            _ => Arc::clone(field),
+        },
+        DataType::List(item) => {
+            let put = text_keyed(item);
+            if Arc::ptr_eq(&put, item) { Arc::clone(field) } else { with(DataType::List(put)) }
+        }
+        DataType::Struct(fields) => {
+            let put: Vec<FieldRef> = fields.iter().map(text_keyed).collect();
+            let same = put.iter().zip(fields).all(|(one, other)| Arc::ptr_eq(one, other));
+            if same { Arc::clone(field) } else { with(DataType::Struct(put.into())) }
+        }
+        _ => Arc::clone(field),
     }
 }
 

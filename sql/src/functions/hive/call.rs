@@ -14,6 +14,8 @@ use crate::Error;
 pub(super) enum Takes {
     Text,
     Whole,
+    /// A number that is whole by its type: a fraction would be cut off unseen.
+    Integer,
     Number,
     /// A date, a time stamp, or the text of one: read value by value, what cannot be read is NULL.
     Moment,
@@ -162,6 +164,8 @@ impl Call {
             (Some(Takes::Whole), given) if given.is_integer() || *given == DataType::Null => Ok(DataType::Int64),
             (Some(Takes::Whole), given) if given.is_numeric() || given.is_string() => Ok(DataType::Int64),
             (Some(Takes::Whole), _) => refuse("a whole number"),
+            (Some(Takes::Integer), given) if given.is_integer() || *given == DataType::Null => Ok(DataType::Int64),
+            (Some(Takes::Integer), _) => refuse("a whole number (of a type without fractions)"),
             (Some(Takes::Number), given) if given.is_numeric() || given.is_null() || given.is_string() => {
                 Ok(DataType::Float64)
             }

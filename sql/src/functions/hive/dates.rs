@@ -159,8 +159,10 @@ fn next_day(args: &[ArrayRef]) -> Result<ArrayRef> {
     let [column, weekday] = args else { return exec_err!("a date and a day of the week are needed") };
     let wanted = weekday.as_string::<i32>().iter();
     let answers = moments(column)?.into_iter().zip(wanted).map(|(at, wanted)| {
-        let short: String = wanted?.trim().chars().take(2).collect::<String>().to_uppercase();
-        let wanted = ["MO", "TU", "WE", "TH", "FR", "SA", "SU"].iter().position(|day| *day == short)?;
+        let name = wanted?.trim().to_uppercase();
+        let is = |day: &&str| *day == name || name.len() <= 3 && name.len() >= 2 && day.starts_with(&name);
+        let names = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"];
+        let wanted = names.iter().position(is)?;
         let today = at?.date();
         let ahead = (wanted + 6 - today.weekday().num_days_from_monday() as usize) % 7 + 1;
         today.checked_add_days(Days::new(ahead as u64)).map(days)

@@ -10,7 +10,7 @@ use super::{call::Call, call::Takes, steady};
 
 pub(super) fn functions() -> Vec<Call> {
     vec![
-        steady("pmod").takes(&[Takes::Whole, Takes::Whole], 2).gives(DataType::Int64, |args, _| pmod(args)),
+        steady("pmod").takes(&[Takes::Integer, Takes::Integer], 2).gives(DataType::Int64, |args, _| pmod(args)),
         steady("format_number")
             .takes(&[Takes::Number, Takes::Whole], 2)
             .gives(DataType::Utf8, |args, _| format_number(args)),
