@@ -226,7 +226,7 @@ async fn partitions_are_the_folders_of_rows_that_one_may_see() {
     assert_eq!(sql_as(&test, &ana, "SHOW PARTITIONS raw.here.persons").await, masked);
     // At PostgreSQL's door, in the two phases of Flight SQL.
     let mut connection = PgConnection::connect_with(&options(&test, "raw", &test.admin_token())).await.unwrap();
-    let shown = sqlx::raw_sql("SHOW PARTITIONS here.persons").fetch_all(&mut connection).await.unwrap();
+    let shown = sqlx::raw_sql("SHOW PARTITIONS raw.here.persons").fetch_all(&mut connection).await.unwrap();
     assert_eq!(shown.len(), 3);
     let mut flight = FlightSqlServiceClient::new(test.channel().await);
     flight.set_token(ana);
