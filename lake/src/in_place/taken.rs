@@ -59,10 +59,11 @@ pub(super) struct Different<'a> {
     pub(super) gone: Vec<String>,
 }
 
-/// When a file was changed, rounded up: never before the file's own time.
+/// When a file was changed, rounded up: never before the file's own time, which file systems tell in nanoseconds. One
+/// nanosecond too early, and the file would count as changed at every reading.
 pub(super) fn millis(file: &TreeFile) -> i64 {
-    let modified = file.modified.timestamp_micros();
-    modified.div_euclid(1000) + i64::from(modified.rem_euclid(1000) != 0)
+    let within = file.modified.timestamp_subsec_nanos() % 1_000_000;
+    file.modified.timestamp_millis() + i64::from(within != 0)
 }
 
 impl Tree {

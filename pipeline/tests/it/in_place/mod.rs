@@ -220,6 +220,23 @@ async fn no_upkeep_and_no_removal_touches_the_tree() {
     assert_eq!(old.state(), before);
 }
 
+/// A store compares the time of change to the nanosecond, a log keeps it in milliseconds.
+#[rstest]
+#[case::a_nanosecond(1)]
+#[case::under_a_microsecond(123_000_456)]
+#[case::a_whole_microsecond(123_000_000)]
+#[case::the_last(999_999_999)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_readable_whatever_its_time_of_change(#[case] nanos: u32) {
+    let old = Old::new();
+    let file = fs::File::options().write(true).open(old.folder().join("year=2023/site=Saint%20Denis/000000_0"));
+    file.unwrap().set_modified(SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, nanos)).unwrap();
+    let life = old.taken().await;
+    assert_eq!(ids(&life, TABLE).await.len(), 20);
+    let run = life.ingest("here").await;
+    assert_eq!((run.state, read(&run)), (RunState::Completed, 0));
+}
+
 fn with_ids(wanted: &'static [i64]) -> Matches {
     Arc::new(move |batch: &RecordBatch| {
         let ids = batch.column(0).as_primitive::<Int64Type>();
