@@ -250,12 +250,13 @@ pub(crate) fn bind(plan: LogicalPlan, types: &[DataType], values: &[ScalarValue]
     plan.with_param_values(ParamValues::from(bound)).map_err(|error| fault::planning(&error))
 }
 
-/// Whether a number or a time became another one: 1.5 as a whole number, noon as a day. (What
-/// is kept as a float is taken as it comes.)
+/// Whether a value became another one: 1.5 as a whole number, noon as a day, 2 as a truth. (What is kept as a float is
+/// taken as it comes.)
 fn loses(value: &ScalarValue, cast: &ScalarValue) -> bool {
     let (from, to) = (value.data_type(), cast.data_type());
     let is_exact = |data_type: &DataType| {
-        data_type.is_integer() || data_type.is_temporal() || matches!(data_type, DataType::Decimal128(..))
+        let is_other = matches!(data_type, DataType::Decimal128(..) | DataType::Boolean);
+        is_other || data_type.is_integer() || data_type.is_temporal()
     };
     if value.is_null() || from == to || from.is_string() || !is_exact(&to) {
         return false;

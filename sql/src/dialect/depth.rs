@@ -72,10 +72,11 @@ impl Level {
                 (self.joins, self.in_from) = (0, false);
                 self.next();
             }
-            Keyword::WITH if before == Before::Start => self.in_with = true,
+            // (Before a time zone or an ordinality, no `AS (` follows.)
+            Keyword::WITH => self.in_with = true,
             // `IS DISTINCT FROM` is an operator.
             Keyword::FROM if before != Before::Distinct => {
-                self.in_from = true;
+                (self.in_from, self.in_with) = (true, false);
                 self.next();
             }
             Keyword::SELECT | Keyword::WHERE | Keyword::GROUP | Keyword::HAVING | Keyword::ORDER | Keyword::LIMIT => {
@@ -156,6 +157,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), Error> {
                     now = match keyword {
                         Keyword::DISTINCT => Before::Distinct,
                         Keyword::AS => Before::As,
+                        Keyword::NOT | Keyword::MATERIALIZED if before == Before::As => Before::As,
                         _ => Before::Other,
                     };
                 }
@@ -199,6 +201,9 @@ mod tests {
     #[case(format!("SELECT a{}", many("::int", 5_000, "")))]
     #[case(format!("SELECT {}", many("(1 + ", 40, &many("1", 100, " + "))))]
     #[case(format!("WITH {} SELECT 1", many("a AS (SELECT * FROM b)", 1_000, ", ")))]
+    #[case(format!("EXPLAIN WITH {} SELECT 1", many("a AS (SELECT * FROM b)", 1_000, ", ")))]
+    #[case(format!("INSERT INTO t WITH {} SELECT 1", many("a AS NOT MATERIALIZED (SELECT 1)", 1_000, ", ")))]
+    #[case(format!("CREATE VIEW v AS WITH {} SELECT 1", many("a AS MATERIALIZED (SELECT 1)", 1_000, ", ")))]
     #[case(format!("SELECT 1 {}", many("IN (1)", 5_000, " ")))]
     #[case(format!("SELECT a {}", many("BETWEEN 1 AND 2", 5_000, " ")))]
     #[case(many("SELECT 1", 5_000, " MINUS "))]
@@ -222,6 +227,7 @@ mod tests {
     #[case(many("SELECT a + b FROM t WHERE a = 1", 200, " UNION ALL "))]
     #[case(format!("SELECT a IS DISTINCT FROM b, {} FROM t", many("c", 900, ", ")))]
     #[case(format!("SELECT CAST(a AS TIMESTAMP WITH TIME ZONE), {}", many("f(a)", 900, ", ")))]
+    #[case(format!("SELECT {}", many("CAST(a AS TIMESTAMP WITH TIME ZONE) AS \"(\"", 900, ", ")))]
     #[case(many("SELECT 1 FROM a JOIN b ON a.x = b.y JOIN c ON a.x = c.y", 200, " UNION ALL "))]
     fn what_is_long_is_parsed(#[case] sql: String) {
         parse(&sql).unwrap();

@@ -111,6 +111,7 @@ fn length(args: &[Lengths], place: usize, row: usize) -> u128 {
             DataType::Utf8View => values.as_string_view().value(row).len(),
             _ => values.slice(row, 1).to_data().get_slice_memory_size().unwrap_or_default(),
         },
+        Some(Lengths::Values(_)) => 0,
         _ => 8,
     };
     bytes as u128
@@ -232,6 +233,7 @@ mod tests {
     #[rstest]
     #[case("repeat('ab', 3)", "ababab")]
     #[case("repeat('ab', -3)", "")]
+    #[case("coalesce(repeat(NULL::text, 2000000000), 'nothing')", "nothing")]
     #[case("lpad('a', 3, 'xy')", "xya")]
     #[case("array_repeat(1, 2)", "[1, 1]")]
     #[case("range(0, 5, 2)", "[0, 2, 4]")]

@@ -80,10 +80,10 @@ pub(crate) async fn partitions(view: &View<'_>, table: &ObjectName) -> Result<St
         return Err(fault::invalid(format!("`{name}` is not partitioned: its files are found by their statistics")));
     }
     let folder = |name: &String| {
-        format!("{} || coalesce(CAST({} AS VARCHAR), '{NO_VALUE}')", text(&format!("{name}=")), quoted(name))
+        format!("{} || coalesce(CAST({} AS VARCHAR), '{NO_VALUE}')", text(&format!("{name}=")), in_quotes(name))
     };
     let folders = folders.iter().map(folder).collect::<Vec<_>>().join(" || '/' || ");
-    let table = bound.name.each_ref().map(|part| quoted(part)).join(".");
+    let table = bound.name.each_ref().map(|part| in_quotes(part)).join(".");
     Ok(format!("SELECT DISTINCT {folders} AS \"partition\" FROM {table} ORDER BY 1"))
 }
 
@@ -93,7 +93,12 @@ const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 /// A name as SQL writes it.
 fn quoted(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    if plain { name.to_owned() } else { in_quotes(name) }
+}
+
+/// A name as SQL reads it, whatever word or number it is.
+fn in_quotes(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A text as SQL writes it.

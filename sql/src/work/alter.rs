@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
+use mavis_catalog::RightKind;
 use mavis_lake::work::Doing;
-use mavis_types::{RunId, TableName};
+use mavis_types::{Place, RunId, TableName};
 
 use super::{
     rewrite::position,
@@ -49,6 +50,7 @@ impl Session {
         if found.as_ref().is_some_and(|table| table.view.is_none()) {
             // What is granted and what is hidden goes by names: under another one, all of it could be read.
             sees_all(self.principal(), name)?;
+            self.hidden_by_name(name).await?;
         }
         match found {
             None if if_exists => Ok(()),
@@ -56,6 +58,21 @@ impl Session {
             Some(table) if table.view.is_some() => Ok(self.lake().catalog().rename_table(table.id, &to).await?),
             Some(table) => Ok(Box::pin(self.lake().rename_table(table.id, &to, RunId::new())).await?),
         }
+    }
+
+    /// # Errors
+    /// [`Error::Refused`] where a filter or a mask of anybody is on the table: it would stay with the old name, and what it
+    /// hides could be read under the new one.
+    async fn hidden_by_name(&self, name: &TableName) -> Result<(), Error> {
+        let on = Place::Table(name.clone());
+        let rights = self.lake().catalog().rights().await?;
+        let is_hiding = |kind: &RightKind| matches!(kind, RightKind::Filter { .. } | RightKind::Mask { .. });
+        if rights.iter().any(|right| right.on == on && is_hiding(&right.kind)) {
+            return Err(refused(format!(
+                "row policies or masks are on `{name}`, and they go by its name: drop them, rename it, and create them anew"
+            )));
+        }
+        Ok(())
     }
 
     pub(super) async fn add_columns(

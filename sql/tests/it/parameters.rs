@@ -37,6 +37,7 @@ async fn values_are_bound_in_order_and_cast() {
 #[case("SELECT nom FROM hms.hms_patient WHERE id = $1", vec![])]
 #[case("SELECT nom FROM hms.hms_patient WHERE id = $1", vec![ScalarValue::from(1.5_f64)])]
 #[case("SELECT nom FROM hms.hms_patient LIMIT $1", vec![ScalarValue::from(1.5_f64)])]
+#[case("SELECT nom FROM hms.hms_patient WHERE (id = 1) = $1", vec![ScalarValue::from(2_i64)])]
 #[case("SELECT 1", vec![ScalarValue::from(1_i64)])]
 #[case("SELECT $2", vec![ScalarValue::from(1_i64)])]
 #[tokio::test(flavor = "multi_thread")]

@@ -57,6 +57,9 @@ async fn a_table_of_which_a_part_is_hidden_gets_no_other_name() {
         let error = lake.no(&bob, sql).await;
         assert!(matches!(error, Error::Refused { .. } | Error::NoSuchTable { .. }), "{sql}: {error}");
     }
+    // Nor by one who sees all of it.
+    let error = lake.no(&lake.admin, "ALTER TABLE work.shared.lab RENAME TO work.shared.lab2").await;
+    assert!(error.to_string().contains("masks are on `work.shared.lab`"), "{error}");
     assert_eq!(lake.rows("SELECT secret FROM work.shared.lab").await, ["Zanzibar"]);
     assert_eq!(lake.ask(&bob, "SELECT k, secret FROM work.shared.lab").await.unwrap(), ["1|NULL"]);
 }
