@@ -65,6 +65,8 @@ impl Question {
 pub(crate) struct Meaning {
     pub(crate) schema: SchemaRef,
     pub(crate) parameters: Vec<DataType>,
+    /// Places of parameters that may be of any type.
+    pub(crate) open: Vec<usize>,
     pub(crate) ordered: bool,
     pub(crate) large: bool,
 }
@@ -74,6 +76,8 @@ pub(crate) struct Meaning {
 pub(crate) struct KeptPlan {
     pub(crate) plan: LogicalPlan,
     pub(crate) parameters: Vec<DataType>,
+    /// Places of parameters that may be of any type.
+    pub(crate) open: Vec<usize>,
     pub(crate) schema: SchemaRef,
 }
 

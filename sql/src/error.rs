@@ -39,5 +39,36 @@ impl Error {
             Self::NoSuchTable { table, .. } => crate::dialect::place_of_name(sql, table),
             _ => None,
         }
+        .or_else(|| self.place_of_column(sql))
+    }
+
+    /// Of a column that is not there, in the clauses for which the planner does not say where it read them.
+    fn place_of_column(&self, sql: &str) -> Option<(u64, u64)> {
+        let Self::Invalid { message, line: None, .. } = self else { return None };
+        let rest = message.strip_prefix("No field named ")?;
+        let end = rest.find(|letter: char| letter.is_whitespace()).unwrap_or(rest.len());
+        let name = rest[..end].trim_end_matches('.');
+        crate::dialect::place_of_name(sql, &name.replace('"', ""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("No field named nothing.\nValid fields are t.id.", "SELECT id\nFROM t ORDER BY nothing", Some((2, 17)))]
+    #[case("No field named t.nothing. Did you mean 't.id'?", "SELECT id FROM t GROUP BY t.nothing", Some((1, 27)))]
+    #[case("No field named t.nothing.", "SELECT id FROM t GROUP BY t.nothing", Some((1, 27)))]
+    #[case("No field named \"Nothing\".\nValid fields are t.id.", "SELECT id FROM t GROUP BY \"Nothing\"", Some((1, 27)))]
+    #[case("view `work.a.v` cannot be planned for you", "SELECT * FROM v", None)]
+    fn a_column_that_is_not_there_has_a_place(
+        #[case] message: &str,
+        #[case] sql: &str,
+        #[case] place: Option<(u64, u64)>,
+    ) {
+        let error = Error::Invalid { message: message.to_owned(), line: None, column: None };
+        assert_eq!(error.place(sql), place);
     }
 }

@@ -37,16 +37,21 @@ pub(crate) fn planning(error: &DataFusionError) -> Error {
         DataFusionError::External(source) => external(source.as_ref()),
         DataFusionError::NotImplemented(message) => unsupported(message),
         DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
-            Error::Invalid { message: told(root), line: None, column: None }
+            let message = mistaken(&root.message()).unwrap_or_else(|| told(root));
+            Error::Invalid { message, line: None, column: None }
         }
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) | DataFusionError::ParquetError(_) => {
             execution(error)
         }
-        DataFusionError::Internal(_) => Error::Execution {
-            message: "the planner met a case that it does not know; put the statement differently".to_owned(),
+        DataFusionError::Internal(message) => match mistaken(message) {
+            Some(mistake) => invalid(mistake),
+            None => Error::Execution {
+                message: "the planner met a case that it does not know; put the statement differently".to_owned(),
+            },
         },
         _ => {
             let message = first_sentence(&root.message());
+            let message = twice(&message).unwrap_or(message);
             match span {
                 Some(span) => Error::Invalid {
                     message,
@@ -69,9 +74,58 @@ pub(crate) fn execution(error: &DataFusionError) -> Error {
         DataFusionError::ResourcesExhausted(_) => memory(),
         DataFusionError::External(source) => external(source.as_ref()),
         DataFusionError::NotImplemented(message) => unsupported(message),
-        root if is_of_a_value(root) => Error::Value { message: told(root) },
-        root => Error::Execution { message: told(root) },
+        // The text of these is a value of a row, whatever it reads like.
+        root @ DataFusionError::ArrowError(arrow, _)
+            if matches!(**arrow, ArrowError::CastError(_) | ArrowError::ParseError(_)) =>
+        {
+            Error::Value { message: told(root) }
+        }
+        root => match mistaken(&root.message()) {
+            Some(mistake) => invalid(mistake),
+            None if is_of_a_value(root) => Error::Value { message: told(root) },
+            None => Error::Execution { message: told(root) },
+        },
     }
+}
+
+/// What the engine finds out about a statement only when its constants are known, in words of ours: its own repeat them, and
+/// a row filter's constants are not the caller's.
+const MISTAKES: [(&str, &str); 7] = [
+    ("LIMIT must be >=", "LIMIT takes a number that is not below 0"),
+    ("OFFSET must be >=", "OFFSET takes a number that is not below 0"),
+    ("nvalid window frame", "a window frame ends where it begins or later, and its distances are not below 0"),
+    ("ercentile value", "the fraction of a percentile is a constant between 0 and 1"),
+    ("no built-in encoding", "an encoding is one of base64, base64pad and hex"),
+    ("must be a literal", "a function takes a constant where it was given something else"),
+    ("must be a scalar", "a function takes a constant where it was given something else"),
+];
+
+/// The mistake of a statement that a message is about.
+fn mistaken(message: &str) -> Option<String> {
+    if let Some(reason) = pattern(message) {
+        return Some(reason);
+    }
+    let found = MISTAKES.iter().find(|(words, _)| message.contains(words));
+    found.map(|(_, mistake)| (*mistake).to_owned())
+}
+
+/// What is wrong with a regular expression, where a message is about one; the expression is not repeated, for it may be a
+/// value of a row.
+fn pattern(message: &str) -> Option<String> {
+    if message.contains("Compiled regex exceeds size limit") {
+        return Some("a regular expression is too large".to_owned());
+    }
+    let is_one =
+        ["regex parse error", "egular expression did not compile", "nvalid regular expression", "regexp_is_match"];
+    if !is_one.iter().any(|words| message.contains(words)) {
+        return None;
+    }
+    // The last line of such a message names the kind of mistake, in fixed words.
+    let reason = message.rsplit_once("\nerror: ").and_then(|(_, reason)| reason.lines().next());
+    Some(match reason.map(str::trim).filter(|reason| !reason.is_empty()) {
+        Some(reason) => format!("a regular expression cannot be read: {reason}"),
+        None => "a regular expression cannot be read".to_owned(),
+    })
 }
 
 /// A form of SQL that the engine cannot run; what follows the first bracket of its message is its own debug text.
@@ -89,7 +143,10 @@ fn external(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Error {
         Some(Error::Value { message }) => Error::Value { message: message.clone() },
         // of a view, which says where in the view
         Some(Error::Invalid { message, .. }) => invalid(message.clone()),
-        _ => Error::Execution { message: "the lake's store could not be read".to_owned() },
+        _ => match pattern(&source.to_string()) {
+            Some(mistake) => invalid(mistake),
+            None => Error::Execution { message: "the lake's store could not be read".to_owned() },
+        },
     }
 }
 
@@ -117,7 +174,8 @@ fn is_of_a_value(error: &DataFusionError) -> bool {
                 | ArrowError::ComputeError(_)
                 | ArrowError::InvalidArgumentError(_)
         ),
-        DataFusionError::Execution(_) => true,
+        // Plans are made of constants too, and some are refused only when they run.
+        DataFusionError::Execution(_) | DataFusionError::Plan(_) | DataFusionError::SchemaError(..) => true,
         _ => false,
     }
 }
@@ -147,6 +205,9 @@ fn told(error: &DataFusionError) -> String {
         DataFusionError::ParquetError(_) | DataFusionError::IoError(_) => "a file of the lake could not be read",
         DataFusionError::ObjectStore(_) => "the lake's store could not be read",
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => "the engine failed inside",
+        DataFusionError::Plan(_) | DataFusionError::SchemaError(..) => {
+            "a function or a clause was given something that it does not take"
+        }
         _ => "a function refused a value of a row",
     };
     text.to_owned()
@@ -165,9 +226,23 @@ fn cast(message: &str) -> String {
     }
 }
 
+/// What is said of two columns of one name.
+fn twice(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("Projections require unique expression names but the expression \"")?;
+    let name = rest.split_once("\" at position").map_or(rest, |(name, _)| name);
+    Some(format!("two columns of the SELECT are called `{name}`: give one of them another name with AS"))
+}
+
 /// Without back traces and without the lists of candidates that DataFusion puts after a newline.
 fn first_sentence(message: &str) -> String {
     let text = message.split("\n\nbacktrace").next().unwrap_or(message);
+    // It takes some mistakes for defects of its own, and asks to be told of them.
+    let mut text = text.replace("Internal error: ", "").replace("Error during planning: ", "");
+    while let Some(start) = text.find("\nThis issue was likely caused by a bug in DataFusion") {
+        let asked = "https://github.com/apache/datafusion/issues";
+        let end = text[start..].find(asked).map_or(text.len(), |at| start + at + asked.len());
+        text.replace_range(start..end, "");
+    }
     text.trim().to_owned()
 }
 
@@ -197,6 +272,33 @@ mod tests {
     fn what_a_value_did_is_told_from_what_the_server_did(#[case] error: ArrowError, #[case] value: bool) {
         let told = execution(&DataFusionError::from(error));
         assert_eq!(matches!(told, Error::Value { .. }), value, "{told}");
+    }
+
+    #[rstest]
+    #[case(DataFusionError::External("regex parse error:\n    Durand(\n          ^\nerror: unclosed group".into()), "unclosed group")]
+    #[case(
+        DataFusionError::ArrowError(
+            Box::new(ArrowError::ComputeError("Regular expression did not compile: CompiledTooBig(1950)".to_owned())),
+            None
+        ),
+        "regular expression"
+    )]
+    #[case(DataFusionError::Plan("LIMIT must be >= 0, '-1950' was provided.".to_owned()), "LIMIT")]
+    #[case(DataFusionError::Execution("Invalid window frame: Durand".to_owned()), "window frame")]
+    #[case(DataFusionError::Plan("Durand 1950".to_owned()), "was given something")]
+    fn a_mistake_that_is_found_late_is_the_statements(#[case] error: DataFusionError, #[case] expected: &str) {
+        let told = execution(&error);
+        assert!(matches!(told, Error::Invalid { .. } | Error::Value { .. }), "{told:?}");
+        let text = told.to_string();
+        assert!(text.contains(expected) && !text.contains("Durand") && !text.contains("1950"), "{text}");
+    }
+
+    #[test]
+    fn nobody_is_asked_to_report_a_mistake_of_their_own() {
+        let message = "Internal error: Function 'sum' failed to match any signature.\nThis issue was likely caused by a bug in \
+                       DataFusion's code. Please help us to resolve this by filing a bug report in our issue tracker: \
+                       https://github.com/apache/datafusion/issues. No function matches.";
+        assert_eq!(first_sentence(message), "Function 'sum' failed to match any signature.. No function matches.");
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Session {
         }
     }
 
-    async fn sees_schema(&self, catalog: &str, schema: &str) -> Result<bool, Error> {
+    pub(crate) async fn sees_schema(&self, catalog: &str, schema: &str) -> Result<bool, Error> {
         let exact = schema.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         let found = listing::schemas(self.store(), self.principal(), Some(catalog), Some(&exact)).await?;
         Ok(found.is_empty().not())

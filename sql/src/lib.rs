@@ -2,7 +2,8 @@
 //!
 //! A statement is parsed by our [`dialect`] and refused unless it only reads. The tables that it names (and no others) are
 //! resolved against the catalog database and opened, each behind a guarded provider for the principal who asks
-//! ([`catalogs`], [`guard`], [`time_travel`]); [`names`] spells its identifiers as the tables do; [`planner`] plans it; the
+//! ([`catalogs`], [`guard`], [`time_travel`]); [`names`] spells its identifiers as the tables do; [`planner`] plans it ([`micros`] and [`exact`]
+//! make its times reach as far as those of tables, and its arithmetic exact or refused); the
 //! plan is walked once more and denied by default; and it runs within the limits of [`admission`] on threads of its own
 //! ([`run`], [`stream`]); what was answered before is answered from memory ([`answers`]). [`system`] has the tables about the lake itself, [`views`] those that SQL on FHIR
 //! defines.
@@ -22,14 +23,17 @@ mod dialect;
 mod direct;
 mod engine;
 mod error;
+mod exact;
 mod extent;
 mod fault;
 mod functions;
 mod guard;
 mod home;
+mod inferred;
 mod lateral;
 mod limits;
 mod listing;
+mod micros;
 mod names;
 mod planner;
 mod postgres;
@@ -53,11 +57,13 @@ pub use direct::{Direct, When};
 pub use engine::{Engine, EngineOptions};
 pub use error::{Error, REFUSED};
 pub use home::Home;
-pub use limits::{Limits, RoleLimits};
+pub use limits::{Limits, OWN_TIME, RoleLimits};
 pub use listing::{TableFilter, TableListing};
-pub use postgres::Postgres;
+pub use postgres::{Interval, Moment, NAMED_TYPE, Postgres, array_items};
 pub use session::{Prepared, QueryStream, Session};
-pub use sight::{Payloads, known_columns, known_table, knows_counts, knows_run, knows_source, origin};
+pub use sight::{
+    Payloads, Sizes, known_columns, known_table, knows_counts, knows_run, knows_source, not_whole, not_whole_of, origin,
+};
 pub use views::Only;
 pub use work::{Executed, Existing, Ingest, Missing};
 
@@ -83,6 +89,13 @@ pub fn writes(sql: &str) -> bool {
             words.iter().any(|word| first.eq_ignore_ascii_case(word))
         }
     }
+}
+
+/// Whether a statement changes who may see what (`GRANT`, `CREATE POLICY`, `BREAK GLASS`, ...): [`Session::query`] runs it, and
+/// answers a row that says what was done.
+#[must_use]
+pub fn changes_rights(sql: &str) -> bool {
+    matches!(rights::read(sql), Ok(Some(statement)) if !matches!(statement, rights::Statement::Show { .. }))
 }
 
 /// What is said to whoever sends a statement that answers rows where one that writes is wanted.

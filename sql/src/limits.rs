@@ -4,6 +4,9 @@ use mavis_types::{Role, TokenId};
 
 use crate::Error;
 
+/// What [`Error::Limit`] calls a time that the request asked for.
+pub const OWN_TIME: &str = "timeout";
+
 /// What one query may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -61,13 +64,15 @@ impl ByRole {
             rows: own.rows.or(self.all.rows),
             result_bytes: own.result_bytes.or(self.all.result_bytes),
         });
+        // Shorter than without asking: whoever asked is told so.
+        let own_time = asked.is_some_and(|asked| asked.time < own.time.unwrap_or(self.all.time));
         let limits = Limits {
             time: own.time.map_or(base.time, |most| base.time.min(most)),
             memory_bytes: own.memory_bytes.map_or(base.memory_bytes, |most| base.memory_bytes.min(most)),
             rows: least(base.rows, own.rows),
             result_bytes: least(base.result_bytes, own.result_bytes),
         };
-        Allowed { limits, role, principal }
+        Allowed { limits, role, principal, own_time }
     }
 }
 
@@ -84,6 +89,8 @@ pub(crate) struct Allowed {
     pub(crate) limits: Limits,
     pub(crate) role: Role,
     pub(crate) principal: TokenId,
+    /// Whether the request asked for its limit of time.
+    pub(crate) own_time: bool,
 }
 
 impl Allowed {
@@ -94,11 +101,19 @@ impl Allowed {
 
     pub(crate) fn out_of_time(&self) -> Error {
         let time = seconds(self.limits.time);
+        if self.own_time {
+            return self.own(&format!("the request gave the query {time}: give it more, or ask for less"));
+        }
         self.reached("time limit", &format!("may take {time}; ask for less"))
     }
 
     pub(crate) fn out_of_turn(&self) -> Error {
         let time = seconds(self.limits.time);
+        if self.own_time {
+            return self.own(&format!(
+                "the request gave the query {time}, and it waited as long for its turn; try again later"
+            ));
+        }
         self.reached(
             "time limit",
             &format!("may take {time}, and this one waited as long for its turn; try again later"),
@@ -132,6 +147,12 @@ impl Allowed {
              places; try again in a moment"
         );
         self.reached("queue limit", &what)
+    }
+
+    /// The request's own limit, which is nobody else's.
+    fn own(&self, what: &str) -> Error {
+        metrics::counter!("mavis_sql_limits_total", "limit" => OWN_TIME, "role" => self.role.as_str()).increment(1);
+        Error::Limit { limit: OWN_TIME, detail: what.to_owned() }
     }
 
     fn reached(&self, limit: &'static str, what: &str) -> Error {
@@ -194,7 +215,7 @@ mod tests {
     #[test]
     fn whoever_reaches_a_limit_hears_which_its_value_and_whose_it_is() {
         let limits = Limits { time: Duration::from_secs(30), rows: Some(7), ..Limits::default() };
-        let allowed = Allowed { limits, role: Role::Analyst, principal: TokenId::new() };
+        let allowed = Allowed { limits, role: Role::Analyst, principal: TokenId::new(), own_time: false };
         let told = allowed.out_of_time().to_string();
         assert!(
             told.starts_with("time limit reached: ") && told.contains("30 s") && told.contains("`analyst`"),
@@ -205,5 +226,22 @@ mod tests {
             told.starts_with("row limit reached: ") && told.contains("7 rows") && told.contains("`analyst`"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn whoever_asked_for_less_time_is_told_that_it_was_asked_for() {
+        let all = Limits { time: Duration::from_secs(10), ..Limits::default() };
+        let reader = RoleLimits { time: Some(Duration::from_secs(5)), ..RoleLimits::default() };
+        let by = ByRole::new(all, [(Role::Reader, reader)].into());
+        let of = |role, seconds| {
+            let asked = Limits { time: Duration::from_secs(seconds), ..all };
+            by.of(TokenId::new(), role, Some(asked)).out_of_time().to_string()
+        };
+        let told = of(Role::Reader, 2);
+        assert!(told.starts_with("timeout reached: the request gave the query 2 s"), "{told}");
+        assert!(!told.contains("role"), "{told}");
+        assert!(of(Role::Reader, 8).starts_with("time limit reached: a query of role `reader` may take 5 s"));
+        assert!(of(Role::Analyst, 8).starts_with("timeout reached"));
+        assert!(of(Role::Analyst, 3_600).starts_with("time limit reached"));
     }
 }

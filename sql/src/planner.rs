@@ -17,12 +17,19 @@ use datafusion::{
     optimizer::simplify_expressions::ExprSimplifier,
     scalar::ScalarValue,
     sql::{
-        planner::{ParserOptions, SqlToRel},
+        planner::{ParserOptions, PlannerContext, SqlToRel},
         sqlparser::ast::{ColumnDef, Statement},
     },
 };
 
-use crate::{Error, fault, functions, lateral::LateralViews, subqueries::as_values};
+use crate::{
+    Error,
+    dialect::{Quoted, Types},
+    fault, functions, inferred,
+    lateral::LateralViews,
+    micros::in_micros,
+    subqueries::as_values,
+};
 
 /// The tables of one statement, by `[catalog, schema, table]` in the plan.
 pub(crate) type Sources = HashMap<[String; 3], Arc<dyn TableSource>>;
@@ -32,7 +39,21 @@ pub(crate) type Sources = HashMap<[String; 3], Arc<dyn TableSource>>;
 /// # Errors
 /// [`Error::Invalid`] with line and column where they are known.
 pub(crate) fn plan(state: &SessionState, sources: &Sources, statement: Statement) -> Result<LogicalPlan, Error> {
-    plan_condition(state, sources, statement).and_then(|plan| as_values(plan).map_err(|error| fault::planning(&error)))
+    plan_typed(state, sources, statement, &[])
+}
+
+/// As [`plan`], with parameters of these types; where there is none, what stands around a parameter tells.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn plan_typed(
+    state: &SessionState,
+    sources: &Sources,
+    statement: Statement,
+    types: &[Option<DataType>],
+) -> Result<LogicalPlan, Error> {
+    let plan = plan_only(state, sources, statement, types)?;
+    as_values(plan).map_err(|error| fault::planning(&error))
 }
 
 /// As [`plan`], for a condition of a row filter, whose subqueries are answered before.
@@ -44,11 +65,26 @@ pub(crate) fn plan_condition(
     sources: &Sources,
     statement: Statement,
 ) -> Result<LogicalPlan, Error> {
+    plan_only(state, sources, statement, &[])
+}
+
+fn plan_only(
+    state: &SessionState,
+    sources: &Sources,
+    statement: Statement,
+    types: &[Option<DataType>],
+) -> Result<LogicalPlan, Error> {
     let provider = Provider { state, sources, relations: [Arc::new(LateralViews)] };
     let options = ParserOptions::from(&state.config_options().sql_parser);
+    let fields = (1..).zip(types).map(|(number, data_type)| {
+        let data_type = data_type.clone()?;
+        Some(Arc::new(Field::new(format!("${number}"), data_type, true)))
+    });
+    let mut context = PlannerContext::new().with_prepare_param_data_types(fields.collect());
+    let quoted = Quoted::of(&statement);
     SqlToRel::new_with_options(&provider, options)
-        .sql_statement_to_plan(statement)
-        .map_err(|error| fault::planning(&error))
+        .sql_statement_to_plan_with_context(statement, &mut context)
+        .map_err(|error| quoted.explained(fault::planning(&error)))
 }
 
 /// The columns that a statement lists, as Arrow has them.
@@ -92,6 +128,12 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
+        // What it begins with becomes that, too.
+        let fields = schema.fields().iter().map(|field| {
+            in_micros(field.data_type())
+                .map_or_else(|| field.as_ref().clone(), |to| field.as_ref().clone().with_data_type(to))
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<Field>>()));
         Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
     }
 
@@ -104,7 +146,7 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
-        None
+        Some(Arc::new(Types))
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
@@ -148,13 +190,16 @@ impl ContextProvider for Provider<'_> {
     }
 }
 
-/// The parameters of a plan in order, `$1` first. A type that cannot be told is Utf8; that of LIMIT and OFFSET is Int64.
+/// The types of a plan's parameters in order, `$1` first; `None` where it cannot be told. That of LIMIT and OFFSET is Int64.
 ///
 /// # Errors
 /// [`Error::Invalid`] when a parameter has two types, or one is left out.
-pub(crate) fn parameters(plan: &LogicalPlan) -> Result<Vec<DataType>, Error> {
+pub(crate) fn parameters(plan: &LogicalPlan) -> Result<Vec<Option<DataType>>, Error> {
     let fields = plan.get_parameter_fields().map_err(|error| fault::planning(&error))?;
-    let typed = typed_parameters(plan).map_err(|error| fault::planning(&error))?;
+    if fields.is_empty() {
+        return Ok(Vec::new());
+    }
+    let typed = inferred::types(plan).map_err(|error| fault::planning(&error))?;
     let in_limits = limit_parameters(plan).map_err(|error| fault::planning(&error))?;
     let mut types: Vec<Option<DataType>> = vec![None; fields.len()];
     for (name, field) in fields {
@@ -162,35 +207,15 @@ pub(crate) fn parameters(plan: &LogicalPlan) -> Result<Vec<DataType>, Error> {
         let known = field.map(|field| field.data_type().clone()).filter(|data_type| *data_type != DataType::Null);
         // One that stands in several places is typed by those that say something.
         let known = known.or_else(|| typed.get(&name).cloned());
-        let guessed = if in_limits.contains(&name) { DataType::Int64 } else { DataType::Utf8 };
+        let known = known.or_else(|| in_limits.contains(&name).then_some(DataType::Int64));
         let Some(position) = position.filter(|position| *position < usize::from(u16::MAX)) else {
             return Err(fault::invalid(format!("parameter `{name}` is not one of `$1`, `$2`, ...")));
         };
         if types.len() <= position {
             types.resize(position + 1, None);
         }
-        types[position] = Some(known.unwrap_or(guessed));
+        types[position] = known.map(|known| in_micros(&known).unwrap_or(known));
     }
-    // One that stands nowhere may be anything.
-    Ok(types.into_iter().map(|known| known.unwrap_or(DataType::Utf8)).collect())
-}
-
-/// The types that placeholders have where they have one.
-fn typed_parameters(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
-    use datafusion::{common::tree_node::TreeNodeRecursion, logical_expr::expr::Placeholder};
-    let mut types = HashMap::new();
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                if let Expr::Placeholder(Placeholder { id, field: Some(field) }) = expr
-                    && *field.data_type() != DataType::Null
-                {
-                    types.insert(id.clone(), field.data_type().clone());
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    })?;
     Ok(types)
 }
 
@@ -213,31 +238,32 @@ fn limit_parameters(plan: &LogicalPlan) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Puts values in the place of parameters, cast to the types that the plan expects of them.
+/// Puts values in the place of parameters, cast to the types that the plan expects of them. A parameter that may be of any type
+/// (`open`: its place) takes its value as it came.
 ///
 /// # Errors
 /// [`Error::Invalid`] when there are too few or too many, or one cannot be cast; the value is not repeated.
-pub(crate) fn bind(plan: LogicalPlan, types: &[DataType], values: &[ScalarValue]) -> Result<LogicalPlan, Error> {
+pub(crate) fn bind(
+    plan: LogicalPlan,
+    types: &[DataType],
+    open: &[usize],
+    values: &[ScalarValue],
+) -> Result<LogicalPlan, Error> {
     if types.len() != values.len() {
-        return Err(fault::invalid(format!(
-            "the statement has {} parameters, {} values were given",
-            types.len(),
-            values.len()
-        )));
+        return Err(miscounted(types.len(), values.len()));
     }
     if types.is_empty() {
         return Ok(plan);
     }
     let mut bound = Vec::with_capacity(values.len());
-    for (number, (data_type, value)) in (1..).zip(types.iter().zip(values)) {
-        // A parameter whose type is open keeps the type it came with.
-        let cast = if *data_type == DataType::Utf8 && !value.is_null() && value.data_type() != DataType::Utf8 {
-            Ok(value.clone())
-        } else {
-            value.cast_to(data_type)
-        };
+    for (place, (data_type, value)) in types.iter().zip(values).enumerate() {
+        let number = place + 1;
+        let is_open = *data_type == DataType::Utf8 && open.contains(&place);
+        let cast = if is_open && !value.is_null() { Ok(value.clone()) } else { value.cast_to(data_type) };
+        // What is no text, such as some bytes, becomes null as one.
+        let cast = cast.ok().filter(|cast| !cast.is_null() || value.is_null());
         let cast =
-            cast.map_err(|_| fault::invalid(format!("the value of parameter ${number} is not a {data_type}")))?;
+            cast.ok_or_else(|| fault::invalid(format!("the value of parameter ${number} is not a {data_type}")))?;
         if loses(value, &cast) {
             let given = value.data_type();
             return Err(fault::invalid(format!(
@@ -248,6 +274,11 @@ pub(crate) fn bind(plan: LogicalPlan, types: &[DataType], values: &[ScalarValue]
         bound.push(cast);
     }
     plan.with_param_values(ParamValues::from(bound)).map_err(|error| fault::planning(&error))
+}
+
+/// What is said where a statement was given too few values, or too many.
+pub(crate) fn miscounted(parameters: usize, values: usize) -> Error {
+    fault::invalid(format!("the statement has {parameters} parameters, {values} values were given"))
 }
 
 /// Whether a value became another one: 1.5 as a whole number, noon as a day, 2 as a truth. (What is kept as a float is
@@ -302,7 +333,7 @@ fn plain_field(field: &Field) -> Field {
     Field::new(field.name(), plain_type(field.data_type()), field.is_nullable())
 }
 
-fn plain_type(data_type: &DataType) -> DataType {
+pub(crate) fn plain_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,

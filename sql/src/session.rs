@@ -1,3 +1,5 @@
+mod planning;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -26,15 +28,15 @@ use tokio::time::Instant;
 
 use crate::{
     Error, Home, Limits,
-    answers::{Answer, KeptPlan, Meaning, Question, is_lasting},
+    answers::{Answer, Meaning, Question},
     catalogs::{Given, Opened, View},
-    dialect::{Admitted, admit, at_home, count_parameters, parse, parse_named},
+    dialect::{Admitted, admit, at_home, parse, parse_named},
     engine::Inner,
-    extent, fault, guard,
+    fault, guard,
     limits::Allowed,
-    names::{TableKey, resolve, tables},
+    names::{TableKey, tables},
     planner,
-    postgres::{self, Postgres},
+    postgres::{self, Parsed, Postgres},
     rights, run,
     told::{self, Asked},
     views::Only,
@@ -97,12 +99,16 @@ struct Put {
 }
 
 /// A statement that was planned and passed the guard.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Planned {
     pub(crate) plan: LogicalPlan,
     pub(crate) state: Box<SessionState>,
     pub(crate) parameters: Vec<DataType>,
+    /// Places of parameters that may be of any type; they are taken for texts.
+    pub(crate) open: Vec<usize>,
     pub(crate) schema: SchemaRef,
+    /// Whether the plan was made for the types of certain values.
+    pub(crate) typed: bool,
 }
 
 impl Session {
@@ -129,14 +135,29 @@ impl Session {
     /// # Errors
     /// [`Error::Invalid`] with line and column, [`Error::NoSuchTable`], [`Error::Refused`].
     pub fn prepare<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<Prepared, Error>> {
+        self.prepare_with(sql, &[])
+    }
+
+    /// As [`Session::prepare`], for these values of the parameters: the columns are those that [`Session::query`] answers with
+    /// for them, where a parameter that may be anything has the type of its value.
+    ///
+    /// # Errors
+    /// As [`Session::prepare`].
+    pub fn prepare_with<'a>(
+        &'a self,
+        sql: &'a str,
+        values: &'a [ScalarValue],
+    ) -> BoxFuture<'a, Result<Prepared, Error>> {
         async move {
             if crate::writes(sql) {
-                let prepared = async { self.prepare_write(self.parsed(sql).await?.0).await };
-                return self.in_time(&self.allowed(None), Box::pin(prepared)).await;
+                let prepared = async { self.prepare_write(self.parsed(sql).await?.statement).await };
+                let mut prepared = self.in_time(&self.allowed(None), Box::pin(prepared)).await?;
+                prepared.parameters = self.named(prepared.parameters, sql);
+                return Ok(prepared);
             }
-            let meaning = self.in_time(&self.allowed(None), Box::pin(self.meant(sql))).await?;
+            let meaning = self.in_time(&self.allowed(None), Box::pin(self.meant(sql, values))).await?;
             let fields = (1..).zip(&meaning.parameters).map(|(n, t)| Field::new(format!("${n}"), t.clone(), true));
-            let parameters = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+            let parameters = self.named(Arc::new(Schema::new(fields.collect::<Vec<_>>())), sql);
             let Meaning { schema, ordered, large, .. } = meaning;
             Ok(Prepared { schema, parameters, ordered, large, command: None })
         }
@@ -171,11 +192,11 @@ impl Session {
                 return run::again(&self.inner, answer, allowed, deadline);
             }
             let question = put.question.clone();
-            let (planned, lasting) = self.in_time(&allowed, Box::pin(self.planned_once(put))).await?;
+            let (planned, lasting) = self.in_time(&allowed, Box::pin(self.planned_once(put, params))).await?;
             let keeper = question
                 .filter(|_| lasting)
                 .map(|question| self.inner.answers.keeper(question, params, &planned.schema));
-            let plan = planner::bind(planned.plan, &planned.parameters, params)?;
+            let plan = planner::bind(planned.plan, &planned.parameters, &planned.open, params)?;
             run::start(&self.inner, planned.state, plan, planned.schema, keeper, allowed, deadline).await
         }
         .boxed()
@@ -292,50 +313,34 @@ impl Session {
             let names: Vec<&str> = params.iter().map(|(name, _)| name.as_str()).collect();
             let (statement, used) = parse_named(sql, &names)?;
             let put = self.in_time(&allowed, Box::pin(self.put_over(statement, Given { views, only }))).await?;
-            let planned = self.in_time(&allowed, Box::pin(self.planned(put))).await?;
             let values: Vec<ScalarValue> =
                 used.iter().filter_map(|place| params.get(*place)).map(|(_, value)| value.clone()).collect();
-            let plan = planner::bind(planned.plan, &planned.parameters, &values)?;
+            let planned = self.in_time(&allowed, Box::pin(self.planned(put, &values))).await?;
+            let plan = planner::bind(planned.plan, &planned.parameters, &planned.open, &values)?;
             run::start(&self.inner, planned.state, plan, planned.schema, None, allowed, deadline).await
         }
         .boxed()
     }
 
-    /// The columns and parameters of a statement; planned only if that was not done before.
-    async fn meant(&self, sql: &str) -> Result<Meaning, Error> {
-        let put = match rights::read(sql)? {
-            None => self.put(sql).await?,
-            Some(rights::Statement::Show { sql }) => self.put(&sql).await?,
-            Some(_) => {
-                let schema = Answer::of_text("status", "")?.schema;
-                return Ok(Meaning { schema, parameters: Vec::new(), ordered: true, large: false });
-            }
-        };
-        let known = put.question.as_ref().and_then(|question| self.inner.answers.meaning(question));
-        if let Some(meaning) = known {
-            return Ok(meaning);
-        }
-        let question = put.question.clone();
-        let (Planned { plan, schema, parameters, .. }, _) = self.planned_once(put).await?;
-        let (ordered, large) = (extent::is_ordered(&plan), extent::is_large(&plan));
-        let meaning = Meaning { schema, parameters, ordered, large };
-        if let Some(question) = question {
-            self.inner.answers.note_meaning(&question, &meaning);
-        }
-        Ok(meaning)
+    fn named(&self, parameters: SchemaRef, sql: &str) -> SchemaRef {
+        if self.postgres.is_some() { postgres::named(parameters, sql) } else { parameters }
     }
 
-    /// A statement as the engine has it, and the text that its answer may be kept by.
-    pub(crate) async fn parsed(&self, sql: &str) -> Result<(Statement, Option<String>), Error> {
+    /// A statement as the engine has it.
+    pub(crate) async fn parsed(&self, sql: &str) -> Result<Parsed, Error> {
         match &self.postgres {
-            None => Ok((parse(sql)?, Some(sql.to_owned()))),
+            None => Ok(Parsed { statement: parse(sql)?, text: Some(sql.to_owned()), parameters: 0 }),
             Some(own) => postgres::read(self, own, sql).await,
         }
     }
 
     async fn put(&self, sql: &str) -> Result<Put, Error> {
         let given = Given { views: &HashMap::new(), only: &Only::default() };
-        match told::read(sql)? {
+        let mut asked = told::read(sql)?;
+        if let (Some(own), Some(asked)) = (&self.postgres, &mut asked) {
+            postgres::complete_asked(self, own, asked).await?;
+        }
+        match asked {
             None => {}
             Some(Asked::Told(told)) => {
                 let statement = Admitted::Told(told);
@@ -348,11 +353,9 @@ impl Session {
                 return self.put_over(parse(&query)?, given).await;
             }
         }
-        let (statement, text) = self.parsed(sql).await?;
+        let Parsed { statement, text, parameters } = self.parsed(sql).await?;
         let mut put = self.put_over(statement, given).await?;
-        if self.postgres.is_some() {
-            put.parameters = count_parameters(sql);
-        }
+        put.parameters = parameters;
         if let (Admitted::Query(_), Some(text)) = (&put.statement, text) {
             put.question = put.opened.stamps().map(|tables| Question::new(&text, tables));
         }
@@ -369,62 +372,6 @@ impl Session {
             self.note(&view);
         }
         Ok(Put { statement, opened, question: None, parameters: 0 })
-    }
-
-    /// As [`Session::planned`], but the plan of before where the same was asked, and whether it may be asked again.
-    async fn planned_once(&self, put: Put) -> Result<(Planned, bool), Error> {
-        let Some(question) = put.question.clone() else { return Ok((self.planned(put).await?, false)) };
-        if let Some(kept) = self.inner.answers.plan(&question, self.principal.token) {
-            let KeptPlan { plan, parameters, schema } = kept.as_ref().clone();
-            return Ok((Planned { plan, parameters, schema, state: self.state()? }, true));
-        }
-        let planned = self.planned(put).await?;
-        let lasting = is_lasting(&planned.plan);
-        // What PostgreSQL's forms mean depends on the connection.
-        if lasting && self.postgres.is_none() {
-            let Planned { plan, parameters, schema, .. } = &planned;
-            let (plan, parameters) = (plan.clone(), parameters.clone());
-            let kept = KeptPlan { plan, parameters, schema: Arc::clone(schema) };
-            self.inner.answers.note_plan(&question, self.principal.token, kept);
-        }
-        Ok((planned, lasting))
-    }
-
-    async fn planned(&self, put: Put) -> Result<Planned, Error> {
-        let Put { statement, mut opened, parameters, .. } = put;
-        let mut statement = match statement {
-            Admitted::Query(statement) => statement,
-            Admitted::Told(told) => {
-                let (view, state) = (self.view_of_lake(), self.state()?);
-                let plan = told::answer(&view, &state, told).await?;
-                self.note(&view);
-                return self.passed(plan, state);
-            }
-            Admitted::Nothing => return self.passed(LogicalPlan::default(), self.state()?),
-        };
-        if opened.veiled && matches!(*statement, Statement::Explain { .. }) {
-            return Err(Error::Refused {
-                reason: "EXPLAIN would show the definition of a view that you may not see".to_owned(),
-            });
-        }
-        resolve(&mut statement, &mut opened.bindings)?;
-        let mut state = self.state()?;
-        if let Some(own) = &self.postgres {
-            postgres::register(self, own, &mut state)?;
-        }
-        let plan = planner::plan(&state, &opened.sources, *statement)?;
-        let mut planned = self.passed(plan, state)?;
-        let known = planned.parameters.len().max(parameters);
-        planned.parameters.resize(known, DataType::Utf8);
-        Ok(planned)
-    }
-
-    /// The last step of planning, the same for every kind of statement.
-    pub(crate) fn passed(&self, plan: LogicalPlan, state: Box<SessionState>) -> Result<Planned, Error> {
-        guard::check(&plan, self.principal.token)?;
-        let parameters = planner::parameters(&plan)?;
-        let schema = planner::answer(&state, &plan, &parameters)?;
-        Ok(Planned { plan, state, parameters, schema })
     }
 
     pub(crate) fn catalog(&self) -> &mavis_catalog::Catalog {

@@ -4,21 +4,35 @@
 use std::collections::HashMap;
 
 use mavis_catalog::{Catalog, Column, Quarantined, Run, Table};
-use mavis_types::{Principal, RunId, SourceName, TableId, TableName, Zone};
+use mavis_types::{Place, Principal, RunId, Scope, SourceName, TableId, TableName, Zone};
 
 use crate::{
     Error,
+    catalogs::lineage,
     guard::{Policy, Seen},
 };
 
-/// Whether a schema that may be read is the source's: `<source>` or `<source>__<schema>`.
+/// Zones that have schemas of sources.
+const OF_SOURCES: [Zone; 2] = [Zone::Raw, Zone::Processed];
+
+/// Whether something of the source may be read: of its schemas `<source>` and `<source>__<schema>` in the raw or the processed
+/// zone, or of all of such a zone.
 #[must_use]
 pub fn knows_source(principal: &Principal, source: &str) -> bool {
-    match principal.named_schemas() {
-        // all of the lake, or all of a zone
-        None => principal.smart.is_none(),
-        Some(schemas) => schemas.iter().any(|(zone, schema)| *zone != Zone::Work && is_of_source(schema, source)),
-    }
+    let of_source = |zone: Zone, schema: &str| OF_SOURCES.contains(&zone) && is_of_source(schema, source);
+    let by_scope = match &principal.scope {
+        Scope::All => true,
+        Scope::Schemas(grants) => grants.iter().any(|grant| of_source(grant.zone, &grant.schema)),
+    };
+    let granted = |place: &Place| match place {
+        Place::Everything => true,
+        Place::Zone(zone) => OF_SOURCES.contains(zone),
+        Place::Schema(zone, schema) => of_source(*zone, schema),
+        Place::Table(table) => of_source(table.zone, &table.schema),
+    };
+    let rights = &principal.rights;
+    principal.smart.is_none()
+        && (by_scope || rights.reads.iter().map(|(place, _)| place).chain(&rights.opened).any(granted))
 }
 
 /// Whether the principal may know of a run: one of a source that it may know of, or one that it asked for itself.
@@ -30,8 +44,8 @@ pub fn knows_run(principal: &Principal, run: &Run, source: Option<&str>) -> bool
         || principal.may_engineer() && run.requested_by == principal.name
 }
 
-/// Whether the principal may know how many rows runs met: not where rows of some table are hidden from it, for the difference
-/// to what it sees would tell of them.
+/// Whether the principal may know how many rows of a table that it may read runs met: not where rows of some table are hidden
+/// from it, for the difference to what it sees would tell of them. Of whole runs: [`Sizes`].
 #[must_use]
 pub fn knows_counts(principal: &Principal) -> bool {
     principal.smart.is_none() && principal.rights.filters.is_empty()
@@ -41,12 +55,113 @@ fn is_of_source(schema: &str, source: &str) -> bool {
     schema.strip_prefix(source).is_some_and(|rest| rest.is_empty() || rest.starts_with("__"))
 }
 
+/// Says of sources whether the principal is told what runs say of all their tables together: how many rows they met, why they
+/// failed, and their logs, which name tables and numbers of rows. That takes leave to read every table of the source, with all
+/// rows. Each source is looked up once.
+#[derive(Debug, Default)]
+pub struct Sizes {
+    schemas: Option<Vec<(Zone, String)>>,
+    known: HashMap<String, bool>,
+}
+
+impl Sizes {
+    /// `source`: the name of the run's source, where it has one.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
+    pub async fn are_known(
+        &mut self,
+        catalog: &Catalog,
+        principal: &Principal,
+        source: Option<&str>,
+    ) -> Result<bool, Error> {
+        if !knows_counts(principal) || principal.knows_all() {
+            return Ok(knows_counts(principal));
+        }
+        let Some(source) = source else { return Ok(false) };
+        if let Some(known) = self.known.get(source) {
+            return Ok(*known);
+        }
+        let schemas = match &self.schemas {
+            Some(schemas) => schemas,
+            None => self.schemas.insert(schemas_of_sources(catalog).await?),
+        };
+        let whole = |(zone, schema): &(Zone, String)| principal.sees_whole_schema(*zone, schema);
+        let of_source: Vec<_> = schemas.iter().filter(|(_, schema)| is_of_source(schema, source)).collect();
+        let known = match of_source.as_slice() {
+            // What the first run will make.
+            [] => OF_SOURCES.into_iter().all(|zone| whole(&(zone, source.to_owned()))),
+            some => some.iter().copied().all(whole),
+        };
+        self.known.insert(source.to_owned(), known);
+        Ok(known)
+    }
+}
+
+/// The first of these tables that is not shown to the principal as it is, with all its rows, columns and values.
+///
+/// Who has Mavis work on a table (a mapping, a suggestion, a profile) is shown what comes of it in another place: what is hidden
+/// must not get there. A column that a masked element of a resource is made from is hidden, too.
+///
+/// # Errors
+/// [`Error::Catalog`].
+pub async fn not_whole<'a>(
+    catalog: &Catalog,
+    principal: &Principal,
+    tables: &'a [TableName],
+) -> Result<Option<&'a TableName>, Error> {
+    for table in tables {
+        if !is_whole(catalog, principal, table).await? {
+            return Ok(Some(table));
+        }
+    }
+    Ok(None)
+}
+
+/// What of a source is not shown to the principal as it is, in words that it may read: a table, where it may know its name.
+/// `None`: it sees everything of the source, tables that are yet to come included.
+///
+/// # Errors
+/// [`Error::Catalog`].
+pub async fn not_whole_of(
+    catalog: &Catalog,
+    principal: &Principal,
+    source: &SourceName,
+) -> Result<Option<String>, Error> {
+    let mut places = places(catalog, source).await?;
+    let own = (Zone::Raw, source.as_str().to_owned());
+    if !places.contains(&own) {
+        places.push(own);
+    }
+    for (zone, schema) in places {
+        let tables = catalog.tables(Some(zone), Some(&schema), None, None).await?;
+        let tables: Vec<TableName> = tables.into_iter().map(|table| table.name).collect();
+        if let Some(table) = not_whole(catalog, principal, &tables).await? {
+            let told = if principal.may_read(table) { format!("`{table}`") } else { format!("a table of `{source}`") };
+            return Ok(Some(told));
+        }
+        if !principal.sees_whole_schema(zone, &schema) {
+            return Ok(Some(format!("the schema `{zone}.{schema}`")));
+        }
+    }
+    Ok(None)
+}
+
+async fn is_whole(catalog: &Catalog, principal: &Principal, table: &TableName) -> Result<bool, Error> {
+    if !principal.sees_whole(table) {
+        return Ok(false);
+    }
+    let Seen::Through(mut policy) = Policy::of(principal, table) else { return Ok(false) };
+    lineage::hide(&mut policy, catalog, principal).await?;
+    Ok(policy.is_open())
+}
+
 /// A table as the principal may know it: without the key's columns that are not there, and without a number of rows where
 /// some are hidden. `None`: for the principal it does not exist.
 #[must_use]
 pub fn known_table(principal: &Principal, mut table: Table) -> Option<Table> {
     let Seen::Through(policy) = Policy::of(principal, &table.name) else { return None };
-    if policy.hides_rows() {
+    if policy.hides_rows() || lineage::hides_rows(principal, &table) {
         table.rows = None;
     }
     if !table.key.iter().all(|column| policy.has_column(column)) {
@@ -143,19 +258,47 @@ async fn reads_raw(catalog: &Catalog, principal: &Principal, run: RunId) -> Resu
 }
 
 async fn places(catalog: &Catalog, source: &SourceName) -> Result<Vec<(Zone, String)>, Error> {
-    let mut places = Vec::new();
-    for zone in [Zone::Raw, Zone::Processed] {
-        places.extend(catalog.schemas(Some(zone)).await?);
-    }
+    let mut places = schemas_of_sources(catalog).await?;
     places.retain(|(_, schema)| is_of_source(schema, source.as_str()));
     Ok(places)
 }
 
+async fn schemas_of_sources(catalog: &Catalog) -> Result<Vec<(Zone, String)>, Error> {
+    let mut schemas = Vec::new();
+    for zone in OF_SOURCES {
+        schemas.extend(catalog.schemas(Some(zone)).await?);
+    }
+    Ok(schemas)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use mavis_types::{Rights, Role, SchemaGrant, TokenId};
     use rstest::rstest;
 
-    use super::place;
+    use super::*;
+
+    #[rstest]
+    #[case("raw.hms", true)]
+    #[case("processed.hms__lab", true)]
+    #[case("raw.hmsx", false)]
+    #[case("fhir.hms", false)]
+    #[case("work.hms", false)]
+    fn who_reads_a_schema_of_a_source_knows_the_source(#[case] schema: &str, #[case] knows: bool) {
+        let (zone, schema) = schema.split_once('.').unwrap();
+        let (zone, schema): (Zone, String) = (zone.parse().unwrap(), schema.to_owned());
+        let scope = Scope::Schemas(vec![SchemaGrant { zone, schema: schema.clone() }]);
+        let by_scope = Principal::new(TokenId::new(), "ana", Role::Reader, scope);
+        assert_eq!(knows_source(&by_scope, "hms"), knows);
+        let mut granted = Principal::new(TokenId::new(), "ana", Role::Reader, Scope::Schemas(Vec::new()));
+        assert!(!knows_source(&granted, "hms"));
+        granted.rights = Arc::new(Rights { reads: vec![(Place::Schema(zone, schema), None)], ..Rights::default() });
+        assert_eq!(knows_source(&granted, "hms"), knows);
+        granted.rights = Arc::new(Rights { reads: vec![(Place::Zone(zone), None)], ..Rights::default() });
+        assert_eq!(knows_source(&granted, "hms"), matches!(zone, Zone::Raw | Zone::Processed));
+    }
 
     #[rstest]
     #[case("year=2024/patient_id=4711/a b.csv line 12", "line 12")]

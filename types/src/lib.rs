@@ -18,7 +18,7 @@ pub use cursor::Cursor;
 pub use id::{RunId, SnapshotId, SourceId, TableId, TokenId};
 pub use label::{file_label, system_cause};
 pub use name::{NameError, SourceName, TableName, normalize_name, unique_names};
-pub use principal::{Principal, Role, SchemaGrant, Scope};
+pub use principal::{Principal, Role, SchemaGrant, Scope, is_like_marked, own_schema};
 pub use rights::{Mask, Place, Rights, Sight, is_copy};
 pub use smart::{Smart, SmartContext, SmartError, SmartScope};
 pub use zone::Zone;

@@ -172,20 +172,28 @@ impl Principal {
             }
     }
 
-    /// The schema of `work` that is the principal's own: the name, in letters that a schema may have. Two names never have
-    /// the same one.
+    /// The schema of `work` that is the principal's own: see [`own_schema`].
     #[must_use]
     pub fn own_schema(&self) -> String {
-        let schema = normalize_name(&self.name);
-        if schema == self.name {
-            return schema;
-        }
-        // FNV-1a, written out, for the schema must stay the same for ever
-        let mark = self
-            .name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        format!("{schema}_{mark:016x}")
+        own_schema(&self.name)
+    }
+
+    /// Whether `now`, the same caller a moment later, may still see all that this one sees, and nothing else is hidden from it:
+    /// what was granted meanwhile takes nothing away.
+    #[must_use]
+    pub fn is_kept_by(&self, now: &Self) -> bool {
+        let (had, has) = (&self.rights, &now.rights);
+        self.token == now.token
+            && self.role == now.role
+            && self.scope == now.scope
+            && self.smart == now.smart
+            && are_in(&had.reads, &has.reads)
+            && are_in(&had.writes, &has.writes)
+            && are_in(&had.opened, &has.opened)
+            // Several filters of a table go together: one more or one less may hide what was seen.
+            && are_in(&had.filters, &has.filters)
+            && are_in(&has.filters, &had.filters)
+            && are_in(&has.masks, &had.masks)
     }
 
     fn owns(&self, zone: Zone, schema: &str) -> bool {
@@ -202,5 +210,91 @@ impl Principal {
     #[must_use]
     pub fn may_administer(&self) -> bool {
         self.role == Role::Admin && self.smart.is_none()
+    }
+}
+
+fn are_in<T: PartialEq>(some: &[T], all: &[T]) -> bool {
+    some.iter().all(|one| all.contains(one))
+}
+
+/// The schema of `work` that belongs to a name: the name itself where a schema may be called so, else its letters with a mark of
+/// all of it. No two tokens have the same one, for a name that would be another's is refused when its token is made; see
+/// [`is_like_marked`].
+#[must_use]
+pub fn own_schema(name: &str) -> String {
+    let schema = normalize_name(name);
+    if schema == name {
+        return schema;
+    }
+    // FNV-1a, written out, for the schema must stay the same for ever
+    let mark = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{schema}_{mark:016x}")
+}
+
+/// Whether a name looks like the schema that belongs to another name, and would be the same one: it ends in a mark.
+#[must_use]
+pub fn is_like_marked(name: &str) -> bool {
+    let is_mark =
+        |end: &str| end.len() == 16 && end.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    normalize_name(name) == name && name.rsplit_once('_').is_some_and(|(_, end)| is_mark(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::Mask;
+
+    #[test]
+    fn names_that_are_alike_have_schemas_of_their_own() {
+        let names = ["a_b", "a.b", "A_b", "a b", "a__b", "hospital:a_b", "_a_b"];
+        let schemas: BTreeSet<String> = names.into_iter().map(own_schema).collect();
+        assert_eq!(schemas.len(), names.len(), "{schemas:?}");
+        assert_eq!(own_schema("a_b"), "a_b");
+        assert_eq!(own_schema("dr.nadia"), "dr_nadia_0c955c3ec094954c", "it stays the same for ever");
+    }
+
+    #[test]
+    fn what_is_granted_takes_nothing_away_and_what_is_hidden_does() {
+        let token = TokenId::new();
+        let with = |rights: Rights| {
+            let mut principal = Principal::new(token, "ana", Role::Analyst, Scope::All);
+            principal.rights = Arc::new(rights);
+            principal
+        };
+        let (lab, ward) = (Place::Zone(Zone::Raw), Place::Zone(Zone::Processed));
+        let table = TableName::new(Zone::Raw, "hms", "visit");
+        let none = with(Rights::default());
+        let reads = with(Rights { reads: vec![(lab.clone(), None)], ..Rights::default() });
+        let more = with(Rights { reads: vec![(ward, None), (lab.clone(), None)], ..Rights::default() });
+        let filtered = with(Rights { filters: vec![(table.clone(), "a = 1".to_owned())], ..Rights::default() });
+        let masked = with(Rights { masks: vec![(table, "a".to_owned(), Mask::Null)], ..Rights::default() });
+        let opened = with(Rights { opened: vec![lab], ..Rights::default() });
+        for (had, has, kept) in [
+            (&none, &reads, true),
+            (&reads, &more, true),
+            (&more, &reads, false),
+            (&none, &filtered, false),
+            (&filtered, &none, false),
+            (&none, &masked, false),
+            (&masked, &none, true),
+            (&none, &opened, true),
+            (&opened, &none, false),
+        ] {
+            assert_eq!(had.is_kept_by(has), kept, "{:?} {:?}", had.rights, has.rights);
+        }
+        let reader = Principal { role: Role::Reader, ..none.clone() };
+        assert!(!none.is_kept_by(&reader));
+    }
+
+    #[test]
+    fn a_name_like_the_schema_of_another_is_known() {
+        assert!(is_like_marked(&own_schema("a.b")) && is_like_marked(&own_schema("hospital:7f3a")));
+        for other in ["a_b", "a.b", "nightly_2024", "0123456789abcdef"] {
+            assert!(!is_like_marked(other), "{other}");
+        }
     }
 }

@@ -111,7 +111,7 @@ impl Location {
             let literal = literal.strip_prefix("file://").unwrap_or(literal);
             let literal = if literal.is_empty() { "." } else { literal };
             let absolute = without_dots(literal.as_ref()).map_err(|error| refuse(format!("`path`: {error}")))?;
-            if closed.is_reached(&absolute, pattern) {
+            if closed.holds(&absolute) {
                 return Err(refuse(format!("`{path}`: {REASON}")));
             }
             let prefix = Path::from_absolute_path(&absolute).map_err(|error| refuse(format!("`path`: {error}")))?;
@@ -157,7 +157,7 @@ impl Location {
         self.open_ones(listed?).await
     }
 
-    /// The files, where none of them is in a closed place: a link, or a folder that was put there later, may lead to one.
+    /// The files, where none of them is in a closed place by another name: a link may lead to one.
     async fn open_ones(&self, entries: Vec<FileEntry>) -> Result<Vec<FileEntry>, Error> {
         let Some(closed) = self.closed.clone() else { return Ok(entries) };
         let endpoint = self.shown.clone();
@@ -199,7 +199,7 @@ impl Location {
                 Some(matcher) => matcher.is_match(&name),
                 None => !parts.iter().any(|part| part.starts_with('.') || part.starts_with('_')),
             };
-            if taken && !name.is_empty() {
+            if taken && !name.is_empty() && !self.is_closed(&meta.location) {
                 entries.push(FileEntry::new(meta, name));
             }
         }
@@ -212,6 +212,12 @@ impl Location {
             });
         }
         Ok(entries)
+    }
+
+    /// Whether a path is in a closed place as it stands: a listing from above passes it by.
+    fn is_closed(&self, path: &Path) -> bool {
+        let Some(closed) = &self.closed else { return false };
+        LocalFileSystem::new().path_to_filesystem(path).map_or(true, |file| closed.holds(&file))
     }
 
     /// A store's answer to a listing as the error that its reader can act on.

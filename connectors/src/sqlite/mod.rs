@@ -29,6 +29,7 @@ use crate::{
     Ambient, Closed, Discovery, Error, ReadMode, ReadRequest, ReadStream, Selection, Source, SourceColumn, SourceKind,
     SourceTable, Stage, StageOutcome, StageReport, TableRef,
     closed::{REASON, without_dots},
+    reading,
     source::BoxedSource,
 };
 
@@ -93,7 +94,8 @@ impl Database {
                 reason: "there is no such file".to_owned(),
             });
         }
-        if self.closed.holds_file(&self.path) {
+        let (closed, path) = (self.closed.clone(), self.path.clone());
+        if reading::aside(&self.shown(), move || Ok(closed.holds_file(&path))).await? {
             return Err(Error::Refused { endpoint: self.shown(), stage: Stage::Name, reason: REASON.to_owned() });
         }
         let options = SqliteConnectOptions::new()

@@ -55,6 +55,12 @@ fn all_patients<'a>(value: &'a Value<'_>, path: &[&str], found: &mut Vec<&'a str
     }
 }
 
+/// The elements of the type itself that [`patient_of`] may find the patient in; none of a Patient, which is its own.
+pub fn patient_elements(resource_type: ResourceType) -> impl Iterator<Item = &'static str> {
+    let paths = PATHS.get(usize::from(resource_type.0)).filter(|_| resource_type.name() != "Patient");
+    paths.into_iter().flatten().filter_map(|path| path.first().copied())
+}
+
 /// Whether a Patient that an element of the resource itself refers to is the one that [`patient_of`] gives: the element is
 /// the first that it looks at, and occurs once.
 pub(crate) fn tells_patient(resource_type: ResourceType, element: &str) -> bool {

@@ -34,7 +34,7 @@ use chrono::{DateTime, Utc};
 
 pub(crate) use self::compartment::tells_patient;
 pub use self::{
-    compartment::{patient_of, patients_of},
+    compartment::{patient_elements, patient_of, patients_of},
     encoder::Encoder,
     hash::content_hash,
     schema::{base_schema, history_schema, union},

@@ -37,6 +37,35 @@ struct Seen {
     /// When the unit that wrote it began, in microseconds.
     written: Option<i64>,
     hash: Option<Vec<u8>>,
+    /// All of its columns, where there is no hash of them.
+    whole: Option<RecordBatch>,
+}
+
+impl Seen {
+    /// Whether a later state is this one, written again.
+    fn is(&self, later: &Self) -> bool {
+        match (&self.row, &later.row) {
+            (None, None) => true,
+            (Some(_), Some(_)) => match (&self.hash, &later.hash) {
+                (Some(one), Some(other)) => one == other,
+                _ => self.whole.as_ref().zip(later.whole.as_ref()).is_some_and(|(one, other)| same(one, other)),
+            },
+            _ => false,
+        }
+    }
+}
+
+/// Whether two rows say the same; a column that one of them does not have says nothing.
+fn same(one: &RecordBatch, other: &RecordBatch) -> bool {
+    let within = |rows: &RecordBatch, others: &RecordBatch| {
+        rows.schema().fields().iter().zip(rows.columns()).all(|(field, column)| {
+            match others.column_by_name(field.name()) {
+                Some(found) => found == column,
+                None => column.null_count() == column.len(),
+            }
+        })
+    };
+    one.num_rows() == other.num_rows() && within(one, other) && within(other, one)
 }
 
 impl Lake {
@@ -71,13 +100,7 @@ impl Lake {
                 None => at - 1,
             };
             let earlier = if before < 0 { None } else { self.seen(table, before, key, wanted).await.ok().flatten() };
-            let is_same = earlier.as_ref().is_some_and(|earlier| {
-                (earlier.row.is_none() && seen.row.is_none())
-                    || (earlier.row.is_some()
-                        && seen.row.is_some()
-                        && earlier.hash.is_some()
-                        && earlier.hash == seen.hash)
-            });
+            let is_same = earlier.as_ref().is_some_and(|earlier| earlier.is(&seen));
             // The state began here, or as far back as can be seen.
             if !is_same && (earlier.is_some() || seen.row.is_some()) {
                 let began = before + 1;
@@ -106,10 +129,16 @@ impl Lake {
         let mut names: Vec<&str> = wanted.iter().copied().filter(|name| has(name)).collect();
         let shown: Vec<usize> = (0..names.len()).collect();
         names.extend([columns::INGESTED_AT, columns::HASH].into_iter().filter(|name| has(name)));
+        let has_hash = has(columns::HASH);
+        if !has_hash {
+            let others: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            let others: Vec<&str> = others.into_iter().filter(|name| !names.contains(name)).collect();
+            names.extend(others);
+        }
         let Some(found) = self.rows_by_key(table, version, key, &names, usize::MAX).await? else { return Ok(None) };
         let rows = found.rows;
         if rows.num_rows() == 0 {
-            return Ok(Some(Seen { row: None, written: None, hash: None }));
+            return Ok(Some(Seen { row: None, written: None, hash: None, whole: None }));
         }
         let written = rows.column_by_name(columns::INGESTED_AT).and_then(|column| {
             let times = column.as_primitive_opt::<TimestampMicrosecondType>()?;
@@ -120,12 +149,43 @@ impl Lake {
             hashes.is_valid(0).then(|| hashes.value(0).to_vec())
         });
         let row = rows.project(&shown).map_err(Error::arrow)?;
-        Ok(Some(Seen { row: Some(row), written, hash }))
+        let whole = (!has_hash).then(|| rows.clone());
+        Ok(Some(Seen { row: Some(row), written, hash, whole }))
     }
 
     async fn committed(&self, table: TableId, version: i64) -> Option<DateTime<Utc>> {
         let newest = self.opened(table).await.ok()?.newest().await.ok()?;
         let millis = history::committed_at(&newest, version).await.ok().flatten()?;
         DateTime::from_timestamp_millis(millis)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use rstest::rstest;
+    use std::sync::Arc;
+
+    fn row(name: Option<&str>, age: Option<Option<i64>>) -> RecordBatch {
+        let mut columns: Vec<(&str, ArrayRef)> = vec![("name", Arc::new(StringArray::from(vec![name])))];
+        columns.extend(age.map(|age| ("age", Arc::new(Int64Array::from(vec![age])) as ArrayRef)));
+        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+            .unwrap()
+    }
+
+    #[rstest]
+    #[case(row(Some("a"), None), row(Some("a"), None), true)]
+    #[case(row(Some("a"), None), row(Some("b"), None), false)]
+    #[case(row(Some("a"), None), row(None, None), false)]
+    #[case(row(Some("a"), None), row(Some("a"), Some(None)), true)]
+    #[case(row(Some("a"), None), row(Some("a"), Some(Some(3))), false)]
+    #[case(row(Some("a"), Some(Some(4))), row(Some("a"), Some(Some(3))), false)]
+    fn rows_without_a_hash_are_compared_by_what_they_say(
+        #[case] one: RecordBatch,
+        #[case] other: RecordBatch,
+        #[case] expected: bool,
+    ) {
+        assert_eq!((same(&one, &other), same(&other, &one)), (expected, expected));
     }
 }

@@ -2,8 +2,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use deltalake_core::kernel::{Action, transaction::CommitBuilder};
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use mavis_catalog::{Made, Table};
 use mavis_types::{TableId, TableName};
+use object_store::path::Path;
 use tracing::info;
 
 use super::{folders::empty, new_columns, stored_as};
@@ -11,8 +13,8 @@ use crate::{
     Error, Lake,
     conform::conform,
     create::{birth, default_statistics, plain_commit},
-    scan::add,
-    stage::{FileKind, Stage, StageOptions, TARGET_FILE_BYTES},
+    scan::{add, read},
+    stage::{FileKind, Stage, StageOptions, StagedFile, TARGET_FILE_BYTES},
 };
 
 /// A table that is being made: nobody sees it before [`Making::finish`]. Dropping it leaves a folder that is swept later.
@@ -73,6 +75,21 @@ impl Making {
     /// # Errors
     /// [`mavis_catalog::Error::Exists`] where the name was taken meanwhile, [`Error::Store`]. In each case there is no table.
     pub async fn finish(self, comment: Option<String>, by: &str) -> Result<Table, Error> {
+        match self.finish_or_keep(comment, by).await? {
+            Finished::Made(table) => Ok(*table),
+            Finished::Taken(rows) => {
+                let error = mavis_catalog::Error::Exists { what: "table", name: rows.name.to_string() };
+                rows.discard().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// As [`Making::finish`], but where the name was taken meanwhile, the rows are kept.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; there is no table then.
+    pub async fn finish_or_keep(self, comment: Option<String>, by: &str) -> Result<Finished, Error> {
         let Self { lake, name, location, schema, stage, pushed } = self;
         let files = match stage.finish().await {
             Ok(files) => files,
@@ -110,14 +127,59 @@ impl Making {
         match lake.catalog().add_made_table(&made).await {
             Ok(table) => {
                 info!(table = %table.name, rows, "made table `{}`", table.name);
-                Ok(table)
+                Ok(Finished::Made(Box::new(table)))
             }
-            Err(error) => {
-                if matches!(error, mavis_catalog::Error::Exists { .. }) {
-                    empty(&lake, &made.location).await;
-                }
-                Err(error.into())
+            Err(mavis_catalog::Error::Exists { .. }) => {
+                let Made { name, location, .. } = made;
+                Ok(Finished::Taken(Kept { lake, name, location, schema, files }))
             }
+            Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// What became of a table that was made.
+#[derive(Debug)]
+pub enum Finished {
+    Made(Box<Table>),
+    /// Somebody else has the name since.
+    Taken(Kept),
+}
+
+/// Rows that were written for a table whose name somebody else took. Dropping them leaves a folder that is swept later.
+#[derive(Debug)]
+pub struct Kept {
+    lake: Lake,
+    name: TableName,
+    location: String,
+    schema: SchemaRef,
+    files: Vec<StagedFile>,
+}
+
+impl Kept {
+    /// The rows' columns as they are stored.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The rows as they were written.
+    ///
+    /// # Errors
+    /// [`Error::Store`], also as the stream's first item.
+    pub fn batches(&self) -> Result<BoxStream<'static, Result<RecordBatch, Error>>, Error> {
+        let store = self.lake.store().table(&self.location)?;
+        let (name, schema) = (self.name.clone(), Arc::clone(&self.schema));
+        let files: Vec<(Path, u64)> = self.files.iter().map(|file| (file.path.clone(), file.bytes)).collect();
+        let files = stream::iter(files).then(move |(path, bytes)| {
+            let (store, name, schema) = (Arc::clone(&store), name.clone(), Arc::clone(&schema));
+            async move { read(&store, &path, bytes, &schema, &name).await }
+        });
+        Ok(files.try_flatten().boxed())
+    }
+
+    /// Deletes them.
+    pub async fn discard(self) {
+        empty(&self.lake, &self.location).await;
     }
 }

@@ -14,7 +14,7 @@ mod making;
 mod places;
 
 pub use change::{Change, Doing};
-pub use making::Making;
+pub use making::{Finished, Kept, Making};
 pub use places::PLACE;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};

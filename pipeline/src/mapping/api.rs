@@ -168,6 +168,25 @@ async fn missing(context: &Context, name: &TableName) -> Result<Option<String>, 
     )))
 }
 
+/// The tables that the mappings of a text read, and those that the mappings read whose place they take: none of a text that
+/// is no mapping.
+pub(crate) async fn tables(context: &Context, name: &str, text: &str) -> Result<Vec<TableName>, Error> {
+    let Ok(mappings) = read(name, text) else { return Ok(Vec::new()) };
+    let names: Vec<&str> = match mappings.as_slice() {
+        [_] => vec![name],
+        several => several.iter().map(|(own, _)| own.as_str()).collect(),
+    };
+    let known = context.catalog.mappings().await.map_err(Error::Catalog)?;
+    let replaced = known.iter().filter(|row| names.contains(&row.name.as_str()));
+    let replaced = replaced.filter_map(|row| Mapping::parse(&row.text).ok());
+    let all = mappings.iter().map(|(_, mapping)| mapping.clone()).chain(replaced);
+    // One whose tables cannot be named is not stored, and runs nowhere.
+    let mut tables: Vec<TableName> = all.filter_map(|mapping| plan::inputs(&mapping).ok()).flatten().collect();
+    tables.sort();
+    tables.dedup();
+    Ok(tables)
+}
+
 /// Stores mappings that check out.
 pub(crate) async fn apply(context: &Context, name: &str, text: &str) -> Result<MappingRow, Error> {
     let listed = |problems: &[MappingProblem]| Error::Invalid {

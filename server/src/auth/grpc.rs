@@ -1,4 +1,5 @@
 use std::{
+    borrow::Cow,
     net::IpAddr,
     task::{Context, Poll},
 };
@@ -11,7 +12,7 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use super::{Auth, Denied, Door, token};
+use super::{Auth, Denied, Door, Lasting, token};
 
 /// Layer of the gRPC door: puts the [`Principal`](mavis_types::Principal) into the request's extensions, or answers
 /// UNAUTHENTICATED. Health and reflection need no token, and neither does the Flight handshake, which is how a client
@@ -79,9 +80,14 @@ where
         Box::pin(async move {
             if !is_open(request.uri().path()) {
                 let door = Door::of_grpc_path(request.uri().path());
-                match auth.authenticate(token(request.headers()).as_deref(), peer(&request), door).await {
+                let token = token(request.headers()).map(Cow::into_owned);
+                match auth.authenticate(token.as_deref(), peer(&request), door).await {
                     Ok(principal) => {
+                        let lasting = token.map(|token| Lasting::new(&auth, &token, &principal));
                         request.extensions_mut().insert(principal);
+                        if let Some(lasting) = lasting {
+                            request.extensions_mut().insert(lasting);
+                        }
                     }
                     Err(denied) => return Ok(Status::from(denied).into_http()),
                 }

@@ -8,6 +8,7 @@
 mod bearer;
 mod grpc;
 mod http;
+mod lasting;
 pub mod oidc;
 mod slow;
 
@@ -15,13 +16,14 @@ use std::{net::IpAddr, sync::Arc};
 
 use anyhow::bail;
 use mavis_catalog::{Catalog, NewAudit};
-use mavis_types::{Principal, Role, Scope};
+use mavis_types::{Principal, Role, Scope, TokenId};
 use tracing::{error, warn};
 
 pub use bearer::{of_authorization, token};
 pub use grpc::AuthLayer;
 pub use http::require_token;
-use oidc::{Fault, Identity, Issuers};
+pub(crate) use lasting::Lasting;
+use oidc::{Expiry, Fault, Identity, Issuers};
 use slow::SlowDown;
 
 /// Turns tokens into principals. Cheap to clone; shared by all doors.
@@ -78,6 +80,9 @@ pub enum Denied {
     Unknown,
     #[error("the token is good, but its role may not do this: ask an administrator")]
     Forbidden,
+    /// While an answer was read.
+    #[error("the rights of this token were changed since the answer began: ask again")]
+    Changed,
     #[error("the catalog cannot be asked who you are: try again, and read the server's log")]
     Unavailable,
     /// A token of an OpenID Connect issuer.
@@ -89,7 +94,7 @@ impl Denied {
     /// Whether the caller is known and may not; otherwise it is not known who asks.
     #[must_use]
     pub fn is_forbidden(self) -> bool {
-        matches!(self, Self::Forbidden | Self::Signed(Fault::NoRole))
+        matches!(self, Self::Forbidden | Self::Changed | Self::Signed(Fault::NoRole))
     }
 
     /// Whether the same token may be taken later.
@@ -166,15 +171,28 @@ impl Auth {
     }
 
     async fn principal(&self, token: &str) -> Result<Principal, Denied> {
-        let unavailable = |error: mavis_catalog::Error| {
-            error!(error = &error as &dyn std::error::Error, "the catalog cannot be asked for a token");
-            Denied::Unavailable
-        };
         if !self.issuers.is_signed(token) {
             return self.catalog.authenticate(token).await.map_err(unavailable)?.ok_or(Denied::Unknown);
         }
-        let Identity { id, name, role, groups, smart, granted_only } =
-            self.issuers.identity(token).await.map_err(Denied::Signed)?;
+        self.signed(self.issuers.identity(token, Expiry::Ends).await.map_err(Denied::Signed)?).await
+    }
+
+    /// Who a token belongs to with which an answer began; `None` for one of ours that expired since. `id`: the token's.
+    async fn still(&self, token: &str, id: TokenId) -> Result<Option<Principal>, Denied> {
+        if self.issuers.is_signed(token) {
+            let identity = self.issuers.identity(token, Expiry::Passed).await.map_err(Denied::Signed)?;
+            return self.signed(identity).await.map(Some);
+        }
+        if let Some(principal) = self.catalog.authenticate(token).await.map_err(unavailable)? {
+            return Ok(Some(principal));
+        }
+        let tokens = self.catalog.tokens().await.map_err(unavailable)?;
+        let is_there = tokens.iter().any(|known| known.id == id && known.revoked_at.is_none());
+        if is_there { Ok(None) } else { Err(Denied::Unknown) }
+    }
+
+    async fn signed(&self, identity: Identity) -> Result<Principal, Denied> {
+        let Identity { id, name, role, groups, smart, granted_only } = identity;
         let only = granted_only && !matches!(role, Role::Admin | Role::Engineer);
         let scope = if only { Scope::Schemas(Vec::new()) } else { Scope::All };
         let mut principal = Principal::new(id, name, role, scope);
@@ -226,6 +244,11 @@ impl Auth {
             error!(error = &error as &dyn std::error::Error, action, "cannot write the audit of `{action}`");
         }
     }
+}
+
+fn unavailable(error: mavis_catalog::Error) -> Denied {
+    error!(error = &error as &dyn std::error::Error, "the catalog cannot be asked for a token");
+    Denied::Unavailable
 }
 
 /// A failure whose answer waits.

@@ -17,6 +17,7 @@ use clap::Args;
 use futures::TryStreamExt;
 
 use super::{Failure, client::ClientArgs, output::Format};
+use crate::http::{encoder_factory, text_keys};
 
 /// Rows that are drawn for a person.
 const DRAWN: usize = 1000;
@@ -42,8 +43,10 @@ impl Sql {
         };
         let mut flight = FlightSqlServiceClient::new(client.channel().await?);
         flight.set_token(client.token()?);
+        let writes = mavis_sql::writes(&statement);
         let info = flight.execute(statement, None).await.map_err(flight_error)?;
-        if info.endpoint.is_empty() {
+        // The rows that were written; the answer's one row says the same.
+        if writes {
             return told(info.total_records, format);
         }
         let mut sink = Sink::new(format);
@@ -91,7 +94,10 @@ impl Sink {
     fn new(format: Format) -> Self {
         Self {
             format,
-            json: arrow::json::WriterBuilder::new().with_explicit_nulls(true).build(std::io::stdout()),
+            json: arrow::json::WriterBuilder::new()
+                .with_explicit_nulls(true)
+                .with_encoder_factory(encoder_factory())
+                .build(std::io::stdout()),
             csv: arrow::csv::WriterBuilder::new().with_header(true).build(std::io::stdout()),
             drawn: Vec::new(),
             rows: 0,
@@ -104,7 +110,7 @@ impl Sink {
     fn write(&mut self, batch: &RecordBatch) -> Result<bool, Failure> {
         self.seen = true;
         match self.format {
-            Format::Json => self.json.write(batch).map_err(arrow)?,
+            Format::Json => self.json.write(&text_keys(batch).map_err(arrow)?).map_err(arrow)?,
             Format::Csv => self.csv.write(&flat(batch).map_err(arrow)?).map_err(arrow)?,
             Format::Table => {
                 let rest = DRAWN - self.rows;

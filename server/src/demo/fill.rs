@@ -53,7 +53,7 @@ async fn one<'a>(app: &App, by: &Principal, source: &'a DemoSource) -> anyhow::R
     let mut events = app.pipeline.watch(id).await?;
     let mut screen = Screen::new();
     while let Some(event) = events.next().await {
-        screen.show(convert::event(event, true));
+        screen.show(convert::event(event, true, true));
     }
     if let Err(reason) = screen.ended() {
         bail!("run {id} {reason}");

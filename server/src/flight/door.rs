@@ -10,11 +10,11 @@ use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    cancel, handshake, poll,
+    cancel, handshake, poll, rows,
     sent::Answer,
     service::Commands,
     session::{self, Sessions},
-    statement, update,
+    statement, written,
 };
 use crate::App;
 
@@ -109,10 +109,10 @@ impl FlightService for FlightDoor {
         // To ask for the info of a statement that writes is to run it; to ask for its columns is not.
         let caller = self.commands.caller(&request)?;
         if let Some(poll::Asked::Begin(handle)) = poll::read(&self.commands, &caller, request.get_ref())?
-            && mavis_sql::writes(&handle.sql)
+            && written::is_write(&handle.sql)
         {
-            let none = update::no_columns(request.into_inner())?;
-            return Ok(Response::new(SchemaResult { schema: none.schema }));
+            let info = rows::info_of(Vec::new(), &written::schema(&handle.sql), request.into_inner())?;
+            return Ok(Response::new(SchemaResult { schema: info.schema }));
         }
         let info = self.get_flight_info(request).await?.into_inner();
         Ok(Response::new(SchemaResult { schema: info.schema }))

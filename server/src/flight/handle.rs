@@ -37,6 +37,20 @@ pub(super) struct Handle {
     /// Tells prepared statements apart, for clients that bind values and go on with the handle of before.
     #[prost(bytes = "bytes", tag = "8")]
     pub(super) statement: Bytes,
+    /// Of a statement that writes, sent as a query: what was done. It ran before there was this ticket.
+    #[prost(message, optional, tag = "9")]
+    pub(super) done: Option<Done>,
+}
+
+/// What became of a statement that writes.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Done {
+    /// Rows concerned.
+    #[prost(int64, optional, tag = "1")]
+    pub(super) count: Option<i64>,
+    /// What was done, in words; of a statement about rights.
+    #[prost(string, optional, tag = "2")]
+    pub(super) status: Option<String>,
 }
 
 /// One of several endpoints over the same execution.
@@ -94,6 +108,11 @@ impl Handle {
     /// An answer that waits in files.
     pub(super) fn stored(stored: Stored) -> Self {
         Self { stored: Some(stored), ..Self::default() }
+    }
+
+    /// The answer of a statement that ran.
+    pub(super) fn done(done: Done) -> Self {
+        Self { done: Some(done), ..Self::default() }
     }
 
     /// The id of the query; a prepared statement that is fetched directly gets one of its own.

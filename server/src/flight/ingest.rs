@@ -2,7 +2,6 @@
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use arrow_flight::{
-    decode::FlightRecordBatchStream,
     error::FlightError,
     sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption, server::PeekableFlightDataStream},
 };
@@ -12,6 +11,7 @@ use mavis_types::{SourceName, TableName, Zone, normalize_name};
 use tonic::Status;
 
 use super::{
+    received::Received,
     service::{Caller, Commands},
     update::counted,
 };
@@ -30,16 +30,20 @@ pub(super) async fn ingest(
         return Err(Status::invalid_argument("there are no transactions: an ingest is one commit by itself"));
     }
     let into = read(command)?;
-    let mut batches = FlightRecordBatchStream::new_from_flight_data(data.map_err(FlightError::from)).map_err(broken);
-    let first = batches.next().await.transpose().map_err(status)?;
-    let schema = match (&first, batches.get_ref().schema()) {
+    let mut batches = Received::new(data);
+    let first = batches.next().await.transpose().map_err(broken).map_err(status)?;
+    let schema = match (&first, batches.schema()) {
         (Some(batch), _) => batch.schema(),
         (None, Some(schema)) => schema.clone(),
         (None, None) => {
             return Err(Status::invalid_argument("an ingest sends the columns of its rows, and there are none"));
         }
     };
-    let batches = stream::iter(first.map(Ok::<RecordBatch, Error>)).chain(batches).boxed();
+    let batches = stream::iter(first.map(Ok::<RecordBatch, Error>)).chain(batches.map_err(broken));
+    let batches = match caller.lasting.clone() {
+        Some(lasting) => lasting.watch(batches, |denied| Error::Refused { reason: denied.to_string() }).boxed(),
+        None => batches.boxed(),
+    };
     if into.catalog.as_deref() == Some(Zone::Raw.as_str()) {
         return push(commands, caller, &into, &schema, batches).await;
     }
@@ -136,11 +140,15 @@ fn broken(error: FlightError) -> Error {
     match error {
         // The client went away in the middle, or said that it failed.
         FlightError::Tonic(_) => Error::Cancelled,
-        _ => Error::Invalid {
-            message: "the rows cannot be read: send Arrow batches of one schema".to_owned(),
-            line: None,
-            column: None,
-        },
+        error => {
+            let what = match error {
+                FlightError::ExternalError(torn) => format!(": {torn}"),
+                _ => String::new(),
+            };
+            let message =
+                format!("the rows cannot be read, and nothing was written{what}: send Arrow batches of one schema");
+            Error::Invalid { message, line: None, column: None }
+        }
     }
 }
 

@@ -48,8 +48,8 @@ pub(super) async fn primary(commands: &Commands, principal: &Principal, query: C
             }
         }
     }
-    // By column name within a table, as the command's definition says.
-    keys.sort();
+    // By catalog, schema, table and place in the key, as the command's definition says.
+    keys.sort_by(|(one, _, a), (other, _, b)| (place_of(one), a).cmp(&(place_of(other), b)));
     let text = |of: fn(&(TableName, String, i32)) -> &str| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(keys.iter().map(of)))
     };
@@ -62,6 +62,11 @@ pub(super) async fn primary(commands: &Commands, principal: &Principal, query: C
         Arc::new(StringArray::new_null(keys.len())),
     ];
     rows::whole(RecordBatch::try_new(primary_schema(), columns).map_err(|error| unwritten::unwritable(&error))?)
+}
+
+/// What a table stands after in an answer.
+pub(super) fn place_of(table: &TableName) -> (&str, &str, &str) {
+    (table.zone.as_str(), &table.schema, &table.table)
 }
 
 /// As the Flight SQL definition of `CommandGetPrimaryKeys` has it.

@@ -10,12 +10,15 @@
 //! is such a text, too, kept by the client as a cookie. What the process remembers are the ids of running queries
 //! ([`running`]), those that several endpoints hand out ([`spread`]), and the answers of polled queries ([`poll`]).
 //!
+//! [`written`] has statements that write and come as queries.
+//!
 //! [`get`] answers DoGet, and [`sent`] is how its rows go out. Dictionaries are sent as their values: the schema is the
 //! same in both phases, and every client reads it.
 
 mod cancel;
 mod catalogs;
 mod commands;
+mod described;
 mod door;
 mod get;
 mod handle;
@@ -25,6 +28,7 @@ mod keys;
 mod parameters;
 mod poll;
 mod prepared;
+mod received;
 mod references;
 mod rows;
 mod running;
@@ -40,6 +44,7 @@ mod tables;
 mod types;
 mod unwritten;
 mod update;
+mod written;
 
 use crate::App;
 

@@ -4,11 +4,13 @@ use arrow::{
     array::RecordBatch,
     ipc::{reader::StreamReader, writer::StreamWriter},
 };
-use arrow_flight::{decode::FlightRecordBatchStream, error::FlightError, sql::server::PeekableFlightDataStream};
+use arrow_flight::{error::FlightError, sql::server::PeekableFlightDataStream};
 use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use futures::TryStreamExt;
 use tonic::Status;
+
+use super::received::Received;
 
 /// A handle travels in every request of its statement.
 const MAX_BYTES: usize = 1 << 20;
@@ -19,10 +21,10 @@ const MAX_UPDATES: usize = 100_000;
 
 /// The batches of a client as an IPC stream.
 pub(super) async fn collect(values: PeekableFlightDataStream) -> Result<Bytes, Status> {
-    let mut batches = FlightRecordBatchStream::new_from_flight_data(values.map_err(FlightError::from));
+    let mut batches = Received::new(values);
     let mut writer: Option<StreamWriter<Vec<u8>>> = None;
     let mut rows = 0;
-    while let Some(batch) = batches.try_next().await.map_err(|_| unreadable())? {
+    while let Some(batch) = batches.try_next().await.map_err(refused)? {
         rows += batch.num_rows();
         if rows > MAX_ROWS {
             return Err(Status::invalid_argument(format!(
@@ -52,9 +54,9 @@ pub(super) async fn collect(values: PeekableFlightDataStream) -> Result<Bytes, S
 
 /// The values of each row that a client sends for statements that write.
 pub(super) async fn rows(values: PeekableFlightDataStream) -> Result<Vec<Vec<ScalarValue>>, Status> {
-    let mut batches = FlightRecordBatchStream::new_from_flight_data(values.map_err(FlightError::from));
+    let mut batches = Received::new(values);
     let mut rows = Vec::new();
-    while let Some(batch) = batches.try_next().await.map_err(|_| unreadable())? {
+    while let Some(batch) = batches.try_next().await.map_err(refused)? {
         if rows.len() + batch.num_rows() > MAX_UPDATES {
             return Err(Status::invalid_argument(format!(
                 "more than {MAX_UPDATES} rows of parameters: bind fewer at once, or ingest them"
@@ -92,6 +94,15 @@ pub(super) fn read(parameters: &Bytes) -> Result<Vec<Vec<ScalarValue>>, Status> 
         append(&mut rows, &batch.map_err(|_| unreadable())?)?;
     }
     Ok(rows)
+}
+
+fn refused(error: FlightError) -> Status {
+    match error {
+        // The client went away.
+        FlightError::Tonic(status) => *status,
+        FlightError::ExternalError(torn) => Status::invalid_argument(format!("the parameters cannot be read: {torn}")),
+        _ => unreadable(),
+    }
 }
 
 fn unreadable() -> Status {

@@ -23,11 +23,11 @@ use super::{
     parameters, prepared, rows,
     service::{Caller, Commands},
     statement::{self, Gets},
-    unwritten,
+    unwritten, written,
 };
 use crate::{
     auth::Door,
-    grpc::status,
+    grpc::{short, status},
     http::ApiError,
     query_log::QueryLog,
     results::{Job, Phase, Submit},
@@ -69,13 +69,13 @@ pub(super) fn read(
     })
 }
 
-/// Begins a query. `None`: it is one that must be done at once (`USE`, or several rows of parameters).
+/// Begins a query. `None`: it is one that must be done at once (`USE`, a statement that writes, or several rows of parameters).
 pub(super) async fn begin(
     commands: &Commands,
     caller: &Caller,
     handle: &Handle,
 ) -> Result<Option<Response<PollInfo>>, Status> {
-    if mavis_sql::writes(&handle.sql) {
+    if written::is_write(&handle.sql) {
         return Ok(None);
     }
     let session = statement::at(commands, &caller.principal, handle).await?;
@@ -220,7 +220,8 @@ fn told(error: &ApiError) -> Status {
         409 => Code::Aborted,
         429 | 507 => Code::ResourceExhausted,
         503 => Code::Unavailable,
+        504 => Code::DeadlineExceeded,
         _ => Code::Internal,
     };
-    Status::new(code, error.message.clone())
+    Status::new(code, short(error.message.clone()))
 }

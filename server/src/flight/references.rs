@@ -16,6 +16,7 @@ use mavis_types::{Principal, SourceId, TableName, Zone};
 use tonic::{Response, Status};
 
 use super::{
+    keys::place_of,
     rows::{self, Listed},
     service::Commands,
     unwritten,
@@ -43,14 +44,26 @@ impl Asked {
     }
 }
 
-/// One column of a foreign key, in the order in which answers are sorted.
+/// One column of a foreign key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Reference {
     pk: TableName,
     fk: TableName,
+    /// Which key of its table.
+    key: usize,
     number: i32,
     pk_column: String,
     fk_column: String,
+}
+
+type Place<'a> = (&'a str, &'a str, &'a str);
+
+impl Reference {
+    fn place(&self, is_exported: bool) -> (Place<'_>, Place<'_>, usize, i32) {
+        let (pk, fk) = (place_of(&self.pk), place_of(&self.fk));
+        let (first, then) = if is_exported { (fk, pk) } else { (pk, fk) };
+        (first, then, self.key, self.number)
+    }
 }
 
 /// All three commands have one schema.
@@ -80,6 +93,10 @@ pub(super) async fn of(commands: &Commands, principal: &Principal, pk: Option<As
             lines.push(one);
         }
     }
+    // By the table at the other end: exported keys by the one that refers, the others by the one that is referred to. The
+    // columns of a key stand together, for keys have no names here.
+    let is_exported = fk.is_none();
+    lines.sort_by(|one: &Reference, other| one.place(is_exported).cmp(&other.place(is_exported)));
     rows::whole(batch(&lines).map_err(|error| unwritten::unwritable(&error))?)
 }
 
@@ -120,7 +137,7 @@ fn references(report: &DiscoveryReport, zone: Zone) -> impl Iterator<Item = Refe
     let tables: HashMap<_, &ReportTable> = report.tables.iter().map(|table| (&table.table, table)).collect();
     report.tables.iter().flat_map(move |table| {
         let tables = tables.clone();
-        table.foreign_keys.iter().flat_map(move |key| {
+        table.foreign_keys.iter().enumerate().flat_map(move |(place, key)| {
             let referenced = tables.get(&key.table).copied();
             let pairs = key.columns.iter().zip(&key.referenced).zip(1..);
             pairs.filter_map(move |((fk_column, pk_column), number)| {
@@ -128,6 +145,7 @@ fn references(report: &DiscoveryReport, zone: Zone) -> impl Iterator<Item = Refe
                 Some(Reference {
                     pk: name(zone, referenced),
                     fk: name(zone, table),
+                    key: place,
                     number,
                     pk_column: column(referenced, pk_column)?,
                     fk_column: column(table, fk_column)?,

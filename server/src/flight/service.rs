@@ -8,7 +8,10 @@ use super::{
     session::{Kept, Sessions},
     spread::Spreads,
 };
-use crate::{App, auth::Denied};
+use crate::{
+    App,
+    auth::{Denied, Lasting},
+};
 
 /// Answers Flight SQL commands.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub(super) struct Commands {
 pub(super) struct Caller {
     pub(super) principal: Principal,
     pub(super) session: Kept,
+    /// For answers that take long.
+    pub(super) lasting: Option<Lasting>,
 }
 
 impl Commands {
@@ -46,7 +51,8 @@ impl Commands {
     pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let principal = principal(request)?;
         let session = self.sessions.of(request.metadata(), &principal)?;
-        Ok(Caller { principal, session })
+        let lasting = request.extensions().get::<Lasting>().cloned();
+        Ok(Caller { principal, session, lasting })
     }
 }
 

@@ -26,9 +26,13 @@ use super::{
     sent::Answer,
     service::{Caller, Commands},
     session::Compression,
-    unwritten, update,
+    unwritten, written,
 };
-use crate::{auth::Door, grpc::status, query_log::QueryLog};
+use crate::{
+    auth::Door,
+    grpc::{short, status},
+    query_log::QueryLog,
+};
 
 /// Endpoints of a large answer, at most, where the client says nothing.
 const MOST: u32 = 8;
@@ -53,8 +57,8 @@ pub(super) async fn planned(
     handle: Handle,
     descriptor: FlightDescriptor,
 ) -> Result<Response<FlightInfo>, Status> {
-    if mavis_sql::writes(&handle.sql) {
-        return update::info(commands, caller, &handle, descriptor).await;
+    if written::is_write(&handle.sql) {
+        return written::info(commands, caller, &handle, descriptor).await;
     }
     let prepared = prepare(commands, caller, &handle, true).await?;
     let one_by_one = parameters::read(&handle.parameters)?.len() != 1;
@@ -95,7 +99,10 @@ pub(super) async fn prepare(
         let parameters = Arc::new(Schema::empty());
         return Ok(Prepared { schema: used_schema(), parameters, ordered: true, large: false, command: None });
     }
-    let prepared = session.prepare(&handle.sql).await.map_err(|error| placed(error, &handle.sql))?;
+    // All rows of values have the same types.
+    let values =
+        if bound { parameters::read(&handle.parameters)?.into_iter().next().unwrap_or_default() } else { vec![] };
+    let prepared = session.prepare_with(&handle.sql, &values).await.map_err(|error| placed(error, &handle.sql))?;
     if bound && handle.parameters.is_empty() && !prepared.parameters.fields().is_empty() {
         return Err(Status::invalid_argument(format!(
             "the statement has {} parameters and no values: prepare it and bind them",
@@ -117,7 +124,7 @@ pub(super) fn placed(error: mavis_sql::Error, sql: &str) -> Status {
     let told = status(error);
     match pointer {
         None => told,
-        Some(pointer) => Status::new(told.code(), format!("{}\n{pointer}", told.message())),
+        Some(pointer) => Status::new(told.code(), short(format!("{}\n{pointer}", told.message()))),
     }
 }
 
@@ -146,12 +153,30 @@ impl Execution {
     }
 }
 
-/// The rows of a handle, planned again for this principal.
+/// The rows of a handle, planned again for this principal, for as long as the token stays what it is.
 pub(super) async fn get(commands: &Commands, caller: Caller, handle: &[u8]) -> Gets {
+    let lasting = caller.lasting.clone();
+    let answer = answered(commands, caller, handle).await?;
+    Ok(match lasting {
+        Some(lasting) => answer.map(|answer| answer.watched(lasting)),
+        None => answer,
+    })
+}
+
+async fn answered(commands: &Commands, caller: Caller, handle: &[u8]) -> Gets {
     let handle = commands.handles.read(handle)?;
     let compression = caller.session.compressed();
     if let Some(stored) = &handle.stored {
         return poll::fetch(commands, &caller, stored);
+    }
+    if let Some(done) = &handle.done {
+        return written::get(done);
+    }
+    // Tickets are never of one; a prepared statement may be.
+    if handle.query.is_empty() && written::is_write(&handle.sql) {
+        return Err(Status::invalid_argument(
+            "a statement that writes runs when its FlightInfo is asked for, or with DoPut: fetch the ticket of its info",
+        ));
     }
     let values = parameters::read(&handle.parameters)?;
     let session = at(commands, &caller.principal, &handle).await?;

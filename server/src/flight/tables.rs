@@ -11,6 +11,7 @@ use mavis_types::Principal;
 use tonic::{Response, Status};
 
 use super::{
+    described::described,
     rows::{self, Listed},
     service::Commands,
     table_types::SYSTEM_TABLE,
@@ -40,6 +41,7 @@ pub(super) fn get(commands: &Commands, principal: &Principal, query: CommandGetT
         for table in page.map_err(status)? {
             if shows(&table.catalog, &table.schema, pattern, &query.table_types) {
                 let columns = table.columns.unwrap_or_else(|| Schema::empty().into());
+                let columns = described(&columns, &table.catalog, &table.schema, &table.table);
                 rows::built(builder.append(table.catalog, table.schema, table.table, table.kind, &columns))?;
             }
         }
@@ -48,12 +50,13 @@ pub(super) fn get(commands: &Commands, principal: &Principal, query: CommandGetT
     rows::stream(&schema, batches)
 }
 
-/// The `information_schema` of each zone is listed only for who asks for it, by name or by the kind of its tables: it
-/// would stand between the sources in every client's tree. It is always there for queries.
+/// The `information_schema` of each zone is listed only for who asks for it, by the beginning of its name or by the kind of its
+/// tables: it would stand between the sources in every client's tree. It is always there for queries.
 pub(super) fn shows(catalog: &str, schema: &str, pattern: Option<&str>, kinds: &[String]) -> bool {
     schema != INFORMATION
         || catalog == "system"
-        || pattern.is_some_and(|pattern| pattern.replace('\\', "").eq_ignore_ascii_case(INFORMATION))
+        // The engine has found that the pattern fits.
+        || pattern.is_some_and(|pattern| !pattern.starts_with(['%', '_']))
         || kinds.iter().any(|kind| kind == SYSTEM_TABLE)
 }
 

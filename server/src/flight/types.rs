@@ -45,8 +45,9 @@ fn types() -> Vec<XdbcTypeInfo> {
         number("SMALLINT UNSIGNED", XdbcDataType::XdbcSmallint, 5, true),
         number("INTEGER UNSIGNED", XdbcDataType::XdbcInteger, 10, true),
         number("BIGINT UNSIGNED", XdbcDataType::XdbcBigint, 20, true),
-        number("REAL", XdbcDataType::XdbcReal, 7, false),
-        number("DOUBLE", XdbcDataType::XdbcDouble, 15, false),
+        // Of approximate numbers the size is told in bits.
+        XdbcTypeInfo { num_prec_radix: Some(2), ..number("REAL", XdbcDataType::XdbcReal, 24, false) },
+        XdbcTypeInfo { num_prec_radix: Some(2), ..number("DOUBLE", XdbcDataType::XdbcDouble, 53, false) },
         XdbcTypeInfo {
             create_params: Some(vec!["precision".to_owned(), "scale".to_owned()]),
             fixed_prec_scale: true,

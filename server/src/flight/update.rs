@@ -1,21 +1,20 @@
-//! `CommandStatementUpdate` and `CommandPreparedStatementUpdate`, and statements that write where a query was expected: what
-//! they answer is a number of rows.
+//! `CommandStatementUpdate` and `CommandPreparedStatementUpdate`: what they answer is a number of rows.
 
-use arrow::datatypes::Schema;
 use arrow_flight::{
-    FlightData, FlightDescriptor, FlightInfo,
+    FlightData,
     sql::{CommandPreparedStatementUpdate, server::PeekableFlightDataStream},
 };
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use mavis_sql::Executed;
-use tonic::{Response, Status};
+use tonic::Status;
 
 use super::{
     handle::Handle,
-    parameters, rows,
+    parameters,
     service::{Caller, Commands},
     statement::{at, placed},
+    written,
 };
 use crate::{auth::Door, query_log::QueryLog};
 
@@ -32,6 +31,9 @@ async fn run(
     values: &[Vec<ScalarValue>],
 ) -> Result<i64, Status> {
     let session = at(commands, &caller.principal, handle).await?;
+    if mavis_sql::changes_rights(&handle.sql) {
+        return written::rights(commands, caller, &session, handle).await.map(|_| 0);
+    }
     let log = QueryLog::write(&commands.app, &caller.principal, Door::Flight, &handle.sql, String::new());
     let outcome = session.execute_many(&handle.sql, values, None).await;
     log.wrote(&outcome);
@@ -72,21 +74,4 @@ async fn values_of(mut values: PeekableFlightDataStream) -> Result<Option<Vec<Ve
         Some(_) if values.peek().await.is_some() => parameters::rows(values).await.map(Some),
         _ => Ok(None),
     }
-}
-
-/// Runs a statement that was sent as a query: an answer without columns and without endpoints, whose number of records is that
-/// of the rows concerned.
-pub(super) async fn info(
-    commands: &Commands,
-    caller: &Caller,
-    handle: &Handle,
-    descriptor: FlightDescriptor,
-) -> Result<Response<FlightInfo>, Status> {
-    let count = execute(commands, caller, handle).await?;
-    Ok(Response::new(no_columns(descriptor)?.with_total_records(count)))
-}
-
-/// An info without columns and endpoints.
-pub(super) fn no_columns(descriptor: FlightDescriptor) -> Result<FlightInfo, Status> {
-    rows::info_of(Vec::new(), &Schema::empty(), descriptor)
 }

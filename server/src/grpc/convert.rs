@@ -7,7 +7,7 @@ use mavis_catalog::{Catalog, LogLevel, LogLine, Run, RunState, RunUnit};
 use mavis_connectors::{SourceSpec, StageReport};
 use mavis_pipeline::{RunEvent, SourceSummary, UnitProgress};
 use mavis_proto::v1 as pb;
-use mavis_sql::knows_counts;
+use mavis_sql::Sizes;
 use mavis_types::{Counts, Principal, RunId, SourceId, SourceName, TableId};
 use prost_types::Timestamp;
 use serde::Serialize;
@@ -156,27 +156,28 @@ pub(super) fn log(lines: Vec<LogLine>) -> Vec<pb::LogLine> {
     lines.into_iter().map(log_line).collect()
 }
 
-/// `counted`: as `mavis_sql::knows_counts` says.
+/// `counted`: as `mavis_sql::knows_counts` says; an error may tell numbers, too.
 pub(super) fn unit(unit: RunUnit, table: String, expected_rows: Option<u64>, counted: bool) -> pb::RunUnit {
     pb::RunUnit {
         step: word(unit.step),
         table,
         state: word(unit.state),
         counts: counted.then(|| counts(unit.counts)),
-        error: unit.error.unwrap_or_default(),
+        error: unit.error.filter(|_| counted).unwrap_or_default(),
         seconds: unit.seconds,
         expected_rows: expected_rows.filter(|_| counted),
     }
 }
 
-/// An event as watchers are told it, at this door and in the demo.
-pub(crate) fn event(event: RunEvent, counted: bool) -> pb::RunEvent {
+/// An event as watchers are told it, at this door and in the demo. `counted`: as `mavis_sql::knows_counts` says; `sized`: as
+/// `mavis_sql::Sizes` says of the run.
+pub(crate) fn event(event: RunEvent, counted: bool, sized: bool) -> pb::RunEvent {
     use pb::run_event::Event;
     let event = match event {
         RunEvent::State { state, counts: sum, error } => Event::State(pb::RunStateChange {
             state: run_state(state).into(),
-            counts: counted.then(|| counts(sum)),
-            error: error.unwrap_or_default(),
+            counts: sized.then(|| counts(sum)),
+            error: error.filter(|_| sized).unwrap_or_default(),
         }),
         RunEvent::Unit(UnitProgress { table, unit: row, expected }) => Event::Unit(unit(row, table, expected, counted)),
         RunEvent::Log(line) => Event::Log(log_line(line)),
@@ -188,14 +189,15 @@ pub(crate) fn event(event: RunEvent, counted: bool) -> pb::RunEvent {
 #[derive(Debug)]
 pub(super) struct Names<'a> {
     catalog: &'a Catalog,
-    counted: bool,
+    by: &'a Principal,
+    sizes: Sizes,
     sources: HashMap<SourceId, String>,
     tables: HashMap<TableId, Option<mavis_types::TableName>>,
 }
 
 impl<'a> Names<'a> {
-    pub(super) fn new(catalog: &'a Catalog, by: &Principal) -> Self {
-        Self { catalog, counted: knows_counts(by), sources: HashMap::new(), tables: HashMap::new() }
+    pub(super) fn new(catalog: &'a Catalog, by: &'a Principal) -> Self {
+        Self { catalog, by, sizes: Sizes::default(), sources: HashMap::new(), tables: HashMap::new() }
     }
 
     /// The source's name; its id where it was removed.
@@ -230,6 +232,8 @@ impl<'a> Names<'a> {
             Some(id) => self.source(id).await?,
             None => String::new(),
         };
+        let named = Some(source.as_str()).filter(|source| !source.is_empty());
+        let sized = self.sizes.are_known(self.catalog, self.by, named).await.map_err(status)?;
         Ok(pb::Run {
             id: run.id.to_string(),
             kind: word(run.kind),
@@ -238,8 +242,8 @@ impl<'a> Names<'a> {
             state: run_state(run.state).into(),
             parent_id: run.parent.map(|id| id.to_string()).unwrap_or_default(),
             attempt: run.attempt,
-            error: run.error.unwrap_or_default(),
-            counts: self.counted.then(|| counts(run.counts)),
+            error: run.error.filter(|_| sized).unwrap_or_default(),
+            counts: sized.then(|| counts(run.counts)),
             created_at: Some(timestamp(run.created_at)),
             started_at: run.started_at.map(timestamp),
             finished_at: run.finished_at.map(timestamp),

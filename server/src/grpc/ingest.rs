@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     caller::{engineer, principal},
     convert::{self, Names, chosen_run_id, required, run_id, source_name},
-    import, status, visible,
+    hidden, import, status, visible,
 };
 use crate::App;
 
@@ -48,6 +48,7 @@ impl IngestService for Ingest {
     ) -> Result<Response<pb::RegisterSourceResponse>, Status> {
         let by = engineer(&self.app, &request, "source.add").await?;
         let spec = convert::spec(required(request.into_inner().spec, "spec")?)?;
+        hidden::nothing(&self.app, &by, &spec.name, "source.add").await?;
         let source = self.app.pipeline.add_source(&by, spec).await.map_err(status)?;
         Ok(Response::new(pb::RegisterSourceResponse { source: Some(convert::source(source)) }))
     }
@@ -58,6 +59,8 @@ impl IngestService for Ingest {
     ) -> Result<Response<pb::UpdateSourceResponse>, Status> {
         let by = engineer(&self.app, &request, "source.update").await?;
         let spec = convert::spec(required(request.into_inner().spec, "spec")?)?;
+        hidden::nothing(&self.app, &by, &spec.name, "source.update").await?;
+        hidden::nothing_of_source(&self.app, &by, &spec.name, "source.update").await?;
         let source = self.app.pipeline.update_source(&by, spec).await.map_err(status)?;
         Ok(Response::new(pb::UpdateSourceResponse { source: Some(convert::source(source)) }))
     }
@@ -68,6 +71,7 @@ impl IngestService for Ingest {
     ) -> Result<Response<pb::RemoveSourceResponse>, Status> {
         let by = engineer(&self.app, &request, "source.remove").await?;
         let name = source_name(&request.into_inner().name)?;
+        visible::source(&by, &name)?;
         self.app.pipeline.remove_source(&by, &name).await.map_err(status)?;
         Ok(Response::new(pb::RemoveSourceResponse {}))
     }
@@ -96,10 +100,22 @@ impl IngestService for Ingest {
         &self,
         request: Request<pb::TestSourceRequest>,
     ) -> Result<Response<pb::TestSourceResponse>, Status> {
-        engineer(&self.app, &request, "source.test").await?;
+        let by = engineer(&self.app, &request, "source.test").await?;
         let spec = match required(request.into_inner().what, "what")? {
-            What::Name(name) => self.registered(&source_name(&name)?).await?,
-            What::Spec(spec) => convert::spec(spec)?,
+            What::Name(name) => {
+                let name = source_name(&name)?;
+                hidden::nothing_of_source(&self.app, &by, &name, "source.test").await?;
+                self.registered(&name).await?
+            }
+            What::Spec(spec) => {
+                let spec = convert::spec(spec)?;
+                hidden::nothing(&self.app, &by, &spec.name, "source.test").await?;
+                // Without a kind it means the registered one.
+                if spec.kind.is_empty() {
+                    hidden::nothing_of_source(&self.app, &by, &spec.name, "source.test").await?;
+                }
+                spec
+            }
         };
         let stages = self.app.pipeline.test_source(&spec).await.map_err(status)?;
         let stages = stages.into_iter().map(convert::stage).collect();
@@ -109,7 +125,10 @@ impl IngestService for Ingest {
     async fn discover(&self, request: Request<pb::DiscoverRequest>) -> Result<Response<pb::DiscoverResponse>, Status> {
         let by = engineer(&self.app, &request, "source.discover").await?;
         let name = source_name(&request.into_inner().name)?;
+        hidden::nothing_of_source(&self.app, &by, &name, "source.discover").await?;
         let report = self.app.pipeline.discover(&by, &name).await.map_err(status)?;
+        // Schemas that were not there before may be of those that the caller does not read.
+        hidden::nothing_of_source(&self.app, &by, &name, "source.discover").await?;
         Ok(Response::new(pb::DiscoverResponse { report: Some(convert::report(&report)) }))
     }
 
@@ -121,6 +140,7 @@ impl IngestService for Ingest {
         let request = request.into_inner();
         let id = chosen_run_id(&request.run_id)?;
         let names = request.sources.iter().map(|name| source_name(name)).collect::<Result<Vec<_>, _>>()?;
+        names.iter().try_for_each(|name| visible::source(&by, name))?;
         let run = self.app.pipeline.discover_many(&by, id, &names).await.map_err(status)?;
         Ok(Response::new(pb::DiscoverManyResponse { run: Some(self.run(&by, run).await?) }))
     }
@@ -131,7 +151,9 @@ impl IngestService for Ingest {
     ) -> Result<Response<pb::AcceptDriftResponse>, Status> {
         let by = engineer(&self.app, &request, "source.accept").await?;
         let name = source_name(&request.into_inner().name)?;
+        hidden::nothing_of_source(&self.app, &by, &name, "source.accept").await?;
         let report = self.app.pipeline.accept_drift(&by, &name).await.map_err(status)?;
+        hidden::nothing_of_source(&self.app, &by, &name, "source.accept").await?;
         Ok(Response::new(pb::AcceptDriftResponse { report: Some(convert::report(&report)) }))
     }
 
@@ -139,8 +161,9 @@ impl IngestService for Ingest {
         &self,
         request: Request<pb::GetDiscoveryReportRequest>,
     ) -> Result<Response<pb::GetDiscoveryReportResponse>, Status> {
-        engineer(&self.app, &request, "source.report").await?;
+        let by = engineer(&self.app, &request, "source.report").await?;
         let name = source_name(&request.into_inner().name)?;
+        hidden::nothing_of_source(&self.app, &by, &name, "source.report").await?;
         let report = self.app.pipeline.discovery_report(&name).await.map_err(status)?.ok_or_else(|| {
             Status::not_found(format!("`{name}` was not discovered yet: run `mavis source discover {name}`"))
         })?;
@@ -154,6 +177,7 @@ impl IngestService for Ingest {
         let by = engineer(&self.app, &request, "source.import_report").await?;
         let request = request.into_inner();
         let name = source_name(&request.name)?;
+        hidden::nothing_of_source(&self.app, &by, &name, "source.import_report").await?;
         let report =
             self.app.pipeline.import_discovery_report(&by, &name, &request.report_json).await.map_err(status)?;
         Ok(Response::new(pb::ImportDiscoveryReportResponse { report: Some(convert::report(&report)) }))
@@ -165,6 +189,7 @@ impl IngestService for Ingest {
         let id = chosen_run_id(&request.run_id)?;
         let ingest =
             IngestRequest { source: source_name(&request.source)?, tables: request.tables, full: request.full };
+        visible::source(&by, &ingest.source)?;
         let run = self.app.pipeline.start_run(&by, id, ingest).await.map_err(status)?;
         Ok(Response::new(pb::StartRunResponse { run: Some(self.run(&by, run).await?) }))
     }
@@ -174,7 +199,8 @@ impl IngestService for Ingest {
     async fn watch_run(&self, request: Request<pb::WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
         let by = principal(&request)?;
         let id = run_id(&request.into_inner().run_id)?;
-        visible::run(&self.app, &by, id).await?;
+        let run = visible::run(&self.app, &by, id).await?;
+        let sized = visible::sized(&self.app, &by, &run).await?;
         let events = self.app.pipeline.watch(id).await.map_err(status)?;
         let stopping = self.app.readiness.stopping();
         let answers = async_stream::stream! {
@@ -184,8 +210,11 @@ impl IngestService for Ingest {
                 tokio::select! {
                     biased;
                     event = events.next() => match event {
-                        Some(event) if !visible::is_told(&by, &event) => {}
-                        Some(event) => yield Ok(pb::WatchRunResponse { event: Some(convert::event(event, knows_counts(&by))) }),
+                        Some(event) if !visible::is_told(&by, &event, sized) => {}
+                        Some(event) => {
+                            let event = convert::event(event, knows_counts(&by), sized);
+                            yield Ok(pb::WatchRunResponse { event: Some(event) });
+                        }
                         None => return,
                     },
                     () = &mut stopping => {
@@ -241,7 +270,9 @@ impl IngestService for Ingest {
             };
             units.push(convert::unit(unit, table, None, knows_counts(&by)));
         }
-        let log = convert::log(catalog.run_log(id, -1).await.map_err(status)?);
+        let sized = visible::sized(&self.app, &by, &run).await?;
+        let log = if sized { catalog.run_log(id, -1).await.map_err(status)? } else { Vec::new() };
+        let log = convert::log(log);
         Ok(Response::new(pb::GetRunResponse { run: Some(names.run(run).await?), units, log }))
     }
 
@@ -258,8 +289,14 @@ impl IngestService for Ingest {
         &self,
         request: Request<pb::ListImportedFilesRequest>,
     ) -> Result<Response<pb::ListImportedFilesResponse>, Status> {
-        engineer(&self.app, &request, "import.list").await?;
+        let by = engineer(&self.app, &request, "import.list").await?;
         let options = import::options(required(request.into_inner().options, "options")?)?;
+        // Names of files say who is in them. Of a source that is yet to come there are none.
+        match self.app.catalog.source(&options.source).await {
+            Ok(_) => hidden::nothing_of_source(&self.app, &by, &options.source, "import.list").await?,
+            Err(mavis_catalog::Error::NotFound { .. }) => {}
+            Err(error) => return Err(status(error)),
+        }
         let files = self.app.pipeline.imported_files(&options).await.map_err(status)?;
         let told = |file: mavis_pipeline::ImportedFile| pb::ImportedFile {
             name: file.name,

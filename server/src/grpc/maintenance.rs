@@ -43,6 +43,8 @@ impl MaintenanceService for Maintenance {
         let done = self.app.pipeline.optimize(&by, name.as_ref()).await.map_err(status)?;
         let tables = done
             .into_iter()
+            // The size of a table of which rows are hidden is not told.
+            .filter(|(name, _)| by.rights.filters(name).next().is_none())
             .map(|(name, done)| pb::OptimizedTable {
                 table: name.to_string(),
                 files_before: done.files_before,

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::{
     caller::engineer,
     convert::{source_name, timestamp},
-    status,
+    hidden, status, visible,
 };
 use crate::App;
 
@@ -36,8 +36,8 @@ impl MappingService for Mappings {
         &self,
         request: Request<pb::ListMappingsRequest>,
     ) -> Result<Response<pb::ListMappingsResponse>, Status> {
-        engineer(&self.app, &request, "mapping.list").await?;
-        let mappings = self.app.pipeline.mappings().await.map_err(status)?;
+        let by = engineer(&self.app, &request, "mapping.list").await?;
+        let mappings = visible::mappings(&self.app, &by).await?;
         Ok(Response::new(pb::ListMappingsResponse { mappings: mappings.into_iter().map(mapping).collect() }))
     }
 
@@ -45,8 +45,12 @@ impl MappingService for Mappings {
         &self,
         request: Request<pb::CheckMappingRequest>,
     ) -> Result<Response<pb::CheckMappingResponse>, Status> {
-        engineer(&self.app, &request, "mapping.check").await?;
-        let problems = self.app.pipeline.check_mapping(&request.into_inner().text).await.map_err(status)?;
+        let by = engineer(&self.app, &request, "mapping.check").await?;
+        let text = request.into_inner().text;
+        // What is wrong with it names columns that there are.
+        let tables = self.app.pipeline.tables_of_mapping("", &text).await.map_err(status)?;
+        hidden::nothing_of_tables(&self.app, &by, &tables, "mapping.check").await?;
+        let problems = self.app.pipeline.check_mapping(&text).await.map_err(status)?;
         Ok(Response::new(pb::CheckMappingResponse { problems: problems.into_iter().map(problem).collect() }))
     }
 
@@ -59,6 +63,8 @@ impl MappingService for Mappings {
         if request.name.trim().is_empty() {
             return Err(Status::invalid_argument("a mapping needs a name, such as `source.table`"));
         }
+        let tables = self.app.pipeline.tables_of_mapping(&request.name, &request.text).await.map_err(status)?;
+        hidden::nothing_of_tables(&self.app, &by, &tables, "mapping.apply").await?;
         let row = self.app.pipeline.apply_mapping(&by, &request.name, &request.text).await.map_err(status)?;
         Ok(Response::new(pb::ApplyMappingResponse { mapping: Some(mapping(row)) }))
     }
@@ -67,8 +73,9 @@ impl MappingService for Mappings {
         &self,
         request: Request<pb::SuggestMappingsRequest>,
     ) -> Result<Response<pb::SuggestMappingsResponse>, Status> {
-        engineer(&self.app, &request, "mapping.suggest").await?;
+        let by = engineer(&self.app, &request, "mapping.suggest").await?;
         let source = source_name(&request.into_inner().source)?;
+        hidden::nothing_of_source(&self.app, &by, &source, "mapping.suggest").await?;
         let suggestions = self.app.pipeline.suggest_mappings(&source).await.map_err(status)?;
         let suggestions = suggestions
             .into_iter()

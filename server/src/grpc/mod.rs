@@ -3,6 +3,7 @@
 mod caller;
 pub(crate) mod convert;
 mod gathered;
+mod hidden;
 mod import;
 mod ingest;
 mod maintenance;
@@ -35,6 +36,7 @@ use tracing::error;
 
 use crate::{App, auth::AuthLayer, flight};
 
+pub(crate) use status::short;
 pub use status::status;
 
 use gathered::Gathered;

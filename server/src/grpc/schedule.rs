@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{
     caller::engineer,
     convert::{source_name, timestamp},
-    status,
+    status, visible,
 };
 use crate::App;
 
@@ -40,6 +40,7 @@ impl ScheduleService for Schedules {
         let by = engineer(&self.app, &request, "schedule.set").await?;
         let request = request.into_inner();
         let name = source_name(&request.source)?;
+        visible::source(&by, &name)?;
         let spec: ScheduleSpec = serde_json::from_str(&request.declaration_json)
             .map_err(|error| Status::invalid_argument(format!("the schedule's declaration: {error}")))?;
         let schedule = self.app.pipeline.set_schedule(&by, &name, &spec).await.map_err(status)?;
@@ -52,6 +53,7 @@ impl ScheduleService for Schedules {
     ) -> Result<Response<pb::RemoveScheduleResponse>, Status> {
         let by = engineer(&self.app, &request, "schedule.remove").await?;
         let name = source_name(&request.into_inner().source)?;
+        visible::source(&by, &name)?;
         self.app.pipeline.remove_schedule(&by, &name).await.map_err(status)?;
         Ok(Response::new(pb::RemoveScheduleResponse {}))
     }
@@ -63,6 +65,7 @@ impl ScheduleService for Schedules {
         let by = engineer(&self.app, &request, "schedule.enable").await?;
         let request = request.into_inner();
         let name = source_name(&request.source)?;
+        visible::source(&by, &name)?;
         let schedule = self.app.pipeline.enable_schedule(&by, &name, request.enabled).await.map_err(status)?;
         Ok(Response::new(pb::EnableScheduleResponse { schedule: Some(told(name.as_str(), schedule)) }))
     }
@@ -71,8 +74,9 @@ impl ScheduleService for Schedules {
         &self,
         request: Request<pb::ListSchedulesRequest>,
     ) -> Result<Response<pb::ListSchedulesResponse>, Status> {
-        engineer(&self.app, &request, "schedule.list").await?;
-        let all = self.app.pipeline.schedules().await.map_err(status)?;
+        let by = engineer(&self.app, &request, "schedule.list").await?;
+        let mut all = self.app.pipeline.schedules().await.map_err(status)?;
+        all.retain(|(source, _)| visible::source(&by, &source.name).is_ok());
         let schedules = all.into_iter().map(|(source, schedule)| told(source.name.as_str(), schedule)).collect();
         Ok(Response::new(pb::ListSchedulesResponse { schedules }))
     }

@@ -8,7 +8,26 @@ use uuid::Uuid;
 /// The status of an error of any crate below.
 pub fn status(error: impl Into<Failure>) -> Status {
     let Failure { code, message } = error.into();
-    Status::new(code, message)
+    Status::new(code, short(message))
+}
+
+/// Bytes of a message as it is sent, at most: clients take 8 KiB of headers, and break the connection off at more.
+const LONGEST: usize = 4 << 10;
+/// What a message ends with that was cut.
+const CUT: &str = " [...]";
+
+/// A message that fits into a header. All but letters and digits are counted as three bytes, as which most are sent.
+pub(crate) fn short(mut message: String) -> String {
+    let mut sent = 0;
+    let end = message.char_indices().find(|(_, letter)| {
+        sent += if letter.is_ascii_alphanumeric() { 1 } else { 3 * letter.len_utf8() };
+        sent > LONGEST
+    });
+    if let Some((end, _)) = end {
+        message.truncate(end);
+        message.push_str(CUT);
+    }
+    message
 }
 
 /// An error with its code, ready to be answered.
@@ -129,6 +148,18 @@ impl From<mavis_sql::Error> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_message_fits_into_a_header() {
+        for text in ["x", "\u{e9}", "a b", "\u{1f9ec}"] {
+            let invalid = mavis_sql::Error::Invalid { message: text.repeat(10_000), line: None, column: None };
+            let status = status(invalid);
+            let headers = status.into_http::<()>().into_parts().0.headers;
+            assert!(headers["grpc-message"].len() < 5_000, "{text}");
+        }
+        let told = status(mavis_sql::Error::Invalid { message: "short".to_owned(), line: None, column: None });
+        assert_eq!(told.message(), "short");
+    }
 
     #[test]
     fn what_went_wrong_inside_stays_inside() {

@@ -3,7 +3,7 @@
 use chrono::{TimeDelta, Utc};
 use mavis_catalog::NewToken;
 use mavis_proto::v1::{self as pb, token_service_server::TokenService};
-use mavis_types::{Role, SchemaGrant, Scope, Smart, normalize_name};
+use mavis_types::{Role, SchemaGrant, Scope, Smart, is_like_marked, normalize_name, own_schema};
 use tonic::{Request, Response, Status};
 
 use super::{caller::admin, convert::timestamp, status};
@@ -114,6 +114,20 @@ impl TokenService for Tokens {
             return Err(Status::invalid_argument(
                 "names that begin like this are those of an issuer's principals: take another",
             ));
+        }
+        // A person of an issuer, who is known only when it comes, may have the schema that such a name is.
+        if is_like_marked(&new.name) {
+            return Err(Status::invalid_argument(
+                "a name that ends in `_` and 16 hexadecimal digits may be the schema of `work` of somebody else: take another",
+            ));
+        }
+        let own = own_schema(&new.name);
+        let tokens = self.app.catalog.tokens().await.map_err(status)?;
+        if let Some(other) = tokens.iter().find(|token| token.name != new.name && own_schema(&token.name) == own) {
+            return Err(Status::already_exists(format!(
+                "`{}` has the schema `work.{own}` already: take another name",
+                other.name
+            )));
         }
         let (made, secret) = self.app.catalog.create_token(new).await.map_err(status)?;
         self.app.auth.audit(&by.name, "token.create", &made.name, true, Door::Grpc).await;

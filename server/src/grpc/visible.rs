@@ -1,10 +1,10 @@
-//! Which sources, runs and parts of runs a caller is told of: those that every other door tells of.
+//! Which sources, mappings, runs and parts of runs a caller is told of: those that every other door tells of.
 
-use mavis_catalog::Run;
+use mavis_catalog::{MappingRow, Run};
 use mavis_pipeline::RunEvent;
 use mavis_proto::v1 as pb;
-use mavis_sql::{knows_run, knows_source};
-use mavis_types::{Principal, RunId, TableName};
+use mavis_sql::{Sizes, knows_run, knows_source};
+use mavis_types::{Principal, RunId, SourceName, TableName};
 use tonic::Status;
 
 use super::{
@@ -28,6 +28,25 @@ pub(super) async fn sources(app: &App, by: &Principal) -> Result<Vec<pb::Source>
         source
     });
     Ok(told.collect())
+}
+
+/// Lets through who may know of a source; otherwise it is as if it were not there.
+pub(super) fn source(by: &Principal, name: &SourceName) -> Result<(), Status> {
+    if knows_source(by, name.as_str()) {
+        return Ok(());
+    }
+    Err(status(mavis_catalog::Error::NotFound { what: "source", name: name.to_string() }))
+}
+
+/// Mappings of sources that the caller may know of.
+pub(super) async fn mappings(app: &App, by: &Principal) -> Result<Vec<MappingRow>, Status> {
+    let mut mappings = app.pipeline.mappings().await.map_err(status)?;
+    if !by.knows_all() {
+        let mut known = app.catalog.sources().await.map_err(status)?;
+        known.retain(|source| knows_source(by, source.name.as_str()));
+        mappings.retain(|row| row.source.is_some_and(|id| known.iter().any(|source| source.id == id)));
+    }
+    Ok(mappings)
 }
 
 /// The newest runs that the caller may know of, of one source where `source` is not empty.
@@ -57,24 +76,34 @@ pub(super) async fn run(app: &App, by: &Principal, id: RunId) -> Result<Run, Sta
     Err(status(mavis_catalog::Error::NotFound { what: "run", name: id.to_string() }))
 }
 
-/// Whether the caller is told of an event: not of a table that it may not read.
-pub(super) fn is_told(by: &Principal, event: &RunEvent) -> bool {
+/// Whether the caller is told of an event: not of a table that it may not read. `sized`: as [`sized`] says of the run.
+pub(super) fn is_told(by: &Principal, event: &RunEvent, sized: bool) -> bool {
     match event {
         RunEvent::Unit(progress) => {
             by.knows_all() || progress.table.parse::<TableName>().is_ok_and(|table| by.may_read(&table))
         }
-        RunEvent::State { .. } | RunEvent::Log(_) => true,
+        RunEvent::State { .. } => true,
+        RunEvent::Log(_) => sized,
     }
 }
 
+/// Whether the caller is told the sizes, the error and the log of a run: see [`Sizes`].
+pub(super) async fn sized(app: &App, by: &Principal, run: &Run) -> Result<bool, Status> {
+    let source = source_of(app, run).await?;
+    let source = source.as_ref().map(SourceName::as_str);
+    Sizes::default().are_known(&app.catalog, by, source).await.map_err(status)
+}
+
 async fn knows(app: &App, by: &Principal, run: &Run) -> Result<bool, Status> {
-    let source = match run.source {
-        None => None,
-        Some(id) => match app.catalog.source_by_id(id).await {
-            Ok(source) => Some(source.name),
-            Err(mavis_catalog::Error::NotFound { .. }) => None,
-            Err(error) => return Err(status(error)),
-        },
-    };
-    Ok(knows_run(by, run, source.as_ref().map(mavis_types::SourceName::as_str)))
+    let source = source_of(app, run).await?;
+    Ok(knows_run(by, run, source.as_ref().map(SourceName::as_str)))
+}
+
+async fn source_of(app: &App, run: &Run) -> Result<Option<SourceName>, Status> {
+    let Some(id) = run.source else { return Ok(None) };
+    match app.catalog.source_by_id(id).await {
+        Ok(source) => Ok(Some(source.name)),
+        Err(mavis_catalog::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(status(error)),
+    }
 }

@@ -221,6 +221,10 @@ impl From<mavis_sql::Error> for ApiError {
             Error::Limit { limit: "row limit" | "result size limit", .. } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "limit", error.to_string())
             }
+            // Asked for by the request itself: another one may ask for more.
+            Error::Limit { limit: mavis_sql::OWN_TIME, .. } => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", error.to_string())
+            }
             Error::Limit { .. } => Self {
                 retry_after: Some(LIMIT_SECONDS),
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, "limit", error.to_string())

@@ -25,7 +25,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 ///
 /// Server-sent events: `state` (`{state, counts, error}`), `unit` (how far a table is), `log` (`{sequence, at, level,
 /// message}`), and `end` as the last. An event's id is the sequence of the newest log line told; a client that comes back
-/// with `Last-Event-ID` is not told older lines again.
+/// with `Last-Event-ID` is not told older lines again. Who does not read every table of the source with all rows is told
+/// no log, no counts and no error of the run.
 #[utoipa::path(
     get,
     path = "/api/v1/runs/{id}/events",
@@ -41,7 +42,8 @@ pub(super) async fn watch(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
-    let (_, run) = find(&app, &principal, &id).await?;
+    let (known, run) = find(&app, &principal, &id).await?;
+    let sized = known.is_sized(&run);
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse::<i64>().ok());
     let mut events = app.pipeline.watch(run.id).await?;
     let stream = async_stream::stream! {
@@ -56,7 +58,7 @@ pub(super) async fn watch(
                 () = &mut stopping => return,
             };
             let Some(event) = event else { break };
-            if let Some(event) = told(event, &principal, seen, &mut newest) {
+            if let Some(event) = told(event, &principal, sized, seen, &mut newest) {
                 yield Ok(event);
             }
         }
@@ -65,13 +67,18 @@ pub(super) async fn watch(
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }
 
-/// The event as it is sent; `None` for what the caller has seen, or may not see.
-fn told(event: RunEvent, principal: &Principal, seen: Option<i64>, newest: &mut i64) -> Option<Event> {
+/// The event as it is sent; `None` for what the caller has seen, or may not see. `sized`: whether the run's sizes, error and log
+/// are told.
+fn told(event: RunEvent, principal: &Principal, sized: bool, seen: Option<i64>, newest: &mut i64) -> Option<Event> {
     let counted = knows_counts(principal);
     let (name, data) = match event {
         RunEvent::State { state, counts, error } => (
             "state",
-            json!({"state": state_word(state), "counts": counted.then(|| RowCounts::from(counts)), "error": error}),
+            json!({
+                "state": state_word(state),
+                "counts": sized.then(|| RowCounts::from(counts)),
+                "error": error.filter(|_| sized),
+            }),
         ),
         RunEvent::Unit(progress) => {
             let may_read = progress.table.parse::<TableName>().is_ok_and(|table| principal.may_read(&table));
@@ -81,7 +88,7 @@ fn told(event: RunEvent, principal: &Principal, seen: Option<i64>, newest: &mut 
             ("unit", json!(Unit::new(progress.table, progress.unit, progress.expected, counted)))
         }
         RunEvent::Log(line) => {
-            if seen.is_some_and(|seen| line.sequence <= seen) {
+            if !sized || seen.is_some_and(|seen| line.sequence <= seen) {
                 return None;
             }
             *newest = line.sequence.max(*newest);

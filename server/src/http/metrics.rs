@@ -1,13 +1,16 @@
 use std::collections::BTreeMap;
 
 use axum::{
+    Extension,
     extract::State,
     http::header::CONTENT_TYPE,
     response::{IntoResponse, Response},
 };
 
+use mavis_types::Principal;
+
 use super::{ApiError, ErrorBody, runs::state_word};
-use crate::App;
+use crate::{App, auth::Door};
 
 /// Version 0.0.4 of the text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -18,14 +21,20 @@ const RUNS: u32 = 1_000;
 ///
 /// Counters since the start (queries and rows by door and outcome, rows read and quarantined, requests by route), and
 /// gauges of now: runs by state (among the newest 1,000), the memory of the process, and the columns of files
-/// kept in memory.
+/// kept in memory. Needs a token of role engineer or admin.
 #[utoipa::path(
     get,
     path = "/metrics",
     tag = "health",
-    responses((status = 200, content_type = "text/plain", body = String), (status = 401, body = ErrorBody))
+    responses((status = 200, content_type = "text/plain", body = String), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody))
 )]
-pub(super) async fn render(State(app): State<App>) -> Result<Response, ApiError> {
+pub(super) async fn render(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+) -> Result<Response, ApiError> {
+    // They tell of everybody's queries and of all runs.
+    app.auth.permit(&principal, principal.may_engineer(), "metrics", Door::Http).await?;
     let mut states: BTreeMap<String, u32> = STATES.iter().map(|state| ((*state).to_owned(), 0)).collect();
     for run in app.catalog.runs(None, RUNS).await? {
         *states.entry(state_word(run.state)).or_default() += 1;

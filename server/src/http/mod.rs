@@ -34,7 +34,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use error::pointer;
 pub(crate) use error::{ApiError, ErrorBody};
-pub(crate) use sql::{Written, send};
+pub(crate) use sql::{Written, encoder_factory, send, text_keys};
 
 use crate::{App, auth::require_token, fhir};
 

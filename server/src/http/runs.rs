@@ -8,7 +8,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use mavis_catalog::{Run as Row, RunState, RunUnit, Source};
 use mavis_pipeline::IngestRequest;
-use mavis_sql::{knows_counts, knows_run, knows_source};
+use mavis_sql::{Sizes, knows_counts, knows_run, knows_source};
 use mavis_types::{Counts, Principal, RunId, SourceId, SourceName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -34,9 +34,9 @@ pub(super) struct Run {
     parent: Option<String>,
     /// 1 for the first try.
     attempt: u32,
-    /// What went wrong and what to do.
+    /// What went wrong and what to do. Null for who does not read every table of the source with all rows.
     error: Option<String>,
-    /// Null for whom rows of some table are hidden from.
+    /// Null for who does not read every table of the source with all rows.
     counts: Option<RowCounts>,
     #[schema(value_type = String, format = DateTime)]
     created_at: DateTime<Utc>,
@@ -97,7 +97,7 @@ impl Unit {
             table,
             state: word(&unit.state),
             counts: counted.then(|| unit.counts.into()),
-            error: unit.error,
+            error: unit.error.filter(|_| counted),
             seconds: unit.seconds,
             expected: expected.filter(|_| counted),
         }
@@ -193,9 +193,10 @@ pub(super) async fn start(
         None => RunId::new(),
         Some(id) => id.parse().map_err(|_| ApiError::invalid(format!("`{id}` is no UUID")))?,
     };
+    let known = Known::read(&app, &principal).await?;
+    known.id_of(source.as_str())?;
     let request = IngestRequest { source, tables: start.tables, full: start.full };
     let run = app.pipeline.start_run(&principal, id, request).await?;
-    let known = Known::read(&app, &principal).await?;
     Ok((StatusCode::ACCEPTED, Json(known.told(run))))
 }
 
@@ -234,8 +235,11 @@ pub(super) async fn find(app: &App, principal: &Principal, id: &str) -> Result<(
 
 /// Sources that the principal may know of.
 pub(super) struct Known {
-    names: HashMap<SourceId, SourceName>,
+    /// With whether the sizes, errors and logs of their runs are told: see [`Sizes`].
+    names: HashMap<SourceId, (SourceName, bool)>,
     all: bool,
+    /// The same of runs of no source.
+    sized: bool,
     counted: bool,
 }
 
@@ -243,31 +247,43 @@ impl Known {
     async fn read(app: &App, principal: &Principal) -> Result<Self, ApiError> {
         let sources = app.catalog.sources().await?;
         let known = sources.into_iter().filter(|source| knows_source(principal, source.name.as_str()));
-        let names = known.map(|Source { id, name, .. }| (id, name)).collect();
-        Ok(Self { names, all: principal.knows_all(), counted: knows_counts(principal) })
+        let (mut sizes, mut names) = (Sizes::default(), HashMap::new());
+        for Source { id, name, .. } in known {
+            let sized = sizes.are_known(&app.catalog, principal, Some(name.as_str())).await?;
+            names.insert(id, (name, sized));
+        }
+        let sized = sizes.are_known(&app.catalog, principal, None).await?;
+        Ok(Self { names, all: principal.knows_all(), sized, counted: knows_counts(principal) })
     }
 
     fn id_of(&self, name: &str) -> Result<SourceId, ApiError> {
-        let found = self.names.iter().find(|(_, known)| known.as_str() == name).map(|(id, _)| *id);
+        let found = self.names.iter().find(|(_, (known, _))| known.as_str() == name).map(|(id, _)| *id);
         found.ok_or_else(|| mavis_catalog::Error::NotFound { what: "source", name: name.to_owned() }.into())
     }
 
     fn may_see(&self, principal: &Principal, run: &Row) -> bool {
         let source = run.source.and_then(|source| self.names.get(&source));
-        knows_run(principal, run, source.map(SourceName::as_str))
+        knows_run(principal, run, source.map(|(name, _)| name.as_str()))
+    }
+
+    /// Whether the principal is told the sizes, the error and the log of a run.
+    pub(super) fn is_sized(&self, run: &Row) -> bool {
+        let known = run.source.and_then(|source| self.names.get(&source));
+        known.map_or(self.sized, |(_, sized)| *sized)
     }
 
     fn told(&self, run: Row) -> Run {
+        let sized = self.is_sized(&run);
         Run {
             id: run.id.to_string(),
             kind: word(&run.kind),
-            source: run.source.and_then(|id| self.names.get(&id)).map(ToString::to_string),
+            source: run.source.and_then(|id| self.names.get(&id)).map(|(name, _)| name.to_string()),
             state: state_word(run.state),
             requested_by: run.requested_by,
             parent: run.parent.map(|id| id.to_string()),
             attempt: run.attempt,
-            error: run.error,
-            counts: self.counted.then(|| run.counts.into()),
+            error: run.error.filter(|_| sized),
+            counts: sized.then(|| run.counts.into()),
             created_at: run.created_at,
             started_at: run.started_at,
             finished_at: run.finished_at,

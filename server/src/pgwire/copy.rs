@@ -253,8 +253,7 @@ impl Copy {
         let binary = self.kind == Kind::Binary;
         let formats = vec![if binary { Format::Binary } else { Format::Text }; batch.num_columns()];
         let options = EncoderOptions::default();
-        let unwritable = |_| Failure::error(state::UNSUPPORTED, "a column has a type that cannot be written as JSON");
-        let mut rows = Rows::new(batch, &formats, &options).map_err(unwritable)?;
+        let mut rows = Rows::new(batch, &formats, &options)?;
         let start = out.len();
         let mut value = BytesMut::new();
         let mut row = begin;

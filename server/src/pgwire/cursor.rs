@@ -38,8 +38,13 @@ impl Client {
             wire.put(&pgwire::messages::PgWireBackendMessage::RowDescription(describe(&running.schema, formats)));
         }
         let formats: Vec<Format> = running.formats(formats);
-        let _: Sent = running.send(wire, watch, &formats, rows).await?;
+        let sent: Result<Sent, Failure> = running.send(wire, watch, &formats, rows).await;
         let tag = running.tag();
+        if let Err(failure) = sent {
+            // Nothing comes of it any more, which must not look as if there were no more rows.
+            self.portals.remove(cursor);
+            return Err(failure);
+        }
         complete(wire, &tag);
         Ok(())
     }
@@ -55,7 +60,14 @@ impl Client {
         self.permit_cursor(cursor).await?;
         let portal = self.portals.get_mut(cursor).filter(|portal| portal.is_cursor);
         let running = portal.and_then(|portal| portal.running.as_mut()).ok_or_else(|| missing(cursor))?;
-        let count = running.pass(wire, watch, rows).await?;
+        let passed = running.pass(wire, watch, rows).await;
+        let count = match passed {
+            Ok(count) => count,
+            Err(failure) => {
+                self.portals.remove(cursor);
+                return Err(failure);
+            }
+        };
         complete(wire, &format!("MOVE {count}"));
         Ok(())
     }

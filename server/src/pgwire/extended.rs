@@ -18,7 +18,8 @@ use super::{
     output::Wire,
     parameters,
     portal::{Portal, Sent},
-    session::{Client, Outcome, Transaction, complete},
+    session::{Client, Outcome, complete},
+    transaction::Transaction,
     values::{Format, describe},
 };
 
@@ -57,6 +58,7 @@ impl Client {
             hold: false,
             is_cursor: false,
             is_done: false,
+            level: None,
         };
         self.open(&bind.portal, portal)?;
         wire.put(&PgWireBackendMessage::BindComplete(BindComplete::new()));

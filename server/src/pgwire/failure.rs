@@ -126,8 +126,14 @@ impl From<Error> for Failure {
                 Self::error(state::WRONG_STATE, error.to_string())
             }
             Error::Value { ref message } => Self::error(of_value(message), error.to_string()),
-            // What went wrong inside is decided at one place for all doors that speak in sentences.
-            error => Self::error(state::INTERNAL, crate::grpc::status(error).message().to_owned()),
+            error => {
+                let code = match &error {
+                    Error::Catalog(inner) | Error::Lake(mavis_lake::Error::Catalog(inner)) => of_catalog(inner),
+                    _ => state::INTERNAL,
+                };
+                // What went wrong inside is decided at one place for all doors that speak in sentences.
+                Self::error(code, crate::grpc::status(error).message().to_owned())
+            }
         }
     }
 }
@@ -150,9 +156,21 @@ fn of_invalid(message: &str) -> &'static str {
     }
 }
 
+fn of_catalog(error: &mavis_catalog::Error) -> &'static str {
+    use mavis_catalog::Error;
+    match error {
+        Error::Exists { what: "table" | "view", .. } => "42P07",
+        Error::Exists { what: "schema", .. } => "42P06",
+        Error::Exists { .. } => "42710",
+        Error::NotFound { what: "table" | "view", .. } => state::NO_TABLE,
+        Error::Leased { .. } | Error::LeaseLost { .. } | Error::Promised { .. } => "55P03",
+        _ => state::INTERNAL,
+    }
+}
+
 fn of_limit(limit: &str) -> &'static str {
     match limit {
-        "time limit" => state::CANCELLED,
+        "time limit" | mavis_sql::OWN_TIME => state::CANCELLED,
         "memory limit" => "53200",
         "queue limit" => state::TOO_MANY,
         _ => "53400",
@@ -161,7 +179,9 @@ fn of_limit(limit: &str) -> &'static str {
 
 fn of_value(message: &str) -> &'static str {
     let has = |text: &str| message.contains(text);
-    if has("division by zero") {
+    if message.ends_with("may not be null") {
+        "23502"
+    } else if has("division by zero") {
         "22012"
     } else if has("too large") {
         "22003"
@@ -184,6 +204,10 @@ mod tests {
         Error::Invalid { message: message.to_owned(), line: Some(2), column: Some(3) }
     }
 
+    fn exists(what: &'static str) -> Error {
+        Error::Lake(mavis_lake::Error::Catalog(mavis_catalog::Error::Exists { what, name: "work.a.t".to_owned() }))
+    }
+
     #[rstest]
     #[case(invalid("Expected: an expression, found: FROM"), "42601")]
     #[case(invalid("Schema error: No field named x"), "42703")]
@@ -193,6 +217,10 @@ mod tests {
     #[case(Error::Limit { limit: "queue limit", detail: String::new() }, "53300")]
     #[case(Error::Cancelled, "57014")]
     #[case(Error::Value { message: "division by zero".to_owned() }, "22012")]
+    #[case(Error::Value { message: "column `cast` may not be null".to_owned() }, "23502")]
+    #[case(exists("table"), "42P07")]
+    #[case(exists("schema"), "42P06")]
+    #[case(Error::Catalog(mavis_catalog::Error::NotFound { what: "table", name: "t".to_owned() }), "42P01")]
     fn an_error_has_the_state_that_drivers_know(#[case] error: Error, #[case] code: &str) {
         assert_eq!(Failure::from(error).code, code);
     }

@@ -2,7 +2,7 @@
 //!
 //! [`door`] accepts connections; [`startup`] agrees on TLS and asks who is there (the password is the token, the database is
 //! a zone); [`connection`] reads messages ([`message`]) and answers them, [`simple`] and [`extended`] for the two ways of
-//! asking. A text is cut into statements by [`script`]; what concerns the connection alone ([`settings`], transactions,
+//! asking. A text is cut into statements by [`script`]; what concerns the connection alone ([`settings`], [`transaction`]s,
 //! [`cursor`]s) is answered by [`session`], everything else is a query of [`mavis_sql`], under the same guard, limits and audit as at
 //! every door. Rows are written as they come ([`portal`], [`values`], [`copy`]), never more than a batch at a time.
 //!
@@ -28,6 +28,7 @@ mod session;
 mod settings;
 mod simple;
 mod startup;
+mod transaction;
 mod values;
 mod words;
 

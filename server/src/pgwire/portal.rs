@@ -66,6 +66,8 @@ pub(super) struct Portal {
     /// Was made by DECLARE.
     pub(super) is_cursor: bool,
     pub(super) is_done: bool,
+    /// How many savepoints were open when it was opened in the transaction that is open; `None`: it is older.
+    pub(super) level: Option<usize>,
 }
 
 /// Rows that come.
@@ -215,8 +217,7 @@ fn rows(
     out: &mut BytesMut,
 ) -> Result<usize, Failure> {
     let options = EncoderOptions::default();
-    let unwritable = |_| Failure::error(state::UNSUPPORTED, "a column has a type that cannot be written as JSON");
-    let mut rows = Rows::new(batch, formats, &options).map_err(unwritable)?;
+    let mut rows = Rows::new(batch, formats, &options)?;
     let width = rows.width();
     let end = batch.num_rows().min(begin.saturating_add(usize::try_from(most).unwrap_or(usize::MAX)));
     let mut row = begin;

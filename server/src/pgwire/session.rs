@@ -4,13 +4,10 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use datafusion::scalar::ScalarValue;
 use mavis_sql::Postgres;
-use mavis_types::{Principal, SnapshotId};
-use pgwire::{
-    api::Type,
-    messages::{
-        PgWireBackendMessage,
-        response::{CommandComplete, NoticeResponse, TransactionStatus},
-    },
+use mavis_types::Principal;
+use pgwire::messages::{
+    PgWireBackendMessage,
+    response::{CommandComplete, NoticeResponse, TransactionStatus},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
@@ -25,8 +22,8 @@ use super::{
     portal::{Portal, Prepared, Running, Watch},
     script::{Piece, pieces},
     settings::Settings,
-    values::Kind,
-    words::{no_savepoint, report, size, type_of, written},
+    transaction::Transaction,
+    words::{size, type_of, written},
 };
 use crate::{App, auth::Door, query_log::QueryLog};
 
@@ -35,18 +32,6 @@ const STATEMENTS: usize = 1_000;
 const TEXTS: usize = 32 << 20;
 /// Portals that one connection may have open.
 const PORTALS: usize = 100;
-
-/// Whether statements stand together.
-#[derive(Debug)]
-pub(super) enum Transaction {
-    None,
-    Open {
-        /// The FHIR state that the first statement saw: the others see the same.
-        snapshot: Option<SnapshotId>,
-        savepoints: Vec<String>,
-        failed: bool,
-    },
-}
 
 /// What a statement answers with.
 #[derive(Debug)]
@@ -92,13 +77,15 @@ pub(super) struct Entry {
     pub(super) user: String,
     pub(super) database: String,
     pub(super) path: Vec<String>,
+    /// Whether the server has a certificate.
+    pub(super) has_tls: bool,
 }
 
 pub(super) fn complete(wire: &mut Wire, tag: &str) {
     wire.put(&PgWireBackendMessage::CommandComplete(CommandComplete::new(tag.to_owned())));
 }
 
-fn notice(wire: &mut Wire, severity: &str, code: &str, message: &str) {
+pub(super) fn notice(wire: &mut Wire, severity: &str, code: &str, message: &str) {
     let fields = [(b'S', severity), (b'V', severity), (b'C', code), (b'M', message)];
     let fields = fields.map(|(key, text)| (key, text.to_owned())).to_vec();
     wire.put(&PgWireBackendMessage::NoticeResponse(NoticeResponse::new(fields)));
@@ -106,11 +93,12 @@ fn notice(wire: &mut Wire, severity: &str, code: &str, message: &str) {
 
 impl Client {
     pub(super) fn new(app: App, entry: Entry, place: Place) -> Self {
+        let connections = app.config.postgres.connections;
         Self {
             app,
             token: entry.token,
             peer: entry.peer,
-            settings: Settings::new(entry.path, &entry.user),
+            settings: Settings::new(entry.path, &entry.user, entry.has_tls, connections),
             user: entry.user,
             database: entry.database,
             transaction: Transaction::None,
@@ -148,7 +136,7 @@ impl Client {
     }
 
     /// A session of the engine for one statement.
-    async fn session(&mut self, types: &[u32]) -> Result<mavis_sql::Session, Failure> {
+    async fn session(&mut self, declared: &[u32], values: &[ScalarValue]) -> Result<mavis_sql::Session, Failure> {
         let principal = self.principal().await?;
         let pinned = match &self.transaction {
             Transaction::Open { snapshot, .. } => *snapshot,
@@ -164,7 +152,7 @@ impl Client {
             user: self.user.clone(),
             process: self.place.number,
             settings: self.settings.all(),
-            parameters: types.iter().map(|oid| parameters::arrow(*oid)).collect(),
+            parameters: parameters::types(declared, values),
         })))
     }
 
@@ -185,18 +173,24 @@ impl Client {
         }
         let (mut parameters, mut columns) = (Vec::new(), None);
         match piece.as_ref().map(|piece| &piece.command) {
-            Some(Command::Query { .. }) => {
-                let piece = piece.as_ref().map(|piece| (piece.sql.clone(), piece.before)).unwrap_or_default();
+            Some(command @ (Command::Query { .. } | Command::Declare { .. })) => {
+                let (text, before) = piece.as_ref().map(|piece| (piece.sql.as_str(), piece.before)).unwrap_or_default();
+                // The rows of a cursor come when it is asked for them.
+                let (text, answers) = match command {
+                    Command::Declare { sql, .. } => (sql.as_str(), false),
+                    _ => (text, true),
+                };
                 let watch = self.watch();
-                let session = self.session(&declared).await?;
-                let planned = watch.over(wire, session.prepare(&piece.0)).await?;
-                let planned = planned.map_err(|error| Failure::from(error).located(&piece.0, piece.1))?;
-                for (number, field) in planned.parameters.fields().iter().enumerate() {
-                    let told = declared.get(number).copied().filter(|oid| *oid != 0 && *oid != Type::UNKNOWN.oid());
-                    let told = told.and_then(Type::from_oid);
-                    parameters.push(told.unwrap_or_else(|| Kind::of(field.data_type()).pg()));
-                }
-                columns = (!planned.schema.fields().is_empty()).then_some(planned.schema);
+                let session = self.session(&declared, &[]).await?;
+                let planned = watch.over(wire, session.prepare(text)).await?;
+                let planned = planned.map_err(|error| {
+                    let failure = Failure::from(error);
+                    if answers { failure.located(text, before) } else { failure }
+                })?;
+                let fields = planned.parameters.fields().iter().enumerate();
+                let told = fields.map(|(number, field)| parameters::told(declared.get(number).copied(), field));
+                parameters = told.collect();
+                columns = Some(planned.schema).filter(|schema| answers && !schema.fields().is_empty());
             }
             Some(Command::Show(name)) => columns = Some(self.show(name.as_deref())?.schema),
             Some(Command::Fetch { cursor, moves: false, .. }) => {
@@ -234,13 +228,14 @@ impl Client {
     }
 
     /// Keeps a portal under its name.
-    pub(super) fn open(&mut self, name: &str, portal: Portal) -> Result<(), Failure> {
+    pub(super) fn open(&mut self, name: &str, mut portal: Portal) -> Result<(), Failure> {
         if !name.is_empty() && self.portals.contains_key(name) {
             return Err(Failure::error(state::TAKEN_CURSOR, format!("there is a cursor \"{name}\" already")));
         }
         if self.portals.len() >= PORTALS {
             return Err(Failure::error("53400", format!("a connection keeps at most {PORTALS} cursors")));
         }
+        portal.level = self.transaction.level();
         self.portals.insert(name.to_owned(), portal);
         Ok(())
     }
@@ -306,6 +301,7 @@ impl Client {
                     hold: *hold,
                     is_cursor: true,
                     is_done: false,
+                    level: None,
                 };
                 self.open(name, portal)?;
                 Outcome::Tag("DECLARE CURSOR".to_owned())
@@ -346,7 +342,7 @@ impl Client {
         declared: &[u32],
         verb: &str,
     ) -> Result<Running, Failure> {
-        let session = self.session(declared).await?;
+        let session = self.session(declared, values).await?;
         let log = QueryLog::begin(&self.app, session.principal(), Door::Postgres, sql);
         match watch.over(wire, session.query(sql, values, None)).await? {
             Ok(stream) => {
@@ -372,7 +368,7 @@ impl Client {
         values: &[ScalarValue],
         declared: &[u32],
     ) -> Result<Outcome, Failure> {
-        let session = self.session(declared).await?;
+        let session = self.session(declared, values).await?;
         let log = QueryLog::write(&self.app, session.principal(), Door::Postgres, sql, String::new());
         let done = watch.over(wire, session.execute(sql, values, None)).await?;
         log.wrote(&done);
@@ -401,56 +397,14 @@ impl Client {
     /// What concerns the connection alone.
     fn local(&mut self, wire: &mut Wire, command: &Command) -> Result<Outcome, Failure> {
         let tag = match command {
-            Command::Begin => {
-                if matches!(self.transaction, Transaction::None) {
-                    self.transaction = Transaction::Open { snapshot: None, savepoints: Vec::new(), failed: false };
-                } else {
-                    notice(wire, "WARNING", "25001", "there is a transaction already");
-                }
-                "BEGIN"
-            }
-            Command::Commit | Command::Rollback => {
-                let failed = matches!(self.transaction, Transaction::Open { failed: true, .. });
-                if matches!(self.transaction, Transaction::None) {
-                    notice(wire, "WARNING", state::NO_TRANSACTION, "there is no transaction");
-                }
-                self.transaction = Transaction::None;
-                self.portals.retain(|_, portal| portal.hold);
-                if failed || matches!(command, Command::Rollback) { "ROLLBACK" } else { "COMMIT" }
-            }
-            Command::Savepoint(name) => {
-                self.savepoints()?.push(name.clone());
-                "SAVEPOINT"
-            }
-            Command::Release(name) => {
-                let savepoints = self.savepoints()?;
-                let at = savepoints.iter().rposition(|own| own == name).ok_or_else(|| no_savepoint(name))?;
-                savepoints.truncate(at);
-                "RELEASE"
-            }
-            Command::RollbackTo(name) => {
-                let savepoints = self.savepoints()?;
-                let at = savepoints.iter().rposition(|own| own == name).ok_or_else(|| no_savepoint(name))?;
-                savepoints.truncate(at + 1);
-                if let Transaction::Open { failed, .. } = &mut self.transaction {
-                    *failed = false;
-                }
-                "ROLLBACK"
-            }
-            Command::Set { name, value, local } => {
-                if *local && matches!(self.transaction, Transaction::None) {
-                    notice(wire, "WARNING", state::NO_TRANSACTION, "SET LOCAL is for a transaction, and there is none");
-                } else {
-                    let changed = self.settings.set(name, value)?;
-                    report(wire, changed);
-                }
-                "SET"
-            }
-            Command::Reset(name) => {
-                let changed = self.settings.reset(name.as_deref())?;
-                report(wire, changed);
-                "RESET"
-            }
+            Command::Begin => self.begin(wire),
+            Command::Commit => self.end(wire, true),
+            Command::Rollback => self.end(wire, false),
+            Command::Savepoint(name) => self.savepoint(name)?,
+            Command::Release(name) => self.release(name)?,
+            Command::RollbackTo(name) => self.roll_back_to(wire, name)?,
+            Command::Set { name, value, local } => self.set(wire, name, value, *local)?,
+            Command::Reset(name) => self.reset(wire, name.as_deref())?,
             Command::Show(name) => return Ok(Outcome::Rows(self.show(name.as_deref())?)),
             Command::Discard { all } => {
                 if *all {
@@ -459,7 +413,7 @@ impl Client {
                     }
                     self.portals.clear();
                     self.statements.clear();
-                    self.settings.reset(None)?;
+                    self.reset(wire, None)?;
                     "DISCARD ALL"
                 } else {
                     "DISCARD"
@@ -479,14 +433,5 @@ impl Client {
             _ => return Err(Failure::error(state::UNSUPPORTED, "this statement cannot stand here")),
         };
         Ok(Outcome::Tag(tag.to_owned()))
-    }
-
-    fn savepoints(&mut self) -> Result<&mut Vec<String>, Failure> {
-        match &mut self.transaction {
-            Transaction::Open { savepoints, .. } => Ok(savepoints),
-            Transaction::None => {
-                Err(Failure::error(state::NO_TRANSACTION, "savepoints stand in a transaction: begin one"))
-            }
-        }
     }
 }

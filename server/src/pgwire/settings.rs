@@ -61,7 +61,7 @@ const SETTINGS: [Known; 45] = [
     Known { name: "lc_numeric", default: "C", takes: Takes::Any },
     Known { name: "lc_time", default: "C", takes: Takes::Any },
     Known { name: "lock_timeout", default: "0", takes: Takes::Time },
-    Known { name: "max_connections", default: "100", takes: Takes::Nothing },
+    Known { name: "max_connections", default: "", takes: Takes::Nothing },
     Known { name: "max_identifier_length", default: "63", takes: Takes::Nothing },
     Known { name: "max_index_keys", default: "32", takes: Takes::Nothing },
     Known { name: "quote_all_identifiers", default: "off", takes: Takes::Any },
@@ -73,7 +73,7 @@ const SETTINGS: [Known; 45] = [
     Known { name: "server_version_num", default: "150008", takes: Takes::Nothing },
     Known { name: "session_authorization", default: "", takes: Takes::Nothing },
     Known { name: "session_replication_role", default: "origin", takes: Takes::Only(&["origin"]) },
-    Known { name: "ssl", default: "off", takes: Takes::Nothing },
+    Known { name: "ssl", default: "", takes: Takes::Nothing },
     Known { name: "standard_conforming_strings", default: "on", takes: Takes::Only(&["on", "true", "1", "yes"]) },
     Known { name: "statement_timeout", default: "0", takes: Takes::Time },
     Known { name: "TimeZone", default: "UTC", takes: Takes::Zone },
@@ -105,14 +105,21 @@ fn known(name: &str) -> Option<&'static Known> {
 pub(super) struct Settings {
     /// Where a table that is named alone is looked for unless the client says otherwise.
     path: Vec<String>,
+    /// What the server is, and nobody sets.
+    fixed: BTreeMap<&'static str, String>,
     set: BTreeMap<String, String>,
     chosen_path: Option<Vec<String>>,
 }
 
 impl Settings {
-    pub(super) fn new(path: Vec<String>, user: &str) -> Self {
-        let set = BTreeMap::from([("session_authorization".to_owned(), user.to_owned())]);
-        Self { path, set, chosen_path: None }
+    /// `has_tls`: whether the server has a certificate; `connections`: how many it takes.
+    pub(super) fn new(path: Vec<String>, user: &str, has_tls: bool, connections: usize) -> Self {
+        let fixed = BTreeMap::from([
+            ("max_connections", connections.to_string()),
+            ("session_authorization", user.to_owned()),
+            ("ssl", if has_tls { "on" } else { "off" }.to_owned()),
+        ]);
+        Self { path, fixed, set: BTreeMap::new(), chosen_path: None }
     }
 
     /// The schemas of the search path.
@@ -135,7 +142,7 @@ impl Settings {
         if key == "search_path" {
             return Ok(self.path().iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "));
         }
-        let value = self.set.get(&key).cloned();
+        let value = self.fixed.get(key.as_str()).or_else(|| self.set.get(&key)).cloned();
         value.or_else(|| known(&key).map(|known| known.default.to_owned())).ok_or_else(|| unknown(name))
     }
 
@@ -198,7 +205,7 @@ impl Settings {
     /// 42704 for a name that means nothing.
     pub(super) fn reset(&mut self, name: Option<&str>) -> Result<Option<(&'static str, String)>, Failure> {
         let Some(name) = name else {
-            self.set.retain(|name, _| name == "session_authorization");
+            self.set.clear();
             self.chosen_path = None;
             return Ok(None);
         };
@@ -269,7 +276,7 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings::new(vec!["r4".to_owned()], "ann")
+        Settings::new(vec!["r4".to_owned()], "ann", true, 7)
     }
 
     fn set(settings: &mut Settings, name: &str, value: &str) -> Result<Option<(&'static str, String)>, Failure> {
@@ -305,7 +312,9 @@ mod tests {
 
     #[rstest]
     #[case("transaction_read_only", "off")]
-    #[case("SSL", "off")]
+    #[case("SSL", "on")]
+    #[case("max_connections", "7")]
+    #[case("session_authorization", "ann")]
     #[case("session_replication_role", "origin")]
     #[case("default_tablespace", "")]
     #[case("max_index_keys", "32")]
@@ -326,6 +335,7 @@ mod tests {
             Some(("application_name", "psql".to_owned()))
         );
         settings.reset(None).unwrap();
+        assert_eq!(settings.show("ssl").unwrap(), "on");
         assert_eq!(settings.path(), ["r4"]);
         assert_eq!((settings.time(), settings.show("application_name").unwrap().as_str()), (None, ""));
     }

@@ -217,7 +217,8 @@ async fn let_in(shared: &Shared, wire: &mut Wire, peer: IpAddr, hello: Hello) ->
     let Some(place) = shared.connections.enter(shared.app.config.postgres.connections) else {
         return Ok(Err(Failure::fatal(state::TOO_MANY, "too many connections: try again later")));
     };
-    let entry = Entry { token: password, peer, user: principal.name.clone(), database, path };
+    let entry =
+        Entry { token: password, peer, user: principal.name.clone(), database, path, has_tls: shared.tls.is_some() };
     let mut client = Client::new(shared.app.clone(), entry, place);
     if let Err(failure) = begin_with(&mut client, &hello.parameters) {
         return Ok(Err(failure));

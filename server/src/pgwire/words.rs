@@ -30,19 +30,34 @@ pub(super) fn size(prepared: &Prepared) -> usize {
 
 /// The oid of a type's name in PREPARE; 0 leaves it to the planner.
 pub(super) fn type_of(name: &str) -> u32 {
-    match name.to_lowercase().as_str() {
-        "bool" | "boolean" => Type::BOOL.oid(),
-        "smallint" | "int2" => Type::INT2.oid(),
-        "int" | "integer" | "int4" => Type::INT4.oid(),
-        "bigint" | "int8" => Type::INT8.oid(),
-        "real" | "float4" => Type::FLOAT4.oid(),
-        "double precision" | "float8" => Type::FLOAT8.oid(),
-        "date" => Type::DATE.oid(),
-        "text" | "varchar" => Type::TEXT.oid(),
-        "timestamp" => Type::TIMESTAMP.oid(),
-        "timestamptz" => Type::TIMESTAMPTZ.oid(),
-        _ => 0,
-    }
+    let name = name.trim().to_lowercase();
+    let (name, is_list) = name.strip_suffix("[]").map_or((name.as_str(), false), |item| (item.trim_end(), true));
+    let name = name.strip_prefix("pg_catalog.").unwrap_or(name).replace('"', "");
+    // How long a text may be, and how many digits a number has, is no matter of a parameter.
+    let (short, rest) = name.split_once('(').unwrap_or((&name, ""));
+    let rest = rest.split_once(')').map_or("", |(_, rest)| rest);
+    let (item, list) = match format!("{}{rest}", short.trim_end()).as_str() {
+        "bool" | "boolean" => (Type::BOOL, Type::BOOL_ARRAY),
+        "smallint" | "int2" => (Type::INT2, Type::INT2_ARRAY),
+        "int" | "integer" | "int4" => (Type::INT4, Type::INT4_ARRAY),
+        "bigint" | "int8" => (Type::INT8, Type::INT8_ARRAY),
+        "real" | "float4" => (Type::FLOAT4, Type::FLOAT4_ARRAY),
+        "double precision" | "float8" => (Type::FLOAT8, Type::FLOAT8_ARRAY),
+        "numeric" | "decimal" => (Type::NUMERIC, Type::NUMERIC_ARRAY),
+        "bytea" => (Type::BYTEA, Type::BYTEA_ARRAY),
+        "date" => (Type::DATE, Type::DATE_ARRAY),
+        "time" | "time without time zone" => (Type::TIME, Type::TIME_ARRAY),
+        "timestamp" | "timestamp without time zone" => (Type::TIMESTAMP, Type::TIMESTAMP_ARRAY),
+        "timestamptz" | "timestamp with time zone" => (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
+        "interval" => (Type::INTERVAL, Type::INTERVAL_ARRAY),
+        "text" => (Type::TEXT, Type::TEXT_ARRAY),
+        "varchar" | "character varying" => (Type::VARCHAR, Type::VARCHAR_ARRAY),
+        "uuid" => (Type::UUID, Type::UUID_ARRAY),
+        "json" => (Type::JSON, Type::JSON_ARRAY),
+        "jsonb" => (Type::JSONB, Type::JSONB_ARRAY),
+        _ => return 0,
+    };
+    if is_list { list.oid() } else { item.oid() }
 }
 
 /// The tag of a statement that changed something.
@@ -52,5 +67,23 @@ pub(super) fn written(done: &Executed) -> String {
         "CREATE TABLE AS" => format!("SELECT {}", done.rows),
         command @ ("UPDATE" | "DELETE" | "MERGE") => format!("{command} {}", done.rows),
         command => command.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("INTEGER", Type::INT4.oid())]
+    #[case("numeric(10, 2)", Type::NUMERIC.oid())]
+    #[case("timestamp(3) with time zone", Type::TIMESTAMPTZ.oid())]
+    #[case("pg_catalog.int8[]", Type::INT8_ARRAY.oid())]
+    #[case("uuid", Type::UUID.oid())]
+    #[case("unknown", 0)]
+    fn a_type_has_a_number(#[case] name: &str, #[case] expected: u32) {
+        assert_eq!(type_of(name), expected);
     }
 }

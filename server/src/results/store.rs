@@ -154,10 +154,17 @@ impl Results {
         jobs
     }
 
-    /// Ends a job and keeps it for who asks what became of it.
+    /// Ends a job and keeps it for who asks what became of it. `false`: it had ended, and its answer stays.
     pub(crate) fn cancel(&self, job: &Job) -> bool {
-        let runs = job.phase().ended().is_none();
-        job.cancel.cancel();
+        let mut runs = false;
+        // Within the lock of the phase: a job that comes to its end now sees it, or has ended.
+        job.phase.send_if_modified(|phase| {
+            runs = phase.ended().is_none();
+            if runs {
+                job.cancel.cancel();
+            }
+            false
+        });
         runs
     }
 
@@ -239,7 +246,19 @@ async fn run(inner: Arc<Inner>, job: Arc<Job>, query: impl Future<Output = Resul
             inner.empty(&job).await;
             job.end(Phase::Cancelled { at });
         }
-        Some(Ok(())) => job.end(Phase::Done { at }),
+        Some(Ok(())) => {
+            let is_whole = job.phase.send_if_modified(|phase| {
+                let is_whole = !job.cancel.is_cancelled();
+                if is_whole {
+                    *phase = Phase::Done { at };
+                }
+                is_whole
+            });
+            if !is_whole {
+                inner.empty(&job).await;
+                job.end(Phase::Cancelled { at });
+            }
+        }
         Some(Err(error)) => {
             inner.empty(&job).await;
             job.end(Phase::Failed { at, error });

@@ -162,6 +162,7 @@ async fn resources(test: &TestServer) {
         entry(json!({
             "resourceType": "Observation", "id": id, "status": "final", "code": { "text": "weight" },
             "subject": { "reference": format!("Patient/{patient}"), "display": family },
+            "performer": [{ "display": family }],
             "contained": [{ "resourceType": "RelatedPerson", "id": "r", "patient": { "display": family } }],
         }))
     };

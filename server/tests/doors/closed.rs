@@ -1,5 +1,7 @@
 //! Sources do not lead to what the server keeps for itself.
 
+use std::{io, path::PathBuf};
+
 use mavis_proto::v1 as pb;
 use rstest::rstest;
 
@@ -10,7 +12,6 @@ use crate::harness::{TestServer, stderr, stdout};
 #[case("files", "path=file://{data}/admin.token", "format=csv")]
 #[case("files", "path={data}/spool/../admin.token", "format=csv")]
 #[case("files", "path={data}/lake/raw/x/*.parquet", "format=parquet")]
-#[case("files", "path={data}/../**/*.token", "format=csv")]
 #[case("fhir_files", "path={data}", "keys={}")]
 #[case("sqlite", "path={data}/catalog.sqlite", "tables_to_include=[]")]
 #[case("hive", "root={data}/lake", "take_over=in_place")]
@@ -28,9 +29,30 @@ async fn a_source_below_the_data_folder_is_refused(#[case] kind: &str, #[case] p
     test.stop().await;
 }
 
-#[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_that_is_set_later_leads_nowhere() {
+async fn a_pattern_from_above_passes_the_data_folder_by() {
+    let test = TestServer::start().await;
+    let engineer = test.token("eve", pb::Role::Engineer, &[]).await;
+    let path = format!("path={}/../**/*.token", test.server.data().root().display());
+    let add = ["source", "add", "s", "--kind", "files", "--param", &path, "--param", "format=csv"];
+    let added = test.mavis_as(&engineer, &add).await;
+    assert!(added.status.success(), "{}", stderr(&added));
+    let checked = test.mavis_as(&engineer, &["source", "test", "s"]).await;
+    let told = format!("{}{}", stderr(&checked), stdout(&checked));
+    assert!(told.contains("no file is there"), "{told}");
+    std::fs::write(test.folder.path().join("other.token"), "a,b\n1,2\n").unwrap();
+    let checked = test.mavis_as(&engineer, &["source", "test", "s"]).await;
+    let told = format!("{}{}", stderr(&checked), stdout(&checked));
+    assert!(told.contains("the store lists 1 files"), "{told}");
+    test.stop().await;
+}
+
+#[cfg(unix)]
+#[rstest]
+#[case::symbolic(std::os::unix::fs::symlink)]
+#[case::hard(std::fs::hard_link)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_set_later_leads_nowhere(#[case] link: fn(PathBuf, PathBuf) -> io::Result<()>) {
     let test = TestServer::start().await;
     let engineer = test.token("eve", pb::Role::Engineer, &[]).await;
     let folder = test.folder.path().join("in");
@@ -41,7 +63,7 @@ async fn a_link_that_is_set_later_leads_nowhere() {
     assert!(added.status.success(), "{}", stderr(&added));
     let found = test.mavis_as(&engineer, &["source", "discover", "s"]).await;
     assert!(found.status.success(), "{}", stderr(&found));
-    std::os::unix::fs::symlink(test.server.data().token_file(), folder.join("more.csv")).unwrap();
+    link(test.server.data().token_file(), folder.join("more.csv")).unwrap();
     let found = test.mavis_as(&engineer, &["source", "discover", "s"]).await;
     let told = format!("{}{}", stderr(&found), stdout(&found));
     assert!(!told.contains(&test.admin_token()), "{told}");

@@ -181,6 +181,37 @@ async fn prepared_statements_run_once_for_each_row_of_values() {
     test.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_may_be_anything_is_what_its_value_is() {
+    let test = TestServer::start().await;
+    let mut client = client(&test).await;
+    let integers: ArrayRef = Arc::new(Int64Array::from(vec![20, 22]));
+    let bytes: ArrayRef = Arc::new(arrow::array::BinaryArray::from_vec(vec![b"\xff\x00", b"x"]));
+    for (sql, values, expected) in [
+        ("SELECT ? AS x", &integers, DataType::Int64),
+        ("SELECT ? AS x", &bytes, DataType::Binary),
+        ("SELECT ? + ? AS x", &integers, DataType::Int64),
+    ] {
+        let mut prepared = client.prepare(sql.to_owned(), None).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(prepared.dataset_schema().unwrap().field(0).name(), "x", "{sql}");
+        let columns = sql.matches('?').count();
+        let named = (0..columns).map(|place| (place.to_string(), Arc::clone(values)));
+        prepared.set_parameters(RecordBatch::try_from_iter(named).unwrap()).unwrap();
+        let info = prepared.execute().await.unwrap();
+        let batches = fetch(&mut client, info).await;
+        assert_eq!(batches[0].schema().field(0).data_type(), &expected, "{sql}");
+        if columns == 1 {
+            let rows: Vec<ArrayRef> = batches.iter().map(|batch| Arc::clone(batch.column(0))).collect();
+            let rows: Vec<&dyn Array> = rows.iter().map(AsRef::as_ref).collect();
+            assert_eq!(&arrow::compute::concat(&rows).unwrap(), values, "{sql}");
+        } else {
+            assert_eq!(self::integers(&batches), [40, 44]);
+        }
+    }
+    assert!(client.prepare("SELECT ? + no_such_column".to_owned(), None).await.is_err());
+    test.stop().await;
+}
+
 fn all_tables(include_schema: bool) -> CommandGetTables {
     CommandGetTables {
         catalog: None,
@@ -222,7 +253,24 @@ async fn metadata_tells_what_the_principal_may_read() {
     assert_eq!((tables[0].num_columns(), texts(&tables, 2)), (5, vec!["patients".to_owned()]));
     let schema = tables[0].column(4).as_binary::<i32>().value(0).to_vec();
     let schema = Schema::try_from(arrow_flight::IpcMessage(schema.into())).unwrap();
-    assert_eq!(schema.field_with_name("nom").unwrap().data_type(), &DataType::Utf8);
+    let name = schema.field_with_name("nom").unwrap();
+    assert_eq!(name.data_type(), &DataType::Utf8);
+    assert_eq!(
+        (&*name.metadata()["ARROW:FLIGHT:SQL:TABLE_NAME"], &*name.metadata()["ARROW:FLIGHT:SQL:TYPE_NAME"]),
+        ("patients", "VARCHAR")
+    );
+    for (pattern, listed) in
+        [("information%", true), ("information\\_schema", true), ("%", false), ("\u{5f}nformation_schema", false)]
+    {
+        let command = CommandGetTables {
+            catalog: Some("raw".to_owned()),
+            db_schema_filter_pattern: Some(pattern.to_owned()),
+            ..all_tables(false)
+        };
+        let info = admin.get_tables(command).await.unwrap();
+        let schemas = texts(&fetch(&mut admin, info).await, 1);
+        assert_eq!(schemas.contains(&"information_schema".to_owned()), listed, "{pattern}: {schemas:?}");
+    }
     for (pattern, kinds, expected) in [
         (Some("pat%"), vec![], vec!["patients"]),
         (Some("pat_ents"), vec!["TABLE"], vec!["patients"]),

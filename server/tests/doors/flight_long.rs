@@ -246,6 +246,17 @@ async fn a_polled_query_runs_while_the_client_asks_and_is_then_fetched_again_and
         caller.fetch(tickets(&info).remove(0)).await.unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(),
         rows
     );
+    let cancel = CancelFlightInfoRequest::new(info.clone()).encode_to_vec();
+    let (answer, _) = caller.act("CancelFlightInfo", cancel).await.unwrap();
+    assert_eq!(
+        CancelFlightInfoResult::decode(answer.as_slice()).unwrap().status(),
+        CancelStatus::NotCancellable,
+        "it is done, and its answer stays"
+    );
+    assert_eq!(
+        caller.fetch(tickets(&info).remove(0)).await.unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(),
+        rows
+    );
     let renew = RenewFlightEndpointRequest { endpoint: Some(info.endpoint[0].clone()) }.encode_to_vec();
     let (renewed, _) = caller.act("RenewFlightEndpoint", renew).await.unwrap();
     assert!(FlightEndpoint::decode(renewed.as_slice()).unwrap().expiration_time.is_some());

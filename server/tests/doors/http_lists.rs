@@ -96,6 +96,9 @@ async fn lists_hold_what_the_principal_may_see_and_nothing_else() {
     let (_, some) = get(&test, &half, "/api/v1/runs?limit=1").await;
     assert_eq!(some["runs"].as_array().unwrap().len(), 1);
     assert_eq!((&some["runs"][0]["source"], &some["runs"][0]["state"]), (&json!("open"), &json!("failed")));
+    assert_eq!(all["runs"][0]["error"], "no file");
+    let untold = (&some["runs"][0]["error"], &some["runs"][0]["counts"]);
+    assert_eq!(untold, (&Value::Null, &Value::Null), "the run met tables that may not be read");
     assert_eq!(get(&test, &half, "/api/v1/runs?source=closed").await.0, 404);
     for (index, (as_admin, as_half)) in [(200, 404), (200, 200)].into_iter().enumerate() {
         let path = format!("/api/v1/runs/{}", runs[index]);

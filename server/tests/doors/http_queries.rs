@@ -109,7 +109,9 @@ async fn a_long_query_is_its_owners_alone_and_tells_what_went_wrong() {
         (json!({"sql": "SELECT 1,\n FRM x"}), 400),
         (json!({"sql": "SELECT $1"}), 400),
         (json!({"sql": "SELECT * FROM raw.nowhere.nothing"}), 404),
-        (json!({"sql": "DROP TABLE raw.a.b"}), 403),
+        (json!({"sql": "DROP TABLE raw.a.b"}), 400),
+        (json!({"sql": "CREATE TABLE work.a.t AS SELECT 1 AS x"}), 400),
+        (json!({"sql": "WITH x AS (SELECT 1) DELETE FROM work.a.t"}), 403),
         (json!({"sql": "SELECT 1", "timeout": -1}), 400),
         (json!({"sql": "SELECT 1", "max_rows": 5}), 400),
     ] {
@@ -227,7 +229,10 @@ async fn a_query_ends_at_the_time_that_was_asked_for() {
     let test = TestServer::start().await;
     let began = Instant::now();
     let answer = ask(&test, json!({"sql": ENDLESS, "timeout": 0.5})).await;
-    assert_eq!(answer.status(), 429);
+    assert_eq!(answer.status(), 504);
+    let told: Value = answer.json().await.unwrap();
+    assert_eq!(told["error"]["code"], "timeout", "{told}");
+    assert!(told["error"]["message"].as_str().unwrap().contains("the request gave the query 0.5 s"), "{told}");
     assert!(began.elapsed() < Duration::from_secs(20));
     for timeout in [json!(0), json!(-1), json!("x")] {
         assert_eq!(ask(&test, json!({"sql": "SELECT 1", "timeout": timeout})).await.status(), 400, "{timeout}");
@@ -239,6 +244,8 @@ async fn a_query_ends_at_the_time_that_was_asked_for() {
 #[case("SELECT 1,\n  FRM patient", "  FRM patient\n", 2)]
 #[case("SELECT *\nFROM raw.nowhere.nothing", "FROM raw.nowhere.nothing\n     ^", 2)]
 #[case("SELECT nothing\nFROM system.catalog.tables", "SELECT nothing\n       ^", 1)]
+#[case("SELECT x FROM (VALUES (1)) AS t(x)\nORDER BY nothing", "ORDER BY nothing\n         ^", 2)]
+#[case("SELECT count(*) FROM (VALUES (1)) AS t(x)\nGROUP BY nothing", "GROUP BY nothing\n         ^", 2)]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_points_at_its_place(#[case] sql: &str, #[case] pointer: &str, #[case] line: u64) {
     let test = TestServer::start().await;

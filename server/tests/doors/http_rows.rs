@@ -86,6 +86,31 @@ async fn lab(test: &TestServer) {
 const READINGS: &str = "/api/v1/tables/raw/lab/readings/rows";
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_work_has_a_version_where_it_changed_and_not_with_every_commit() {
+    let test = TestServer::start().await;
+    for sql in [
+        "CREATE TABLE work.a.t (id BIGINT, name VARCHAR)",
+        "INSERT INTO work.a.t VALUES (1, 'a'), (2, 'b')",
+        "UPDATE work.a.t SET name = 'x' WHERE id = 2",
+        "ALTER TABLE work.a.t ADD COLUMN age INT",
+        "UPDATE work.a.t SET name = 'c' WHERE id = 1",
+        "INSERT INTO work.a.t VALUES (3, 'd', 4)",
+    ] {
+        let body = Some(json!({ "sql": sql }));
+        let (status, answer) = ask(&test, &test.admin_token(), Method::POST, "/api/v1/sql", body).await;
+        assert_eq!(status, 200, "{sql}: {answer}");
+    }
+    for columns in ["", "&columns=name"] {
+        let path = format!("/api/v1/tables/work/a/t/rows/1?by=id&versions=10{columns}");
+        let (status, past) = get(&test, &path).await;
+        assert_eq!(status, 200, "{past}");
+        let states = past["versions"].as_array().unwrap();
+        assert_eq!(states.iter().map(|state| &state["row"]["name"]).collect::<Vec<_>>(), ["c", "a"], "{past}");
+    }
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_row_is_answered_by_its_key_and_as_it_was() {
     let test = TestServer::start().await;
     lab(&test).await;

@@ -77,7 +77,11 @@ async fn values_are_written_exactly() {
         ("9223372036854775807", "9223372036854775807"),
         ("CAST('12345678901234567890.123456' AS DECIMAL(38,6))", "12345678901234567890.123456"),
         ("CAST(0.1 AS DOUBLE)", "0.1"),
-        ("CAST('NaN' AS DOUBLE)", "null"),
+        ("CAST('NaN' AS DOUBLE)", "\"NaN\""),
+        ("[1.5, CAST('-inf' AS DOUBLE), NULL]", "[1.5,\"-Infinity\",null]"),
+        ("MAP([1, 2], ['a', 'b'])", "{\"1\":\"a\",\"2\":\"b\"}"),
+        ("TIMESTAMP '9999-12-31'", "\"9999-12-31T00:00:00\""),
+        ("TIMESTAMPTZ '0001-01-01 00:00:00+00'", "\"0001-01-01T00:00:00Z\""),
         ("X'00ff'", "\"00ff\""),
         ("DATE '1950-02-03'", "\"1950-02-03\""),
         ("TIMESTAMP '1950-02-03 04:05:06.789'", "\"1950-02-03T04:05:06.789\""),
@@ -96,6 +100,8 @@ async fn values_are_written_exactly() {
             answer.bytes().await.unwrap();
         }
     }
+    let odd = json!({"sql": "SELECT CAST('NaN' AS DOUBLE) AS a, CAST('inf' AS REAL) AS b, NULL AS c"});
+    assert_eq!(ask(&test, Some("text/csv"), odd).await.text().await.unwrap(), "a,b,c\nNaN,Infinity,\n");
     let list = ask(&test, Some("text/csv"), json!({"sql": "SELECT make_array('a', 'b') AS v"})).await;
     assert_eq!(list.text().await.unwrap(), "v\n\"[\"\"a\"\",\"\"b\"\"]\"\n");
     test.stop().await;
@@ -106,7 +112,7 @@ async fn parameters_are_bound_by_position() {
     let test = TestServer::start().await;
     let cases = [
         (json!({"sql": "SELECT $1 + 1 AS n, $2 AS t", "params": [41, "x"]}), json!([[42, "x"]])),
-        (json!({"sql": "SELECT ? AS a, ? AS b, ? AS c", "params": [true, null, 0.5]}), json!([["true", null, "0.5"]])),
+        (json!({"sql": "SELECT ? AS a, ? AS b, ? AS c", "params": [true, null, 0.5]}), json!([[true, null, 0.5]])),
         (json!({"sql": "SELECT DATE '1950-01-02' = $1 AS d", "params": ["1950-01-02"]}), json!([[true]])),
         (json!({"sql": "SELECT $1 AS s", "params": ["'; DROP TABLE x"]}), json!([["'; DROP TABLE x"]])),
     ];
@@ -314,7 +320,10 @@ async fn queries_are_counted_and_audited_without_their_text() {
         assert!(Instant::now() < end, "{queries:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let metrics = reqwest::Client::new().get(test.http("/metrics")).bearer_auth(&reader).send().await.unwrap();
+    let ask = |token: &str| reqwest::Client::new().get(test.http("/metrics")).bearer_auth(token).send();
+    assert_eq!(ask(&reader).await.unwrap().status(), 403, "they tell of everybody");
+    let prometheus = test.token("prometheus", pb::Role::Engineer, &[]).await;
+    let metrics = ask(&prometheus).await.unwrap();
     assert!(metrics.headers()[CONTENT_TYPE].to_str().unwrap().starts_with("text/plain"));
     let metrics = metrics.text().await.unwrap();
     for line in [

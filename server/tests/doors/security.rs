@@ -80,6 +80,21 @@ async fn a_revoked_token_is_refused_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_token_gets_the_own_schema_of_another_name() {
+    let test = TestServer::start().await;
+    test.token("dr.nadia", pb::Role::Analyst, &[]).await;
+    test.token("dr_nadia", pb::Role::Analyst, &[]).await;
+    let mut tokens = TokenServiceClient::new(test.channel().await);
+    for taken in ["dr.nadia", "hospital:7f3a"].map(mavis_types::own_schema) {
+        let request =
+            pb::CreateTokenRequest { name: taken.clone(), role: pb::Role::Analyst.into(), ..Default::default() };
+        let refused = tokens.create_token(with(&test.admin_token(), request)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{taken}: {refused}");
+    }
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn readers_only_query_and_only_administrators_touch_tokens() {
     let test = TestServer::start().await;
     let reader = test.token("reader", pb::Role::Reader, &["fhir.r4"]).await;

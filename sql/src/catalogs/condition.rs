@@ -3,7 +3,7 @@
 //! A condition may ask other tables (`__patient IN (SELECT ...)`: consent). That is answered for Mavis itself, at the snapshot
 //! that the statement sees, before the statement is planned: the answer is part of the expression.
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, RecordBatch},
@@ -28,7 +28,7 @@ use datafusion::{
     optimizer::simplify_expressions::ExprSimplifier,
     scalar::ScalarValue,
 };
-use mavis_types::{Principal, Role, Scope, TableName, TokenId, Zone};
+use mavis_types::{Principal, Role, Scope, TableName, TokenId};
 
 use super::View;
 use crate::{
@@ -37,6 +37,7 @@ use crate::{
     dialect::parse,
     fault,
     guard::{Lens, Policy},
+    micros::{in_expr, in_micros},
     names::{BoundName, TableKey, resolve, tables},
     planner,
     views::Only,
@@ -44,10 +45,6 @@ use crate::{
 
 /// Where the table that a condition is on stands while the condition is planned; no schema is called so.
 const HERE: &str = "rows of";
-/// The schema with resources as they are now.
-const CURRENT: &str = "r4";
-/// The schema with every version of resources.
-const HISTORY: &str = "r4_history";
 /// Values of another table that a condition may ask for.
 const MOST: usize = 5_000_000;
 /// Up to so many values are a list of the plan, by which files can be passed over; more are a set.
@@ -74,9 +71,12 @@ impl View<'_> {
             return Ok((Lens::default(), Some(String::new())));
         }
         let (mut conditions, mut told) = (Vec::new(), Some(policy.told()));
-        for condition in policy.conditions() {
-            let condition = of_history(policy.table(), condition, old);
-            let asked = Box::pin(self.condition(policy.table(), schema, &condition)).await;
+        for filter in policy.conditions() {
+            let asked = async {
+                let condition = self.held_on(policy.table(), filter, schema, old).await?;
+                Box::pin(self.condition(policy.table(), schema, &condition)).await
+            };
+            let asked = asked.await;
             let Condition { holds, stamp } = asked.map_err(|error| match error {
                 Error::Catalog(_) | Error::Lake(_) | Error::Limit { .. } => error,
                 // The reason may repeat values that the condition names.
@@ -165,12 +165,12 @@ impl View<'_> {
                 Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
                     let left = bare(*expr)?;
                     let columns = schema.as_ref().clone().to_dfschema().map_err(|error| fault::planning(&error))?;
-                    let data_type = left.get_type(&columns).map_err(|error| fault::planning(&error))?;
+                    let data_type = exact(left.get_type(&columns).map_err(|error| fault::planning(&error))?);
                     let values = self.values(subquery.subquery, &subquery.outer_ref_columns, &data_type).await?;
                     one_of(left, &values, negated).map_err(|error| fault::planning(&error))?
                 }
                 Expr::ScalarSubquery(subquery) => {
-                    let data_type = subquery.subquery.schema().field(0).data_type().clone();
+                    let data_type = exact(subquery.subquery.schema().field(0).data_type().clone());
                     let values = self.values(subquery.subquery, &subquery.outer_ref_columns, &data_type).await?;
                     if values.len() > 1 {
                         return Err(fault::invalid("a subquery of a row filter answers with more than one row"));
@@ -222,20 +222,6 @@ impl View<'_> {
     }
 }
 
-/// A version of a resource is there where the resource as it is now is, whatever it said then: consent that was withdrawn
-/// hides what was before, too. (History holds a resource's text, not its columns.)
-fn of_history<'a>(table: &TableName, condition: &'a str, old: bool) -> Cow<'a, str> {
-    let is_past = match table.schema.as_str() {
-        HISTORY => true,
-        CURRENT => old,
-        _ => false,
-    };
-    if table.zone != Zone::Fhir || !is_past {
-        return Cow::Borrowed(condition);
-    }
-    Cow::Owned(format!("id IN (SELECT id FROM fhir.r4.\"{}\" WHERE ({condition}\n))", table.table))
-}
-
 /// Whether a condition means the same as long as the tables that it asks stay as they are: `now()` does not.
 fn is_lasting(plan: &LogicalPlan) -> PlanResult<bool> {
     let mut lasting = true;
@@ -252,6 +238,11 @@ fn is_lasting(plan: &LogicalPlan) -> PlanResult<bool> {
     Ok(lasting)
 }
 
+/// The type that values have when the condition is evaluated: times are microseconds by then.
+fn exact(data_type: DataType) -> DataType {
+    in_micros(&data_type).unwrap_or(data_type)
+}
+
 /// The condition with the casts that its comparisons need. A value that cannot be cast meets no condition, rather than to
 /// fail: an error would come or not come by what a caller asks of a row that is hidden from him.
 fn typed(holds: Expr, state: &SessionState, schema: &SchemaRef) -> PlanResult<Expr> {
@@ -262,6 +253,7 @@ fn typed(holds: Expr, state: &SessionState, schema: &SchemaRef) -> PlanResult<Ex
         .with_current_time()
         .build();
     let simplifier = ExprSimplifier::new(context);
+    let holds = in_expr(simplifier.coerce(holds, &columns)?, columns.as_ref(), state.config_options())?;
     let holds = simplifier.coerce(holds, &columns)?;
     let mut read: Vec<Expr> = Vec::new();
     let tried = holds.transform_up(|expr| match expr {

@@ -1,137 +1,133 @@
-//! Which columns of a source's tables a masked element of a resource was made from: they are masked the same way.
+//! What tables of sources repeat of the FHIR zone: the columns that mappings make masked elements from, and whole resources in
+//! tables of sources that are FHIR already.
 
-use std::{collections::BTreeSet, ops::ControlFlow};
-
-use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, Ident, ObjectName, SelectItem, SetExpr, Statement, TableFactor, Visit, Visitor,
+use mavis_catalog::{Catalog, Column, Table};
+use mavis_fhir::{
+    ResourceType,
+    definitions::{self, root},
+    mapping::{ElementPath, Mapping},
 };
-use mavis_catalog::Catalog;
-use mavis_fhir::mapping::Mapping;
-use mavis_types::{Principal, TableName, Zone, is_copy};
+use mavis_types::{Mask, Principal, TableName, Zone, is_copy};
 
-use crate::{Error, dialect::parse, guard::Policy};
+use super::flow;
+use crate::{
+    Error,
+    guard::{NAME, Policy},
+};
 
-/// Masks the columns of a raw or processed table that mappings make masked elements from.
+/// Columns that every table of resources has, whatever brought it.
+const OF_RESOURCES: [&str; 2] = ["resource_type", "resource"];
+
+/// Hides of a raw or processed table what is hidden of the resources that it holds, or that mappings make from it.
 ///
 /// # Errors
 /// [`Error::Catalog`].
-pub(super) async fn hide(policy: &mut Policy, catalog: &Catalog, principal: &Principal) -> Result<(), Error> {
+pub(crate) async fn hide(policy: &mut Policy, catalog: &Catalog, principal: &Principal) -> Result<(), Error> {
     let table = policy.table().clone();
-    let masks: Vec<_> = principal.rights.masks.iter().filter(|(on, ..)| on.zone == Zone::Fhir).collect();
-    if masks.is_empty() || !matches!(table.zone, Zone::Raw | Zone::Processed) || principal.rights.is_opened(&table) {
+    let rights = &principal.rights;
+    let masks: Vec<_> = rights.masks.iter().filter(|(on, ..)| on.zone == Zone::Fhir).collect();
+    let filters = rights.filters.iter().any(|(on, _)| on.zone == Zone::Fhir);
+    if masks.is_empty() && !filters || !is_of_source(&table) || rights.is_opened(&table) {
+        return Ok(());
+    }
+    if let Some(found) = catalog.find_table(&table).await?
+        && holds_resources(&catalog.columns(found.id).await?)
+    {
+        policy.brings(principal, resource_of(&found));
+    }
+    if masks.is_empty() {
         return Ok(());
     }
     for row in catalog.mappings().await? {
-        let Ok(mapping) = Mapping::parse(&row.text) else { continue };
-        for (on, element, mask) in &masks {
-            if on.table != mapping.resource.table() {
-                continue;
-            }
-            let of_element = mapping.set.iter().filter(|(path, _)| {
-                path.0.first().is_some_and(|step| step.name == *element || step.name.starts_with(element.as_str()))
-            });
-            let whole = mapping.resource_json.iter();
-            for made_of in of_element.map(|(_, made_of)| made_of).chain(whole) {
-                for column in columns(&mapping, made_of, &table) {
-                    policy.mask_also(&column, *mask);
-                }
-            }
+        match Mapping::parse(&row.text) {
+            Ok(mapping) => of_mapping(policy, &mapping, &masks),
+            // What it made before may be there still.
+            Err(_) if flow::mentions(&row.text, &table.table) => policy.mask_all(),
+            Err(_) => {}
         }
     }
     Ok(())
 }
 
-/// The columns of a table, or of the copy that the mapping reads, that an expression of the mapping uses.
-fn columns(mapping: &Mapping, made_of: &str, table: &TableName) -> BTreeSet<String> {
-    // An element of a list stands for the list that it is taken from.
-    let each = mapping.for_each.as_deref().and_then(|each| {
-        let at = each.to_ascii_lowercase().rfind(" as ")?;
-        Some((each[..at].trim().to_owned(), each[at + 4..].trim().to_owned()))
-    });
-    let mut found = BTreeSet::new();
-    let of_each = each.as_ref().filter(|(_, alias)| made_of.contains(alias.as_str())).map(|(list, _)| list.as_str());
-    for expression in std::iter::once(made_of).chain(of_each) {
-        let Ok(Statement::Query(query)) = parse(&format!("SELECT {expression} FROM {}", mapping.from)) else {
-            continue;
-        };
-        let SetExpr::Select(select) = query.body.as_ref() else { continue };
-        let mut relations = Relations::default();
-        // A relation that cannot be read names no table; there is nothing to break off for.
-        if select.from.visit(&mut relations).is_break() {
-            continue;
-        }
-        let ours: Vec<&String> =
-            relations.0.iter().filter(|(name, _)| is_copy(name, table)).map(|(_, alias)| alias).collect();
-        for item in &select.projection {
-            let SelectItem::UnnamedExpr(expr) = item else { continue };
-            let mut names = Names::default();
-            if expr.visit(&mut names).is_break() {
-                continue;
-            }
-            for idents in names.0 {
-                match idents.as_slice() {
-                    [column] if !ours.is_empty() => {
-                        found.insert(column.clone());
-                    }
-                    [first, column, ..] if ours.contains(&first) => {
-                        found.insert(column.clone());
-                    }
-                    // a field of a column that is named without its table
-                    [column, ..] if !ours.is_empty() && !relations.0.iter().any(|(_, alias)| alias == column) => {
-                        found.insert(column.clone());
-                    }
-                    _ => {}
-                }
+/// Whether rows of a table of a source may be hidden for what is hidden in the FHIR zone.
+pub(crate) fn hides_rows(principal: &Principal, table: &Table) -> bool {
+    let rights = &principal.rights;
+    let Some(resource) = resource_of(table).filter(|_| is_of_source(&table.name)) else { return false };
+    let current = TableName::new(Zone::Fhir, "r4", resource.table());
+    !rights.is_opened(&table.name) && rights.filters.iter().any(|(on, _)| is_copy(on, &current))
+}
+
+fn is_of_source(table: &TableName) -> bool {
+    matches!(table.zone, Zone::Raw | Zone::Processed)
+}
+
+fn holds_resources(columns: &[Column]) -> bool {
+    OF_RESOURCES.into_iter().all(|name| columns.iter().any(|column| column.name == name))
+}
+
+/// The type that a source's table is called by.
+fn resource_of(table: &Table) -> Option<ResourceType> {
+    let name = table.source_table.as_ref().unwrap_or(&table.name.table);
+    ResourceType::from_table(&name.to_lowercase())
+}
+
+fn of_mapping(policy: &mut Policy, mapping: &Mapping, masks: &[&(TableName, String, Mask)]) {
+    let table = policy.table().clone();
+    let mut hide = |made_of: &str, mask: Mask| match flow::columns(mapping, made_of, &table) {
+        Some(columns) => columns.iter().for_each(|column| policy.mask_also(column, mask)),
+        None => policy.mask_all(),
+    };
+    // A whole resource has words and names in it that are cut from the resources of every type.
+    if let Some(json) = &mapping.resource_json {
+        hide(json, Mask::Null);
+    }
+    let nameless = masks.iter().any(|(_, element, _)| element == NAME);
+    for (path, made_of) in &mapping.set {
+        for (on, element, mask) in masks.iter().copied() {
+            if on.table == mapping.resource.table() && is_part(path, element) {
+                hide(made_of, *mask);
             }
         }
-    }
-    found
-}
-
-/// Tables of a FROM, with the names that columns are qualified by, in lower case.
-#[derive(Default)]
-struct Relations(Vec<(TableName, String)>);
-
-impl Visitor for Relations {
-    type Break = ();
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table { name, alias, .. } = factor
-            && let Some(table) = table(name)
-        {
-            let alias = alias.as_ref().map_or_else(|| table.table.clone(), |alias| lower(&alias.name));
-            self.0.push((table, alias));
+        if repeats(mapping.resource, path, nameless) {
+            hide(made_of, Mask::Null);
         }
-        ControlFlow::Continue(())
     }
 }
 
-fn table(name: &ObjectName) -> Option<TableName> {
-    let parts: Vec<String> = name.0.iter().filter_map(|part| part.as_ident()).map(lower).collect();
-    match parts.as_slice() {
-        [zone, schema, table] => Some(TableName::new(zone.parse().ok()?, schema, table)),
-        [schema, table] => Some(TableName::new(Zone::Processed, schema, table)),
-        _ => None,
-    }
+/// Whether a path leads into an element; a choice is written with its type or without.
+fn is_part(path: &ElementPath, element: &str) -> bool {
+    path.0.first().is_some_and(|step| step.name.starts_with(element) || element.starts_with(&step.name))
 }
 
-fn lower(ident: &Ident) -> String {
-    ident.value.to_lowercase()
-}
-
-/// Every identifier of an expression.
-#[derive(Default)]
-struct Names(Vec<Vec<String>>);
-
-impl Visitor for Names {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &SqlExpr) -> ControlFlow<()> {
-        match expr {
-            SqlExpr::Identifier(ident) => self.0.push(vec![lower(ident)]),
-            SqlExpr::CompoundIdentifier(idents) => self.0.push(idents.iter().map(lower).collect()),
-            _ => {}
+/// Whether a path leads to what a resource repeats of others: words, or (`nameless`) the name in a reference.
+fn repeats(resource: ResourceType, path: &ElementPath, nameless: bool) -> bool {
+    let mut of = Some(root(resource));
+    for step in &path.0 {
+        if nameless && step.name == "display" && of.is_none_or(|of| of.is_reference()) {
+            return true;
         }
-        ControlFlow::Continue(())
+        of = of.and_then(|of| definitions::element(of, &step.name)).map(|element| element.type_id);
+        if of.is_some_and(|of| of.name() == "Narrative") {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("subject.display", true, true)]
+    #[case("subject.display", false, false)]
+    #[case("performer[0].display", true, true)]
+    #[case("code.coding[0].display", true, false)]
+    #[case("code.text", true, false)]
+    #[case("text.div", false, true)]
+    fn a_reference_repeats_a_name(#[case] path: &str, #[case] nameless: bool, #[case] is: bool) {
+        assert_eq!(repeats("Observation".parse().unwrap(), &path.parse().unwrap(), nameless), is);
     }
 }

@@ -1,7 +1,9 @@
 //! Names to tables: zones as SQL catalogs, resolved in the catalog database, opened only when a statement names them.
 
 mod condition;
-mod lineage;
+mod copies;
+mod flow;
+pub(crate) mod lineage;
 
 use std::{
     collections::{BTreeSet, HashMap},

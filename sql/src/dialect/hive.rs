@@ -1,11 +1,12 @@
 //! What Hive writes differently from what DataFusion plans, and where a function by itself cannot help: aggregates with a
-//! rule about NULL, `if`, `explode` in a select list.
+//! rule about NULL, `if`, `explode` in a select list, operators, orders within a reducer (of which there is one here).
 
 use std::{collections::HashSet, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::ast::{
-    CaseWhen, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, GroupByWithModifier, Ident, ObjectName, ObjectNamePart, Select, SelectItem,
+    Array, BinaryOperator, CaseWhen, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, GroupByWithModifier, Ident, ObjectName, ObjectNamePart,
+    OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select, SelectItem, SetExpr, UnaryOperator, Value,
     VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
 };
 
@@ -29,7 +30,18 @@ impl VisitorMut for Habits {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Never> {
+        let is_ordered = query.order_by.is_some();
+        if let Some(exprs) = order(&mut query.body).filter(|exprs| !exprs.is_empty() && !is_ordered) {
+            query.order_by = Some(OrderBy { kind: OrderByKind::Expressions(exprs), interpolate: None });
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Never> {
+        if let Some(other) = operator(expr) {
+            *expr = other;
+        }
         if let Expr::Function(call) = expr
             && let Some(name) = plain_name(call)
         {
@@ -41,15 +53,59 @@ impl VisitorMut for Habits {
                 // (DataFusion's own make text of both.)
                 "nvl" | "ifnull" => rename(call, "coalesce"),
                 "explode" => rename(call, "unnest"),
-                "if" => {
-                    if let Some(case) = case(call) {
-                        *expr = case;
+                "array" if matches!(call.args, FunctionArguments::List(_)) => rename(call, "make_array"),
+                "sign" => rename(call, "signum"),
+                "sort_array" => sort_array(call),
+                "if" | "mod" | "percentile" | "percentile_approx" => {
+                    let other = match name.as_str() {
+                        "if" => case(call),
+                        "mod" => remainder(call),
+                        name => percentile(call, name == "percentile_approx"),
+                    };
+                    if let Some(other) = other {
+                        *expr = other;
                     }
                 }
                 _ => {}
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Takes `SORT BY` and `CLUSTER BY` out of a SELECT, to be the query's order; `DISTRIBUTE BY` says nothing about rows.
+fn order(body: &mut SetExpr) -> Option<Vec<OrderByExpr>> {
+    match body {
+        SetExpr::Select(select) => {
+            select.distribute_by.clear();
+            let cluster_by = std::mem::take(&mut select.cluster_by).into_iter();
+            let clustered =
+                cluster_by.map(|expr| OrderByExpr { expr, options: OrderByOptions::default(), with_fill: None });
+            Some(clustered.chain(std::mem::take(&mut select.sort_by)).collect())
+        }
+        // Rows of a part have no order in the whole.
+        SetExpr::SetOperation { left, right, .. } => {
+            order(left);
+            order(right);
+            None
+        }
+        _ => None,
+    }
+}
+
+/// `!x`, `x RLIKE p` and `x REGEXP p`.
+fn operator(expr: &mut Expr) -> Option<Expr> {
+    match expr {
+        Expr::UnaryOp { op: op @ UnaryOperator::BangNot, .. } => {
+            *op = UnaryOperator::Not;
+            None
+        }
+        Expr::RLike { negated, expr, pattern, .. } => Some(Expr::BinaryOp {
+            op: if *negated { BinaryOperator::PGRegexNotMatch } else { BinaryOperator::PGRegexMatch },
+            left: expr.clone(),
+            right: pattern.clone(),
+        }),
+        _ => None,
     }
 }
 
@@ -117,24 +173,89 @@ fn shown(expr: &Expr) -> String {
 
 /// A list where there was nothing to collect.
 fn or_empty(list: &Expr) -> Expr {
-    let call = |name: &str, args: Vec<Expr>| {
-        let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
-        Expr::Function(Function {
-            name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),
-            uses_odbc_syntax: false,
-            parameters: FunctionArguments::None,
-            args: FunctionArguments::List(FunctionArgumentList {
-                duplicate_treatment: None,
-                args,
-                clauses: Vec::new(),
-            }),
-            filter: None,
-            null_treatment: None,
-            over: None,
-            within_group: Vec::new(),
-        })
-    };
     call("coalesce", vec![list.clone(), call("make_array", Vec::new())])
+}
+
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+    Expr::Function(Function {
+        name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// What a call is given, where all of it are values.
+fn values(call: &Function) -> Option<Vec<Expr>> {
+    let FunctionArguments::List(list) = &call.args else { return None };
+    let values = list.args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
+        _ => None,
+    });
+    values.collect()
+}
+
+/// `sort_array(list)` and `sort_array(list, false)`: NULLs are first, or last.
+fn sort_array(call: &mut Function) {
+    let FunctionArguments::List(list) = &mut call.args else { return };
+    let (way, nulls) = match list.args.get(1) {
+        None => ("ASC", "NULLS FIRST"),
+        Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))) => match value.value {
+            Value::Boolean(true) => ("ASC", "NULLS FIRST"),
+            Value::Boolean(false) => ("DESC", "NULLS LAST"),
+            _ => return,
+        },
+        Some(_) => return,
+    };
+    list.args.truncate(1);
+    list.args.extend([way, nulls].map(|text| {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::value(Value::SingleQuotedString(text.to_owned()))))
+    }));
+    rename(call, "array_sort");
+}
+
+/// `mod(a, b)`.
+fn remainder(call: &Function) -> Option<Expr> {
+    let [number, divisor] = <[Expr; 2]>::try_from(values(call)?).ok()?;
+    let whole = |expr| Box::new(Expr::Nested(Box::new(expr)));
+    Some(Expr::Nested(Box::new(Expr::BinaryOp {
+        left: whole(number),
+        op: BinaryOperator::Modulo,
+        right: whole(divisor),
+    })))
+}
+
+/// `percentile(x, p)` and `percentile_approx(x, p, B)`; a list of fractions gives a list.
+fn percentile(call: &Function, approximately: bool) -> Option<Expr> {
+    /// What Hive keeps of a group if it is not told.
+    const KEPT: &str = "10000";
+    let mut args = values(call)?;
+    if !(2..=if approximately { 3 } else { 2 }).contains(&args.len()) {
+        return None;
+    }
+    if approximately && args.len() == 2 {
+        args.push(Expr::value(Value::Number(KEPT.to_owned(), false)));
+    }
+    let of = |fraction: Expr| {
+        let mut call = call.clone();
+        let args = args.iter().enumerate().map(|(at, arg)| if at == 1 { fraction.clone() } else { arg.clone() });
+        if let FunctionArguments::List(list) = &mut call.args {
+            list.args = args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
+        }
+        rename(&mut call, if approximately { "approx_percentile_cont" } else { "percentile_cont" });
+        Expr::Function(call)
+    };
+    let fractions = match args.get(1)? {
+        Expr::Array(Array { elem, .. }) => elem.clone(),
+        Expr::Function(list) if plain_name(list).as_deref() == Some("make_array") => values(list)?,
+        one => return Some(of(one.clone())),
+    };
+    Some(self::call("make_array", fractions.into_iter().map(of).collect()))
 }
 
 /// Hive collects what is not NULL.
@@ -147,23 +268,17 @@ fn collect(call: &mut Function, distinct: bool) {
     }
     call.filter = Some(Box::new(match call.filter.take() {
         None => there,
-        Some(filter) => Expr::BinaryOp {
-            left: Box::new(Expr::Nested(filter)),
-            op: datafusion::sql::sqlparser::ast::BinaryOperator::And,
-            right: Box::new(there),
-        },
+        Some(filter) => {
+            Expr::BinaryOp { left: Box::new(Expr::Nested(filter)), op: BinaryOperator::And, right: Box::new(there) }
+        }
     }));
     rename(call, "array_agg");
 }
 
 /// `if(condition, then, else)`; without `else` it is NULL.
 fn case(call: &Function) -> Option<Expr> {
-    let FunctionArguments::List(list) = &call.args else { return None };
-    let mut values = list.args.iter().map(|arg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
-        _ => None,
-    });
-    let (condition, result, otherwise) = (values.next()??, values.next()??, values.next());
+    let mut values = values(call)?.into_iter();
+    let (condition, result, otherwise) = (values.next()?, values.next()?, values.next());
     if values.next().is_some() {
         return None;
     }
@@ -172,10 +287,7 @@ fn case(call: &Function) -> Option<Expr> {
         end_token: AttachedToken::empty(),
         operand: None,
         conditions: vec![CaseWhen { condition, result }],
-        else_result: match otherwise {
-            None => None,
-            Some(value) => Some(Box::new(value?)),
-        },
+        else_result: otherwise.map(Box::new),
     })
 }
 
@@ -206,6 +318,26 @@ mod tests {
     #[case("SELECT a, a, c AS a_1", "SELECT a, a AS \"a_2\", c AS a_1")]
     #[case("SELECT if(a > 1, 'x', 'y')", "SELECT CASE WHEN a > 1 THEN 'x' ELSE 'y' END")]
     #[case("SELECT explode(a) FROM t", "SELECT unnest(a) FROM t")]
+    #[case(
+        "SELECT array(1, 2), sort_array(a) FROM t",
+        "SELECT make_array(1, 2), array_sort(a, 'ASC', 'NULLS FIRST') FROM t"
+    )]
+    #[case("SELECT sort_array(a, false) FROM t", "SELECT array_sort(a, 'DESC', 'NULLS LAST') FROM t")]
+    #[case("SELECT mod(a + 1, b) * 2 FROM t", "SELECT ((a + 1) % (b)) * 2 FROM t")]
+    #[case("SELECT percentile(a, 0.5) FROM t", "SELECT percentile_cont(a, 0.5) FROM t")]
+    #[case(
+        "SELECT percentile(a, array(0.25, 0.75)) FROM t",
+        "SELECT make_array(percentile_cont(a, 0.25), percentile_cont(a, 0.75)) FROM t"
+    )]
+    #[case("SELECT percentile_approx(a, 0.5) FROM t", "SELECT approx_percentile_cont(a, 0.5, 10000) FROM t")]
+    #[case("SELECT percentile_approx(a, 0.5, 50) FROM t", "SELECT approx_percentile_cont(a, 0.5, 50) FROM t")]
+    #[case("SELECT a FROM t WHERE a RLIKE 'x' AND b NOT REGEXP 'y'", "SELECT a FROM t WHERE a ~ 'x' AND b !~ 'y'")]
+    #[case("SELECT !a FROM t", "SELECT NOT a FROM t")]
+    #[case("SELECT a DIV 2 + 1 FROM t", "SELECT CAST(a / 2 AS BIGINT) + 1 FROM t")]
+    #[case("SELECT a FROM t DISTRIBUTE BY b SORT BY a DESC LIMIT 3", "SELECT a FROM t ORDER BY a DESC LIMIT 3")]
+    #[case("SELECT a FROM t CLUSTER BY a, b", "SELECT a FROM t ORDER BY a, b")]
+    #[case("SELECT a FROM t SORT BY a ORDER BY b", "SELECT a FROM t ORDER BY b")]
+    #[case("SELECT a FROM t SORT BY a UNION ALL SELECT a FROM u", "SELECT a FROM t UNION ALL SELECT a FROM u")]
     #[case("SELECT \"collect_list\"(a) FROM t", "SELECT \"collect_list\"(a) FROM t")]
     #[case("SELECT * FROM (SELECT if(a, b) FROM t)", "SELECT * FROM (SELECT CASE WHEN a THEN b END FROM t)")]
     fn a_habit_is_read_as(#[case] sql: &str, #[case] expected: &str) {

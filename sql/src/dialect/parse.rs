@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace},
 };
 
-use super::{depth, syntax::Syntax};
+use super::{depth, syntax::Syntax, words};
 use crate::{Error, fault};
 
 /// How deep expressions and subqueries may nest.
@@ -77,6 +77,7 @@ fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
 
 fn parse_tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Statement, Error> {
     number_parameters(&mut tokens)?;
+    words::quote(&mut tokens);
     move_time_travel(&mut tokens);
     end_lateral_views(&mut tokens);
     let mut statements = Parser::new(&Syntax)
@@ -118,15 +119,6 @@ pub(crate) fn syntax_error(error: &ParserError) -> Error {
         ParserError::RecursionLimitExceeded => fault::invalid("the statement nests too deeply"),
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => fault::located(message),
     }
-}
-
-/// How many parameters a text has: the largest number of a `$n`.
-pub(crate) fn count_parameters(sql: &str) -> usize {
-    let of = |token: &TokenWithSpan| match &token.token {
-        Token::Placeholder(text) => text.strip_prefix('$')?.parse::<u16>().ok(),
-        _ => None,
-    };
-    usize::from(tokens(sql).unwrap_or_default().iter().filter_map(of).max().unwrap_or_default())
 }
 
 fn number_parameters(tokens: &mut [TokenWithSpan]) -> Result<(), Error> {

@@ -82,7 +82,9 @@ fn tables(options: &ShowStatementOptions, kind: Option<&str>) -> Result<String, 
         [] => filter.push_str(" AND table_schema <> 'information_schema'"),
         [one] => {
             let one = literal(one);
-            filter.push_str(&format!(" AND (table_schema = {one} OR table_catalog = {one})"));
+            filter.push_str(&format!(
+                " AND (table_schema = {one} OR (table_catalog = {one} AND table_schema <> 'information_schema'))"
+            ));
         }
         [catalog, schema] => {
             filter.push_str(&format!(

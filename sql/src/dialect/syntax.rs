@@ -1,6 +1,11 @@
 use std::any::TypeId;
 
-use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::{
+    ast::{BinaryOperator, CastKind, DataType, Expr},
+    dialect::{Dialect, GenericDialect},
+    keywords::Keyword,
+    parser::{Parser, ParserError},
+};
 
 /// What analysts of PostgreSQL, Spark and DuckDB are used to, where the three do not contradict each other: identifiers in
 /// double quotes or backticks, `::` casts, `$1` and `?` parameters, `VERSION AS OF` and `TIMESTAMP AS OF`.
@@ -85,6 +90,16 @@ impl Dialect for Syntax {
         true
     }
 
+    /// `STRUCT<a: INT>` as a type comes with it.
+    fn supports_struct_literal(&self) -> bool {
+        true
+    }
+
+    /// `MAP<VARCHAR, INT>` as a type.
+    fn supports_map_literal_with_angle_brackets(&self) -> bool {
+        true
+    }
+
     fn supports_array_typedef_with_brackets(&self) -> bool {
         true
     }
@@ -115,6 +130,29 @@ impl Dialect for Syntax {
 
     fn supports_bitwise_shift_operators(&self) -> bool {
         true
+    }
+
+    /// `!x` of Hive.
+    fn supports_bang_not_operator(&self) -> bool {
+        true
+    }
+
+    /// `a DIV b`, as Hive has it: whole, what is left over is dropped.
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        if !parser.parse_keyword(Keyword::DIV) {
+            return None;
+        }
+        Some(parser.parse_subexpr(precedence).map(|divisor| Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(Expr::BinaryOp {
+                left: Box::new(expr.clone()),
+                op: BinaryOperator::Divide,
+                right: Box::new(divisor),
+            }),
+            data_type: DataType::BigInt(None),
+            array: false,
+            format: None,
+        }))
     }
 
     fn supports_order_by_all(&self) -> bool {

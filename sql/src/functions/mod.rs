@@ -12,7 +12,7 @@ use datafusion::{
 };
 use mavis_lake::Sessions;
 
-use crate::{Error, reduce::ReduceEarly};
+use crate::{Error, exact::Exact, micros::Microseconds, reduce::ReduceEarly};
 
 /// Functions that tell where a row is stored.
 const LEAKING: [&str; 2] = ["input_file_name", "file_row_index"];
@@ -37,6 +37,8 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
         .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
         .with_window_functions(SessionStateDefaults::default_window_functions())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
+        .with_analyzer_rule(Arc::new(Microseconds))
+        .with_analyzer_rule(Arc::new(Exact))
         .with_optimizer_rule(Arc::new(ReduceEarly))
         .build();
     for function in hive::functions() {
@@ -54,7 +56,7 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
 fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut functions = SessionStateDefaults::default_scalar_functions();
     functions.retain(|function| !LEAKING.contains(&function.name()));
-    functions.into_iter().map(bounded::bounded).collect()
+    functions.into_iter().map(bounded::bounded).map(crate::micros::far).map(hive::beside).collect()
 }
 
 /// A table function by name: `generate_series` and `range`.
@@ -63,8 +65,18 @@ pub(crate) fn table_function(state: &SessionState, name: &str) -> Option<Arc<Tab
 }
 
 /// What the dialect puts in other words, beside what is registered.
-const SPELLINGS: [(&str, &str); 4] =
-    [("collect_list", "aggregate"), ("collect_set", "aggregate"), ("explode", "table"), ("if", "scalar")];
+const SPELLINGS: [(&str, &str); 10] = [
+    ("array", "scalar"),
+    ("collect_list", "aggregate"),
+    ("collect_set", "aggregate"),
+    ("explode", "table"),
+    ("if", "scalar"),
+    ("mod", "scalar"),
+    ("percentile", "aggregate"),
+    ("percentile_approx", "aggregate"),
+    ("sign", "scalar"),
+    ("sort_array", "scalar"),
+];
 
 /// Every function that a statement may call, with its kind, by name.
 pub(crate) fn names(state: &SessionState) -> Vec<(String, &'static str)> {

@@ -3,7 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::{
     logical_expr::{Expr, lit},
     prelude::ident,
@@ -13,7 +13,7 @@ use mavis_fhir::{
     definitions::{self, root},
     smart::{self, Rows},
 };
-use mavis_types::{Smart, Zone};
+use mavis_types::Smart;
 
 use super::{
     mask::Shown,
@@ -45,6 +45,7 @@ impl Lens {
         }
         let mut lens = Self::default();
         let mut places = Vec::new();
+        let resource = policy.resource();
         for (place, field) in schema.fields().iter().enumerate() {
             let name = field.name();
             if !policy.has_column(name) {
@@ -52,11 +53,12 @@ impl Lens {
                 continue;
             }
             places.push(place);
-            let is_text = policy.table().zone == Zone::Fhir && name == RESOURCE && field.data_type() == &DataType::Utf8;
+            let element = resource.and_then(|resource| definitions::element(root(resource), name));
+            let of = element.map(|element| element.type_id);
             let shown = match policy.mask(name) {
                 Some(mask) => Some(Shown::of(mask, name, key)),
-                None if is_text && policy.cuts() => Some(Shown::Resource(Arc::new(cut(policy, key)))),
-                None if policy.nameless() && has_references(field.data_type()) => Some(Shown::Nameless),
+                None if name == RESOURCE && policy.cuts_text() => Some(Shown::Resource(Arc::new(cut(policy, key)))),
+                None if policy.nameless() && has_references(field.data_type(), of) => Some(Shown::Nameless(of)),
                 None => None,
             };
             if let Some(shown) = shown {
@@ -65,6 +67,9 @@ impl Lens {
         }
         lens.places = Some(places);
         let mut rows = conditions;
+        if policy.shut() {
+            rows.push(lit(false));
+        }
         rows.extend(policy.smart().map(|smart| let_through(smart, policy, schema)));
         lens.rows = rows.into_iter().reduce(Expr::and);
         lens
@@ -97,13 +102,10 @@ impl Lens {
 }
 
 fn cut(policy: &Policy, key: &Arc<[u8; 32]>) -> Cut {
-    let resource = ResourceType::from_table(&policy.table().table);
-    let elements = resource.map(|resource| definitions::elements(root(resource))).unwrap_or_default();
-    let choices = elements.iter().filter_map(|one| Some((one.name.to_owned(), one.choice?.to_owned())));
     Cut {
-        elements: policy.columns().cloned(),
-        masks: policy.masks().clone(),
-        choices: choices.collect(),
+        resource: policy.resource(),
+        kept: policy.kept(),
+        within: policy.within().map(Arc::clone),
         nameless: policy.nameless(),
         key: Arc::clone(key),
     }

@@ -11,6 +11,7 @@ use datafusion::{
     logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility},
 };
 use hmac::{Hmac, KeyInit, Mac};
+use mavis_fhir::definitions::TypeId;
 use mavis_types::Mask;
 use sha2::Sha256;
 
@@ -31,8 +32,8 @@ pub(super) enum Shown {
     YearEnd,
     /// A resource's JSON without what is hidden.
     Resource(Arc<Cut>),
-    /// Any value without the names that references carry.
-    Nameless,
+    /// Any value without the names that references carry; of a type that is known where the value is an element's.
+    Nameless(Option<TypeId>),
 }
 
 impl Shown {
@@ -60,7 +61,7 @@ impl Shown {
             Shown::Year => moments(values, 0)?.unwrap_or_else(nothing),
             Shown::YearEnd => moments(values, 1)?.unwrap_or_else(nothing),
             Shown::Resource(cut) => texts(values, |text| cut.shown(text)).unwrap_or_else(nothing),
-            Shown::Nameless => without_displays(values)?,
+            Shown::Nameless(of) => without_displays(values, *of)?,
         })
     }
 }

@@ -8,11 +8,11 @@
 use std::sync::Arc;
 
 use datafusion::{
-    common::{DFSchemaRef, Result},
+    common::{DFSchemaRef, Result, tree_node::TreeNode},
     datasource::source_as_provider,
     execution::SessionState,
     logical_expr::{
-        Expr, Filter, LogicalPlan, TableScan, expr_rewriter::unnormalize_col, simplify::SimplifyContext,
+        BinaryExpr, Expr, Filter, LogicalPlan, TableScan, expr_rewriter::unnormalize_col, simplify::SimplifyContext,
         utils::split_conjunction_owned,
     },
     optimizer::simplify_expressions::ExprSimplifier,
@@ -48,8 +48,13 @@ pub(crate) async fn plan(state: &SessionState, query: &LogicalPlan) -> Result<Op
         .build();
     let simplifier = ExprSimplifier::new(context);
     let simplified = simplifier.coerce(condition.clone(), schema).and_then(|condition| simplifier.simplify(condition));
-    // What is wrong with it is told by the planner.
+    // What is wrong with it is told by the planner, which also refuses numbers that do not fit their types.
+    let computes = condition
+        .exists(|expr| Ok(matches!(expr, Expr::BinaryExpr(BinaryExpr { op, .. }) if op.is_numerical_operators())));
     let Ok(condition) = simplified else { return Ok(None) };
+    if computes? {
+        return Ok(None);
+    }
     let conditions: Vec<Expr> = split_conjunction_owned(unnormalize_col(condition));
     table.at_hand(state, &columns, &conditions).await
 }

@@ -6,13 +6,27 @@ use std::{
 use mavis_fhir::{
     ResourceType,
     definitions::{self, root},
+    shape::patient_elements,
 };
-use mavis_types::{Mask, Principal, Sight, Smart, TableName, Zone};
+use mavis_types::{Mask, Principal, Sight, Smart, TableName, Zone, is_copy};
+
+use super::kept::{self, Brought, Kept};
 
 /// Elements of a resource that are there for everybody who sees anything of it: without them it is not one.
 const IDENTITY: [&str; 5] = ["id", "__version", "__last_updated", "__deleted", "resource"];
 /// The element that says what a person is called, which references repeat.
-const NAME: &str = "name";
+pub(crate) const NAME: &str = "name";
+/// Columns that are made of all that a row says.
+const OF_ALL: [&str; 2] = ["__hash", "__row"];
+/// The column with the patient whose compartment a resource is in.
+const PATIENT: &str = "__patient";
+
+/// A condition that rows meet, and the table that it was set on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RowFilter {
+    pub(crate) on: TableName,
+    pub(crate) condition: String,
+}
 
 /// What a principal sees of one table, by names: see [`super::Lens`] for the same over the columns that are there.
 #[derive(Debug, Clone)]
@@ -21,14 +35,22 @@ pub(crate) struct Policy {
     /// Columns that were granted; `None`: all.
     columns: Option<BTreeSet<String>>,
     masks: BTreeMap<String, Mask>,
+    /// Every column is masked: any of them may have become what is hidden elsewhere.
+    all_masked: bool,
     /// SQL conditions that every row meets.
-    conditions: Vec<String>,
+    conditions: Vec<RowFilter>,
+    /// No row is there: nothing tells which of them are hidden.
+    shut: bool,
     /// Scopes that let only some resources through.
     smart: Option<Arc<Smart>>,
     /// Values of some resource are hidden from the principal: what resources repeat of each other is left out.
     cuts: bool,
     /// Names of people are hidden from the principal: references do not tell them.
     nameless: bool,
+    /// What is shown of resources within the table's own; `None`: all.
+    within: Option<Arc<BTreeMap<ResourceType, Kept>>>,
+    /// The table is a source's, and holds resources of which something is hidden.
+    brought: Option<Arc<Brought>>,
 }
 
 /// The answer to "may this principal read that table".
@@ -42,6 +64,20 @@ pub(crate) enum Seen {
 impl Policy {
     /// The policy of a table for a principal: what its token, its grants, its filters and masks and its SMART scopes say.
     pub(crate) fn of(principal: &Principal, table: &TableName) -> Seen {
+        let mut seen = Self::of_rows(principal, table);
+        if let Seen::Through(policy) = &mut seen
+            && table.zone == Zone::Fhir
+            && kept::holds_others(&table.table)
+            && !principal.rights.is_opened(table)
+        {
+            policy.within = kept::within(principal).map(Arc::new);
+            policy.cuts |= policy.within.is_some();
+        }
+        seen
+    }
+
+    /// As [`Policy::of`], but for resources that stand within others.
+    pub(super) fn of_rows(principal: &Principal, table: &TableName) -> Seen {
         let columns = match principal.sight(table) {
             Sight::Nothing => return Seen::Hidden,
             Sight::Columns(columns) => Some(columns),
@@ -53,11 +89,14 @@ impl Policy {
             let known = masks.entry(column.to_owned()).or_insert(mask);
             *known = mask.min(*known);
         }
-        let conditions = rights.filters(table).map(|condition| for_user(condition, principal)).collect();
         let is_fhir = table.zone == Zone::Fhir;
+        let opened = rights.is_opened(table);
+        let filters = rights.filters.iter().filter(|(on, _)| !opened && is_copy(on, table));
+        let filter =
+            |(on, text): &(TableName, String)| RowFilter { on: on.clone(), condition: for_user(text, principal) };
+        let conditions = filters.map(filter).collect();
         let limits = |smart: &Arc<Smart>| !smart.about(&table.table, "rs").any(|scope| is_whole(scope, smart));
         let smart = principal.smart.as_ref().filter(|smart| is_fhir && limits(smart)).map(Arc::clone);
-        let opened = rights.is_opened(table);
         let hides = |on: &TableName| on.zone == Zone::Fhir && !opened;
         let partly = |place: &mavis_types::Place, column: &Option<String>| match place {
             mavis_types::Place::Table(on) if column.is_some() => hides(on) && principal.sight(on) != Sight::All,
@@ -72,7 +111,43 @@ impl Policy {
                     partly(place, column)
                         && matches!(place, mavis_types::Place::Table(on) if !principal.sight(on).shows(NAME))
                 }));
-        Seen::Through(Self { table: table.clone(), columns, masks, conditions, smart, cuts, nameless })
+        Seen::Through(Self {
+            table: table.clone(),
+            columns,
+            masks,
+            all_masked: false,
+            conditions,
+            shut: false,
+            smart,
+            cuts,
+            nameless,
+            within: None,
+            brought: None,
+        })
+    }
+
+    /// Hides in a table of a source, which holds resources as they came, what is hidden of them in the FHIR zone.
+    /// `resource`: their type, where R4 knows it.
+    pub(crate) fn brings(&mut self, principal: &Principal, resource: Option<ResourceType>) {
+        let rights = &principal.rights;
+        let current = resource.map(kept::current);
+        let is_of_type = |on: &TableName| current.as_ref().is_some_and(|current| is_copy(on, current));
+        // A row is what a resource was once, or will be: whether the one that is current meets a condition says nothing of it.
+        self.shut |= rights.filters.iter().any(|(on, _)| is_of_type(on));
+        let mut kept = Kept::default();
+        for (on, element, mask) in rights.masks.iter().filter(|(on, ..)| on.zone == Zone::Fhir) {
+            self.cuts = true;
+            self.nameless |= element == NAME;
+            if is_of_type(on) {
+                kept.mask(element, *mask);
+            }
+        }
+        if self.cuts {
+            let holds_others = resource.is_some_and(|resource| kept::holds_others(resource.table()));
+            let within = if holds_others { kept::within(principal) } else { Some(BTreeMap::new()) };
+            self.within = within.map(Arc::new);
+            self.brought = Some(Arc::new(Brought { resource, kept }));
+        }
     }
 
     /// Hides a column beside those that were named for the table: one that a hidden element was made from.
@@ -81,11 +156,16 @@ impl Policy {
         *known = mask.min(*known);
     }
 
+    /// Hides every column: any of them may have become what is hidden elsewhere.
+    pub(crate) fn mask_all(&mut self) {
+        self.all_masked = true;
+    }
+
     pub(crate) fn table(&self) -> &TableName {
         &self.table
     }
 
-    pub(crate) fn conditions(&self) -> &[String] {
+    pub(crate) fn conditions(&self) -> &[RowFilter] {
         &self.conditions
     }
 
@@ -93,21 +173,39 @@ impl Policy {
         self.smart.as_ref()
     }
 
-    pub(crate) fn cuts(&self) -> bool {
-        self.cuts
-    }
-
     pub(crate) fn nameless(&self) -> bool {
         self.nameless
     }
 
-    /// Elements that a cut resource keeps; `None`: all but those that are masked.
-    pub(super) fn columns(&self) -> Option<&BTreeSet<String>> {
-        self.columns.as_ref()
+    /// Whether the table has no rows for the principal.
+    pub(super) fn shut(&self) -> bool {
+        self.shut
     }
 
-    pub(super) fn masks(&self) -> &BTreeMap<String, Mask> {
-        &self.masks
+    /// What is left of the resources that are the table's rows.
+    pub(super) fn kept(&self) -> Kept {
+        match &self.brought {
+            Some(brought) => brought.kept.clone(),
+            None => Kept { elements: self.columns.clone(), masks: self.masks.clone() },
+        }
+    }
+
+    /// The type of the resources that are the table's rows.
+    pub(super) fn resource(&self) -> Option<ResourceType> {
+        match &self.brought {
+            Some(brought) => brought.resource,
+            None if self.table.zone == Zone::Fhir => ResourceType::from_table(&self.table.table),
+            None => None,
+        }
+    }
+
+    /// Whether the table's rows are resources whose text is cut.
+    pub(super) fn cuts_text(&self) -> bool {
+        self.cuts && (self.table.zone == Zone::Fhir || self.brought.is_some())
+    }
+
+    pub(super) fn within(&self) -> Option<&Arc<BTreeMap<ResourceType, Kept>>> {
+        self.within.as_ref()
     }
 
     /// Whether the column is there for the principal, masked or not.
@@ -120,10 +218,19 @@ impl Policy {
     /// How the column is shown, where it is not shown as it is.
     pub(crate) fn mask(&self, column: &str) -> Option<Mask> {
         let of_names = self.masks.iter().filter(|(known, _)| covers(&self.table, known, column));
-        let mask = of_names.map(|(_, mask)| *mask).min();
+        of_names.map(|(_, mask)| *mask).chain(self.tells_hidden(column).then_some(Mask::Null)).min()
+    }
+
+    /// Whether a column tells of what other columns hide.
+    fn tells_hidden(&self, column: &str) -> bool {
         // A hash of the row's values, or the number of a row that is made of it, tells whether a guess is right.
-        let told_by_hash = matches!(column, "__hash" | "__row") && (!self.masks.is_empty() || self.columns.is_some());
-        mask.or_else(|| told_by_hash.then_some(Mask::Null))
+        let of_all = OF_ALL.contains(&column) && (!self.masks.is_empty() || self.columns.is_some() || self.cuts);
+        let of_patient = column == PATIENT && self.table.zone == Zone::Fhir && !self.masks.is_empty() && {
+            let elements = self.resource().into_iter().flat_map(patient_elements);
+            elements.into_iter().any(|element| self.masks.keys().any(|known| covers(&self.table, known, element)))
+        };
+        let of_resource = self.brought.is_some() && !kept::is_identity(column);
+        self.all_masked || of_all || of_patient || of_resource
     }
 
     /// What is hidden or changed, as text: the same for two policies that show the same; empty for an open one.
@@ -131,22 +238,26 @@ impl Policy {
         if self.is_open() {
             return String::new();
         }
-        let Self { columns, masks, conditions, smart, cuts, nameless, .. } = self;
-        format!("{columns:?} {masks:?} {conditions:?} {smart:?} {cuts} {nameless}")
+        let Self { columns, masks, all_masked, conditions, shut, smart, cuts, nameless, within, brought, .. } = self;
+        format!(
+            "{columns:?} {masks:?} {all_masked} {conditions:?} {shut} {smart:?} {cuts} {nameless} {within:?} {brought:?}"
+        )
     }
 
     /// Whether nothing of the table is hidden or changed.
     pub(crate) fn is_open(&self) -> bool {
         self.columns.is_none()
             && self.masks.is_empty()
+            && !self.all_masked
             && self.conditions.is_empty()
+            && !self.shut
             && self.smart.is_none()
             && !self.cuts
     }
 
     /// Whether rows of the table are hidden, so that their number is.
     pub(crate) fn hides_rows(&self) -> bool {
-        !self.conditions.is_empty() || self.smart.is_some()
+        !self.conditions.is_empty() || self.shut || self.smart.is_some()
     }
 }
 
@@ -210,6 +321,7 @@ mod tests {
     #[case("name", "name", true)]
     #[case("name", "gender", false)]
     #[case("name", "__hash", true)]
+    #[case("name", "__row", true)]
     #[case("name", "__patient", false)]
     fn a_mask_holds_for_all_columns_of_an_element(#[case] masked: &str, #[case] column: &str, #[case] holds: bool) {
         let masks = vec![("fhir.r4.patient".parse().unwrap(), masked.to_owned(), Mask::Null)];
@@ -227,7 +339,7 @@ mod tests {
         {
             assert_eq!(policy.has_column(column), there, "{column}");
         }
-        assert!(policy.cuts() && policy.nameless());
+        assert!(policy.cuts_text() && policy.nameless());
     }
 
     #[test]
@@ -235,7 +347,73 @@ mod tests {
         let masks = vec![("fhir.r4.patient".parse().unwrap(), "name".to_owned(), Mask::Null)];
         let rights = Rights { reads: all(), masks, ..Rights::default() };
         let other = policy(rights.clone(), "fhir.r4.observation");
-        assert!(other.cuts() && other.nameless() && !other.is_open());
+        assert!(other.cuts_text() && other.nameless() && !other.is_open());
         assert!(policy(rights, "raw.hms.visit").is_open());
+    }
+
+    fn masked(element: &str) -> Rights {
+        let (table, element) = element.split_once(' ').unwrap();
+        let masks = vec![(table.parse().unwrap(), element.to_owned(), Mask::Null)];
+        Rights { reads: all(), masks, ..Rights::default() }
+    }
+
+    #[rstest]
+    #[case("fhir.r4.observation subject", "fhir.r4.observation", "__patient", true)]
+    #[case("fhir.r4.observation performer", "fhir.r4.observation", "__patient", true)]
+    #[case("fhir.r4.observation value", "fhir.r4.observation", "__patient", false)]
+    #[case("fhir.r4.allergyintolerance patient", "fhir.r4.allergyintolerance", "__patient", true)]
+    #[case("fhir.r4.observation subject", "fhir.r4.condition", "__patient", false)]
+    #[case("fhir.r4.patient name", "fhir.r4.observation", "__hash", true)]
+    #[case("fhir.r4.patient name", "fhir.r4_history.observation", "__hash", true)]
+    #[case("raw.hms.visit nom", "fhir.r4.observation", "__hash", false)]
+    fn what_tells_of_a_hidden_element_is_hidden(
+        #[case] hidden: &str,
+        #[case] table: &str,
+        #[case] column: &str,
+        #[case] is: bool,
+    ) {
+        assert_eq!(policy(masked(hidden), table).mask(column), is.then_some(Mask::Null));
+    }
+
+    #[test]
+    fn a_bundle_is_cut_where_something_of_any_type_is_hidden() {
+        let bundle = |rights: Rights| policy(rights, "fhir.r4.bundle");
+        assert!(bundle(Rights { reads: all(), ..Rights::default() }).is_open());
+        let patient: ResourceType = "Patient".parse().unwrap();
+        let within = |rights: Rights| bundle(rights).within().and_then(|within| within.get(&patient).cloned());
+        assert!(within(masked("fhir.r4.patient name")).unwrap().masks.contains_key("name"));
+        let filters = vec![("fhir.r4.patient".parse().unwrap(), "active".to_owned())];
+        let filtered = Rights { reads: all(), filters, ..Rights::default() };
+        assert!(bundle(filtered.clone()).cuts_text() && within(filtered).is_none());
+        let alone = vec![(Place::Table("fhir.r4.bundle".parse().unwrap()), None)];
+        assert_eq!(within(Rights { reads: alone, ..Rights::default() }), None);
+    }
+
+    #[rstest]
+    #[case("fhir.r4.patient name", "Patient", true, false)]
+    #[case("fhir.r4.practitioner name", "Patient", true, false)]
+    #[case("raw.hms.visit nom", "Patient", false, false)]
+    #[case("fhir.r4.patient name", "", true, false)]
+    #[case("", "Patient", false, true)]
+    #[case("", "Observation", false, false)]
+    fn what_is_hidden_of_resources_is_hidden_where_they_came_from(
+        #[case] hidden: &str,
+        #[case] resource: &str,
+        #[case] cuts: bool,
+        #[case] shut: bool,
+    ) {
+        let filters = vec![("fhir.r4.patient".parse().unwrap(), "active".to_owned())];
+        let filtered = Rights { reads: all(), filters, ..Rights::default() };
+        let rights = if hidden.is_empty() { filtered } else { masked(hidden) };
+        let mut principal = Principal::new(TokenId::new(), "ana", Role::Analyst, Scope::All);
+        let mut policy = policy(rights.clone(), "raw.north.patient");
+        principal.rights = Arc::new(rights);
+        policy.brings(&principal, resource.parse().ok());
+        assert_eq!((policy.cuts_text(), policy.shut(), policy.hides_rows()), (cuts, shut, shut));
+        for (column, shown) in [("id", true), ("resource", true), ("file", !cuts), ("key_1", !cuts), ("__hash", !cuts)]
+        {
+            assert_eq!(policy.mask(column).is_none(), shown, "{column}");
+        }
+        assert_eq!(policy.is_open(), !cuts && !shut);
     }
 }

@@ -1,33 +1,39 @@
 //! What is left of a resource's own text, and of the references in its columns, where something is hidden.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, ListArray, StructArray, new_null_array},
-    datatypes::DataType,
+    datatypes::{DataType, Field, Fields},
 };
 use datafusion::common::Result;
-use mavis_fhir::json::{self, Value};
+use mavis_fhir::{
+    ResourceType,
+    definitions::{self, TypeId, TypeKind},
+    json::{self, Value},
+};
 use mavis_types::Mask;
 
-use super::mask::{hashed, year_of};
+use super::{
+    kept::Kept,
+    mask::{hashed, year_of},
+};
 
 /// Members that a cut resource always keeps.
 const KEPT: [&str; 3] = ["resourceType", "id", "meta"];
 /// Members that repeat what other elements and resources say, in words or whole: gone from every cut resource.
 const REPEATS: [&str; 2] = ["text", "contained"];
+/// The type of such words, wherever they stand.
+const WORDS: &str = "Narrative";
 
 /// What is taken out of resources of one type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Cut {
-    /// Elements that are kept; `None`: all.
-    pub(super) elements: Option<BTreeSet<String>>,
-    pub(super) masks: BTreeMap<String, Mask>,
-    /// Names of the choices that elements belong to (`deceasedBoolean` to `deceased`).
-    pub(super) choices: BTreeMap<String, String>,
+    /// `None`: nothing of them is shown.
+    pub(super) resource: Option<ResourceType>,
+    pub(super) kept: Kept,
+    /// What is shown of resources within them; `None`: all of all.
+    pub(super) within: Option<Arc<BTreeMap<ResourceType, Kept>>>,
     /// Whether references lose the names of what they point to.
     pub(super) nameless: bool,
     pub(super) key: Arc<[u8; 32]>,
@@ -36,74 +42,123 @@ pub(super) struct Cut {
 impl Cut {
     /// The text that is shown in the place of a resource's; `None` where it is no JSON.
     pub(super) fn shown(&self, text: &str) -> Option<String> {
-        let mut resource = json::parse(text.as_bytes()).ok()?;
-        let names: Vec<String> = resource.as_object()?.iter().map(|(name, _)| name.to_string()).collect();
+        let mut value = json::parse(text.as_bytes()).ok()?;
+        value.as_object()?;
+        self.keep(&mut value, self.resource?, &self.kept);
+        Some(value.to_json())
+    }
+
+    fn keep(&self, value: &mut Value<'_>, resource: ResourceType, kept: &Kept) {
+        let root = definitions::root(resource);
+        let names: Vec<String> = value.members().map(|(name, _)| name.to_owned()).collect();
         for name in names {
             let element = name.strip_prefix('_').unwrap_or(&name);
             if KEPT.contains(&element) {
                 continue;
             }
-            if REPEATS.contains(&element) || !self.keeps(element) {
-                resource.remove(&name);
-            } else if let Some(mask) = self.mask(element) {
-                let value = if name == element { resource.get(&name).and_then(Value::as_str) } else { None };
-                let shown = value.and_then(|value| match mask {
+            let choice = definitions::element(root, element).and_then(|known| known.choice);
+            if REPEATS.contains(&element) || !is_kept(kept, element, choice) {
+                value.remove(&name);
+            } else if let Some(mask) = mask_of(kept, element, choice) {
+                let text = if name == element { value.get(&name).and_then(Value::as_str) } else { None };
+                let shown = text.and_then(|text| match mask {
                     Mask::Null => None,
-                    Mask::Hash => hashed(value, &self.key),
-                    Mask::Year => year_of(value),
+                    Mask::Hash => hashed(text, &self.key),
+                    Mask::Year => year_of(text),
                 });
                 match shown {
-                    Some(shown) => resource.set(name, shown),
+                    Some(shown) => value.set(name, shown),
                     None => {
-                        resource.remove(&name);
+                        value.remove(&name);
                     }
                 }
             }
         }
-        if self.nameless {
-            forget_names(&mut resource);
-        }
-        Some(resource.to_json())
+        self.forget(value, root);
     }
 
-    fn keeps(&self, element: &str) -> bool {
-        self.elements.as_ref().is_none_or(|kept| {
-            kept.contains(element) || self.choices.get(element).is_some_and(|choice| kept.contains(choice))
-        })
-    }
-
-    fn mask(&self, element: &str) -> Option<Mask> {
-        let of_choice = self.choices.get(element).and_then(|choice| self.masks.get(choice));
-        self.masks.get(element).into_iter().chain(of_choice).min().copied()
-    }
-}
-
-/// Takes `display` out of every reference.
-fn forget_names(value: &mut Value<'_>) {
-    match value {
-        Value::Object(members) => {
-            let is_reference = members.iter().any(|(name, _)| name == "reference" || name == "identifier");
-            if is_reference {
-                members.retain(|(name, _)| name != "display" && name != "_display");
+    /// Takes out what repeats others, however deep: narratives, resources of which something is hidden, names in references. What
+    /// R4 does not know may be any of them.
+    fn forget(&self, value: &mut Value<'_>, of: TypeId) {
+        match value {
+            Value::Object(members) => {
+                if self.nameless && of.is_reference() {
+                    members.retain(|(name, _)| name != "display" && name != "_display");
+                }
+                members.retain_mut(|(name, member)| self.stays(of, name.as_ref(), member));
             }
-            members.iter_mut().for_each(|(_, member)| forget_names(member));
+            Value::Array(items) => items.iter_mut().for_each(|item| self.forget(item, of)),
+            _ => {}
         }
-        Value::Array(items) => items.iter_mut().for_each(forget_names),
-        _ => {}
+    }
+
+    fn stays(&self, of: TypeId, name: &str, member: &mut Value<'_>) -> bool {
+        if name == "resourceType" {
+            return member.as_str().is_some();
+        }
+        let Some(type_id) = member_type(of, name.strip_prefix('_').unwrap_or(name)) else { return false };
+        match type_id.kind() {
+            TypeKind::AnyResource | TypeKind::Resource(_) => self.stays_within(member),
+            _ if type_id.name() == WORDS => false,
+            _ => {
+                self.forget(member, type_id);
+                true
+            }
+        }
+    }
+
+    /// Cuts a resource that stands within another one as its own type is cut.
+    fn stays_within(&self, member: &mut Value<'_>) -> bool {
+        if let Value::Array(items) = member {
+            items.retain_mut(|item| self.stays_within(item));
+            return !items.is_empty();
+        }
+        let name = member.get_str("resourceType");
+        let Some(resource) = name.and_then(|name| name.parse::<ResourceType>().ok()) else { return false };
+        let whole = Kept::default();
+        let kept = match &self.within {
+            Some(within) => within.get(&resource),
+            None => Some(&whole),
+        };
+        match kept {
+            Some(kept) => self.keep(member, resource, kept),
+            None => return false,
+        }
+        true
     }
 }
 
-/// Columns with `display` of every reference, however deep, as NULL.
-pub(super) fn without_displays(values: &ArrayRef) -> Result<ArrayRef> {
+fn is_kept(kept: &Kept, element: &str, choice: Option<&str>) -> bool {
+    let elements = kept.elements.as_ref();
+    elements.is_none_or(|known| known.contains(element) || choice.is_some_and(|choice| known.contains(choice)))
+}
+
+fn mask_of(kept: &Kept, element: &str, choice: Option<&str>) -> Option<Mask> {
+    let of_choice = choice.and_then(|choice| kept.masks.get(choice));
+    kept.masks.get(element).into_iter().chain(of_choice).min().copied()
+}
+
+/// The type of a member; of a primitive only what may stand beside its value.
+fn member_type(of: TypeId, name: &str) -> Option<TypeId> {
+    let element = definitions::element(of, name).map(|element| element.type_id);
+    element.or_else(|| match name {
+        "extension" => TypeId::from_name("Extension"),
+        "id" => TypeId::from_name("string"),
+        _ => None,
+    })
+}
+
+/// Columns with `display` of every reference, however deep, as NULL. `of`: the type of an element's values.
+pub(super) fn without_displays(values: &ArrayRef, of: Option<TypeId>) -> Result<ArrayRef> {
     match values.data_type() {
         DataType::Struct(fields) => {
             let parts = values.as_struct();
-            let is_reference = fields.iter().any(|field| field.name() == "reference");
+            let is_reference = is_reference(fields, of);
             let columns = fields.iter().zip(parts.columns()).map(|(field, column)| {
                 if is_reference && field.name() == "display" {
                     Ok(new_null_array(column.data_type(), column.len()))
                 } else {
-                    without_displays(column)
+                    without_displays(column, of.and_then(|of| member_type(of, field.name())))
                 }
             });
             let columns = columns.collect::<Result<Vec<_>>>()?;
@@ -111,7 +166,7 @@ pub(super) fn without_displays(values: &ArrayRef) -> Result<ArrayRef> {
         }
         DataType::List(item) => {
             let lists = values.as_list::<i32>();
-            let items = without_displays(lists.values())?;
+            let items = without_displays(lists.values(), of)?;
             let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
             Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, items, nulls)?))
         }
@@ -119,16 +174,23 @@ pub(super) fn without_displays(values: &ArrayRef) -> Result<ArrayRef> {
     }
 }
 
-/// Whether a type has references in it.
-pub(super) fn has_references(data_type: &DataType) -> bool {
+/// Whether a type has references with names in it.
+pub(super) fn has_references(data_type: &DataType, of: Option<TypeId>) -> bool {
     match data_type {
         DataType::Struct(fields) => {
-            let named = |name: &str| fields.iter().any(|field| field.name() == name);
-            (named("reference") && named("display")) || fields.iter().any(|field| has_references(field.data_type()))
+            let is_named = is_reference(fields, of) && fields.iter().any(|field| field.name() == "display");
+            let within =
+                |field: &Arc<Field>| has_references(field.data_type(), of.and_then(|of| member_type(of, field.name())));
+            is_named || fields.iter().any(within)
         }
-        DataType::List(item) => has_references(item.data_type()),
+        DataType::List(item) => has_references(item.data_type(), of),
         _ => false,
     }
+}
+
+/// Where no resource has an element's `reference`, its column has none: the type is asked first.
+fn is_reference(fields: &Fields, of: Option<TypeId>) -> bool {
+    of.map_or_else(|| fields.iter().any(|field| field.name() == "reference"), TypeId::is_reference)
 }
 
 #[cfg(test)]
@@ -138,11 +200,18 @@ mod tests {
 
     const PATIENT: &str = r#"{"resourceType":"Patient","id":"a","meta":{"versionId":"1"},"text":{"div":"<p>Ana Durand</p>"},"name":[{"family":"Durand"}],"_name":[{"id":"x"}],"gender":"female","birthDate":"1961-03-04","deceasedBoolean":false,"managingOrganization":{"reference":"Organization/1","display":"North clinic"},"contained":[{"resourceType":"Person","name":[{"family":"Durand"}]}]}"#;
 
-    fn cut(elements: Option<&[&str]>, masks: &[(&str, Mask)]) -> Cut {
-        Cut {
+    fn kept(elements: Option<&[&str]>, masks: &[(&str, Mask)]) -> Kept {
+        Kept {
             elements: elements.map(|elements| elements.iter().map(|element| (*element).to_owned()).collect()),
             masks: masks.iter().map(|(element, mask)| ((*element).to_owned(), *mask)).collect(),
-            choices: [("deceasedBoolean".to_owned(), "deceased".to_owned())].into(),
+        }
+    }
+
+    fn cut(elements: Option<&[&str]>, masks: &[(&str, Mask)]) -> Cut {
+        Cut {
+            resource: "Patient".parse().ok(),
+            kept: kept(elements, masks),
+            within: None,
             nameless: true,
             key: Arc::new([1; 32]),
         }
@@ -165,5 +234,61 @@ mod tests {
         let shown = cut(None, &[("gender", Mask::Hash)]).shown(PATIENT).unwrap();
         assert!(!shown.contains("female") && shown.contains("\"gender\":\""), "{shown}");
         assert_eq!(cut(None, &[]).shown("{\"name\":"), None);
+    }
+
+    #[rstest]
+    #[case(
+        "Observation",
+        r#"{"resourceType":"Observation","status":"final","code":{"coding":[{"code":"1","display":"Weight"}]},"subject":{"display":"Ana Durand"},"performer":[{"type":"Patient","display":"Ana Durand","_display":{"id":"d"}}]}"#,
+        r#"{"resourceType":"Observation","status":"final","code":{"coding":[{"code":"1","display":"Weight"}]},"subject":{},"performer":[{"type":"Patient"}]}"#
+    )]
+    #[case(
+        "Composition",
+        r#"{"resourceType":"Composition","section":[{"title":"History","text":{"div":"<p>Ana Durand</p>"},"section":[{"text":{"div":"<p>Durand</p>"}}]}]}"#,
+        r#"{"resourceType":"Composition","section":[{"title":"History","section":[{}]}]}"#
+    )]
+    #[case(
+        "Observation",
+        r#"{"resourceType":"Observation","extension":[{"url":"u","valueReference":{"display":"Ana Durand"}}],"_status":{"extension":[{"url":"u","valueCoding":{"display":"Weight"}}]},"who":"Ana Durand"}"#,
+        r#"{"resourceType":"Observation","extension":[{"url":"u","valueReference":{}}],"_status":{"extension":[{"url":"u","valueCoding":{"display":"Weight"}}]}}"#
+    )]
+    fn names_are_gone_wherever_a_resource_repeats_them(#[case] of: &str, #[case] text: &str, #[case] left: &str) {
+        let cut = Cut { resource: of.parse().ok(), ..cut(None, &[]) };
+        assert_eq!(cut.shown(text).as_deref(), Some(left));
+    }
+
+    /// What a bundle shows of a patient, where this is known of patients.
+    #[rstest]
+    #[case(
+        Some(kept(None, &[("name", Mask::Null)])),
+        r#"{"fullUrl":"urn:a","resource":{"resourceType":"Patient","gender":"female"}}"#
+    )]
+    #[case(
+        Some(kept(Some(&["name"]), &[])),
+        r#"{"fullUrl":"urn:a","resource":{"resourceType":"Patient","name":[{"family":"Durand"}]}}"#
+    )]
+    #[case(None, r#"{"fullUrl":"urn:a"}"#)]
+    fn a_resource_within_another_is_cut_as_its_own_type_is(#[case] patients: Option<Kept>, #[case] left: &str) {
+        let patient: ResourceType = "Patient".parse().unwrap();
+        let within: BTreeMap<ResourceType, Kept> = patients.into_iter().map(|kept| (patient, kept)).collect();
+        let bundle = |entry: &str| format!(r#"{{"resourceType":"Bundle","type":"document","entry":[{entry}]}}"#);
+        let cut = Cut { resource: "Bundle".parse().ok(), within: Some(Arc::new(within)), ..cut(None, &[]) };
+        let text = bundle(
+            r#"{"fullUrl":"urn:a","resource":{"resourceType":"Patient","text":{"div":"<p>Durand</p>"},"name":[{"family":"Durand"}],"gender":"female"}}"#,
+        );
+        assert_eq!(cut.shown(&text), Some(bundle(left)));
+    }
+
+    #[test]
+    fn a_reference_of_a_column_is_known_by_its_type_where_none_of_them_refers() {
+        let subject = definitions::element(definitions::root("Observation".parse().unwrap()), "subject").unwrap();
+        let display: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["Ana Durand"]));
+        let field = Arc::new(Field::new("display", DataType::Utf8, true));
+        let column: ArrayRef = Arc::new(StructArray::from(vec![(field, display)]));
+        assert!(has_references(column.data_type(), Some(subject.type_id)));
+        let shown = without_displays(&column, Some(subject.type_id)).unwrap();
+        assert_eq!(shown.as_struct().column(0).null_count(), 1);
+        let coding = TypeId::from_name("Coding");
+        assert!(!has_references(column.data_type(), coding));
     }
 }

@@ -69,9 +69,10 @@ impl GuardedTable {
         &self.keys
     }
 
-    /// About how many rows there are, hidden ones too; only to choose how an answer is sent.
+    /// About how many rows there are, to choose how an answer is sent: into how many streams is told to whoever asks, so that
+    /// nothing is known where rows are hidden.
     pub(crate) fn about(&self) -> Option<u64> {
-        self.rows
+        self.rows.filter(|_| self.lens.rows.is_none())
     }
 
     pub(crate) fn is_of(&self, principal: TokenId) -> bool {

@@ -1,13 +1,17 @@
 //! Small parts of statements: made, and read.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::{
     ast::{
         CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-        Ident, ObjectName, ObjectNamePart, Value,
+        Ident, ObjectName, ObjectNamePart, Statement, Value, visit_relations,
     },
     dialect::PostgreSqlDialect,
     parser::Parser,
 };
+
+use crate::system;
 
 /// The place of a parameter, from 0.
 pub(super) fn placeholder(expr: &Expr) -> Option<usize> {
@@ -19,6 +23,38 @@ pub(super) fn placeholder(expr: &Expr) -> Option<usize> {
         Expr::Nested(inner) => placeholder(inner),
         _ => None,
     }
+}
+
+/// An identifier as it is meant: in lower case, but for quotes.
+pub(super) fn meant(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+/// The name of the column that an expression is.
+pub(super) fn column_of(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(ident) => Some(meant(ident)),
+        Expr::CompoundIdentifier(idents) => idents.last().map(meant),
+        _ => None,
+    }
+}
+
+/// Whether a name is that of a catalog, completed by then: `database.pg_catalog.table`.
+pub(super) fn is_catalog(name: &ObjectName, table: &str) -> bool {
+    let part = |at: usize| name.0.get(at).and_then(ObjectNamePart::as_ident).map(|ident| ident.value.as_str());
+    name.0.len() == 3 && part(1) == Some(system::PG_CATALOG) && part(2) == Some(table)
+}
+
+/// Whether a statement asks one of these catalogs.
+pub(super) fn asks_catalog(statement: &Statement, tables: &[&str]) -> bool {
+    let found = visit_relations(statement, |name| {
+        if tables.iter().any(|table| is_catalog(name, table)) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    found.is_break()
 }
 
 /// The last part of a name, in lower case.

@@ -1,11 +1,9 @@
 use std::collections::HashSet;
 
 use arrow::datatypes::DataType as Arrow;
-use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Ident, Query, SelectItem, SetExpr, Statement, TimezoneInfo, Value,
-};
+use datafusion::sql::sqlparser::ast::{DataType, Expr, Ident, SelectItem, SetExpr, Statement, TimezoneInfo, Value};
 
-use super::{Postgres, ast, path::is_regclass};
+use super::{Postgres, ast, path::is_regclass, procedures, vectors};
 
 /// What stands after this in a name only tells columns apart that PostgreSQL would call alike; doors leave it out.
 const APART: char = '\0';
@@ -13,28 +11,37 @@ const APART: char = '\0';
 /// Gives the columns of an answer the names that PostgreSQL gives them, told apart where they are alike: the planner wants
 /// each name once. A parameter that is a column by itself has the type that was declared for it.
 pub(super) fn name(statement: &mut Statement, own: &Postgres) {
+    let asked = Asked {
+        own,
+        types: ast::asks_catalog(statement, &["pg_type"]),
+        vectors: ast::asks_catalog(statement, &vectors::CATALOGS),
+    };
     if let Statement::Query(query) = statement {
-        of_query(query, own);
+        of_body(&mut query.body, &asked);
     }
 }
 
-fn of_query(query: &mut Query, own: &Postgres) {
-    of_body(&mut query.body, own);
+/// Of a statement, what its columns are named and shown by.
+struct Asked<'a> {
+    own: &'a Postgres,
+    /// Whether it asks the catalogs whose columns are shown otherwise than the engine has them.
+    types: bool,
+    vectors: bool,
 }
 
-fn of_body(body: &mut SetExpr, own: &Postgres) {
+fn of_body(body: &mut SetExpr, asked: &Asked<'_>) {
     match body {
-        SetExpr::Select(select) => of_items(&mut select.projection, own),
+        SetExpr::Select(select) => of_items(&mut select.projection, asked),
         SetExpr::SetOperation { left, right, .. } => {
-            of_body(left, own);
-            of_body(right, own);
+            of_body(left, asked);
+            of_body(right, asked);
         }
-        SetExpr::Query(query) => of_query(query, own),
+        SetExpr::Query(query) => of_body(&mut query.body, asked),
         _ => {}
     }
 }
 
-fn of_items(items: &mut [SelectItem], own: &Postgres) {
+fn of_items(items: &mut [SelectItem], asked: &Asked<'_>) {
     let is_wild = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     let has_wildcard = items.iter().any(is_wild);
     let mut taken: HashSet<String> = HashSet::new();
@@ -44,16 +51,17 @@ fn of_items(items: &mut [SelectItem], own: &Postgres) {
             SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias.value.clone())),
             _ => continue,
         };
-        declare(expr, own);
-        show(expr);
+        declare(expr, asked.own);
+        let told = name_of(expr);
         let is_column = match &*expr {
             Expr::Identifier(ident) => ast::bare_call(ident).is_none(),
             other => matches!(other, Expr::CompoundIdentifier(_)),
         };
+        let is_shown = show(expr, asked);
         if alias.is_none() && matches!(expr, Expr::CompoundFieldAccess { .. }) {
             continue;
         }
-        let name = alias.clone().or_else(|| name_of(expr)).unwrap_or_else(|| "?column?".to_owned());
+        let name = alias.clone().or(told).unwrap_or_else(|| "?column?".to_owned());
         // A column beside `*` may be among those that the star stands for.
         let alike = taken.contains(&name) || (has_wildcard && is_column && alias.is_none());
         let mut own_name = name.clone();
@@ -63,7 +71,7 @@ fn of_items(items: &mut [SelectItem], own: &Postgres) {
             own_name = format!("{name}{APART}{number}");
         }
         taken.insert(own_name.clone());
-        if alike || (alias.is_none() && !is_column) {
+        if alike || (alias.is_none() && (is_shown || !is_column)) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', own_name) };
         }
     }
@@ -73,9 +81,8 @@ fn of_items(items: &mut [SelectItem], own: &Postgres) {
 fn name_of(expr: &Expr) -> Option<String> {
     let fixed = |name: &str| Some(name.to_owned());
     match expr {
-        Expr::Identifier(ident) => Some(plain(ident)),
-        Expr::CompoundIdentifier(idents) => idents.last().map(plain),
-        Expr::Function(call) => call.name.0.last()?.as_ident().map(plain),
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ast::column_of(expr),
+        Expr::Function(call) => call.name.0.last()?.as_ident().map(ast::meant),
         Expr::Cast { expr, data_type, .. } => name_of(expr).or_else(|| type_name(data_type)),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
         Expr::Case { else_result, .. } => {
@@ -103,10 +110,6 @@ fn name_of(expr: &Expr) -> Option<String> {
         Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => fixed("bool"),
         _ => None,
     }
-}
-
-fn plain(ident: &Ident) -> String {
-    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
 /// What a cast calls its column: PostgreSQL's own short names.
@@ -139,13 +142,17 @@ fn declare(expr: &mut Expr, own: &Postgres) {
     }
 }
 
-/// A table's number that is a column by itself is shown by the table's name.
-fn show(expr: &mut Expr) {
-    if let Expr::Cast { data_type, .. } = expr
-        && is_regclass(data_type)
-    {
-        *expr = ast::cast(expr.clone(), DataType::Text);
-    }
+/// A table's number that is a column by itself is shown by the table's name, and a function's by the function's. Whether it
+/// became another expression.
+fn show(expr: &mut Expr, asked: &Asked<'_>) -> bool {
+    let shown = match &*expr {
+        Expr::Cast { data_type, .. } if is_regclass(data_type) => ast::cast(expr.clone(), DataType::Text),
+        column if asked.types && procedures::is_column(column) => procedures::shown(column),
+        column if asked.vectors && vectors::is_column(column) => vectors::shown(column),
+        _ => return false,
+    };
+    *expr = shown;
+    true
 }
 
 /// A type as SQL writes it.
@@ -186,6 +193,15 @@ mod tests {
     #[case("SELECT NULL, NULL", "SELECT NULL AS \"?column?\", NULL AS \"?column?\x002\"")]
     #[case("SELECT c.oid, c.* FROM c", "SELECT c.oid AS \"oid\x002\", c.* FROM c")]
     #[case("SELECT a.id, b.id FROM a, b", "SELECT a.id, b.id AS \"id\x002\" FROM a, b")]
+    #[case(
+        "SELECT t.typsend AS s, typreceive FROM d.pg_catalog.pg_type AS t",
+        "SELECT regproc_out(t.typsend) AS s, regproc_out(typreceive) AS \"typreceive\" FROM d.pg_catalog.pg_type AS t"
+    )]
+    #[case(
+        "SELECT indkey FROM d.pg_catalog.pg_index",
+        "SELECT arrow_cast(indkey, 'LargeList(Int16)') AS \"indkey\" FROM d.pg_catalog.pg_index"
+    )]
+    #[case("SELECT indkey, typsend FROM t", "SELECT indkey, typsend FROM t")]
     #[case("SELECT max(a) AS max, max(b) FROM t", "SELECT max(a) AS max, max(b) AS \"max\x002\" FROM t")]
     fn columns_are_called_as_postgresql_calls_them(#[case] sql: &str, #[case] expected: &str) {
         let mut statement = parse(sql).unwrap();

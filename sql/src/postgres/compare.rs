@@ -1,8 +1,14 @@
 //! Comparisons and casts of PostgreSQL, as the engine has them.
 
-use super::ast::{arguments, array, call, cast, last, null, number, parsed, placeholder, text, texts};
+use super::ast::{arguments, array, call, cast, last, meant, null, number, parsed, placeholder, text, texts};
+use super::{array::array_items, interval, moment};
 
-use datafusion::sql::sqlparser::ast::{Array, BinaryOperator, DataType, Expr, Value};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Array, BinaryOperator, DataType, Expr, ObjectName, ObjectNamePart, Query, Select, SetExpr, TableFactor,
+    TableWithJoins, Value, Visit, visit_relations,
+};
 
 use super::path::{parts_of, text_of};
 use crate::system;
@@ -59,15 +65,107 @@ pub(super) fn operator(sign: &str) -> Option<BinaryOperator> {
     })
 }
 
+/// A table of a FROM by the name that it goes by there.
+pub(super) type Named = (String, ObjectName);
+
+/// The tables of a query that are named, not computed.
+pub(super) fn tables(query: &Query) -> Vec<Named> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return Vec::new() };
+    tables_of(select)
+}
+
+/// The same of one select.
+pub(super) fn tables_of(select: &Select) -> Vec<Named> {
+    let factors = select.from.iter().flat_map(factors);
+    let named = factors.filter_map(|factor| match factor {
+        TableFactor::Table { name, args: None, .. } => Some((called(factor)?, name.clone())),
+        _ => None,
+    });
+    named.collect()
+}
+
+pub(super) fn factors(item: &TableWithJoins) -> impl Iterator<Item = &TableFactor> {
+    std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
+}
+
+/// The name that a relation goes by.
+pub(super) fn called(factor: &TableFactor) -> Option<String> {
+    match factor {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(meant(&alias.name))
+        }
+        TableFactor::Table { name, .. } => name.0.last().and_then(ObjectNamePart::as_ident).map(meant),
+        _ => None,
+    }
+}
+
+/// What completed names have for PostgreSQL's `information_schema`, as [`crate::system`] has it.
+const PG_INFORMATION: &str = "postgres information";
+
+/// Whose tables a statement names, once its names are completed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Names {
+    pub(super) catalogs: bool,
+    /// Tables of users, which may have columns that are called as those of the catalogs.
+    others: bool,
+}
+
+impl Names {
+    pub(super) fn of<T: Visit>(part: &T) -> Self {
+        let mut names = Self::default();
+        // Nothing stops the walk.
+        let _walked: ControlFlow<()> = visit_relations(part, |name| {
+            match schema_of(name) {
+                Some(system::PG_CATALOG) => names.catalogs = true,
+                // A name without a schema is that of a CTE or of a function.
+                None | Some(system::INFORMATION | PG_INFORMATION) => {}
+                Some(_) => names.others = true,
+            }
+            ControlFlow::Continue(())
+        });
+        names
+    }
+}
+
+fn schema_of(name: &ObjectName) -> Option<&str> {
+    let schema = name.0.iter().rev().nth(1).and_then(ObjectNamePart::as_ident);
+    schema.map(|schema| schema.value.as_str())
+}
+
+/// Where a name of a column stands.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    pub(super) names: Names,
+    /// The tables of its query and of those around, the nearest last.
+    pub(super) around: &'a [Vec<Named>],
+}
+
+impl Scope<'_> {
+    /// Whether a column is a catalog's. One that is named without its table may be a user's, where there are such tables.
+    pub(super) fn is_of_catalog(self, column: &Expr) -> bool {
+        if !self.names.others {
+            return self.names.catalogs;
+        }
+        let Expr::CompoundIdentifier(idents) = column else { return false };
+        let [.., table, _] = idents.as_slice() else { return false };
+        let table = meant(table);
+        let found = self.around.iter().rev().flatten().find(|(known, _)| *known == table);
+        found.is_some_and(|(_, name)| schema_of(name) == Some(system::PG_CATALOG))
+    }
+}
+
 /// `'16384'` beside a column of numbers is a number.
-pub(super) fn numbered(column: &Expr, value: &mut Expr) {
+pub(super) fn numbered(column: &Expr, value: &mut Expr, scope: Scope<'_>) {
     let ident = match column {
         Expr::Identifier(ident) => Some(ident),
         Expr::CompoundIdentifier(idents) => idents.last(),
         _ => None,
     };
     let is_number = ident.is_some_and(|ident| NUMBERS.contains(&ident.value.to_lowercase().as_str()));
-    if is_number && let Some(parsed) = text_of(value).and_then(|text| text.parse::<u32>().ok()) {
+    if is_number
+        && scope.is_of_catalog(column)
+        && let Some(parsed) = text_of(value).and_then(|text| text.parse::<u32>().ok())
+    {
         *value = number(i64::from(parsed));
     }
 }
@@ -78,15 +176,14 @@ pub(super) fn items(list: &Expr) -> Option<Vec<Expr>> {
         Expr::Nested(inner) => return items(inner),
         Expr::Cast { expr: inner, data_type, .. } if data_type.to_string().ends_with("[]") => return items(inner),
         Expr::Array(Array { elem, .. }) => elem.clone(),
-        other => {
-            let written = text_of(other)?;
-            let inner = written.trim().strip_prefix('{')?.strip_suffix('}')?.to_owned();
-            let parts = inner.split(',').map(|part| text(part.trim().trim_matches('"')));
-            if inner.is_empty() { Vec::new() } else { parts.collect() }
-        }
+        other => array_items(&text_of(other)?)?.into_iter().map(item).collect(),
     };
     // The planner knows no empty list.
     (!items.is_empty()).then_some(items)
+}
+
+fn item(item: Option<String>) -> Expr {
+    item.map_or_else(null, |item| text(&item))
 }
 
 /// The hexadecimal digits of bytes that are written as `\x00ff`, with blanks between the bytes or without.
@@ -99,6 +196,9 @@ fn digits(written: &str) -> Option<String> {
 
 /// What a cast to a type of PostgreSQL's own means; `None` for one that the planner has.
 pub(super) fn cast_of(inner: &Expr, data_type: &DataType) -> Option<Expr> {
+    if let Some(put) = interval::cast(inner, data_type).or_else(|| moment::cast(inner, data_type)) {
+        return Some(put);
+    }
     let written = data_type.to_string().to_lowercase().replace('"', "");
     let short = written.trim_start_matches("pg_catalog.").trim_start_matches("information_schema.");
     let called = |name: &str| match inner {
@@ -146,7 +246,9 @@ pub(super) fn cast_of(inner: &Expr, data_type: &DataType) -> Option<Expr> {
         "cardinal_number" => Some(cast(inner.clone(), DataType::Integer(None))),
         "anyarray" | "int2vector" | "oidvector" | "regtype[]" | "regclass[]" => Some(inner.clone()),
         list if list.ends_with("[]") && is_text => {
-            let items = items(inner).unwrap_or_default();
+            // There is no such function, which is what a text that is no list is told.
+            let Some(items) = array_items(&text_of(inner)?) else { return Some(call("array_in", vec![inner.clone()])) };
+            let items = items.into_iter().map(item).collect();
             let texts_only = matches!(list, "text[]" | "name[]" | "varchar[]" | "char[]" | "bpchar[]" | "uuid[]");
             let of = if texts_only { texts() } else { parsed(list)? };
             Some(cast(array(items), of))

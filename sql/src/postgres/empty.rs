@@ -9,7 +9,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{
-    ast::{cast, last, null, value_of},
+    ast::{cast, last, meant, null, value_of},
+    compare::{Named, Names, Scope, called, factors, tables_of},
     path::text_of,
 };
 use crate::{names::TableKey, system};
@@ -33,26 +34,48 @@ const AGGREGATES: [&str; 14] = [
 ];
 
 /// Whether a query never gives a row.
-pub(super) fn is_rowless(query: &Query) -> bool {
-    query.with.is_none() && of_body(&query.body)
+pub(super) fn is_rowless(query: &Query, scope: Scope<'_>) -> bool {
+    query.with.is_none() && of_body(&query.body, scope)
 }
 
-fn of_body(body: &SetExpr) -> bool {
+fn of_body(body: &SetExpr, scope: Scope<'_>) -> bool {
     match body {
-        SetExpr::Select(select) => of_select(select),
-        SetExpr::SetOperation { left, right, .. } => of_body(left) && of_body(right),
-        SetExpr::Query(query) => is_rowless(query),
+        SetExpr::Select(select) => of_select(select, scope),
+        SetExpr::SetOperation { left, right, .. } => of_body(left, scope) && of_body(right, scope),
+        SetExpr::Query(query) => is_rowless(query, scope),
         _ => false,
     }
 }
 
-fn of_select(select: &Select) -> bool {
+fn of_select(select: &Select, scope: Scope<'_>) -> bool {
+    let around: Vec<Vec<Named>> = scope.around.iter().cloned().chain([tables_of(select)]).collect();
+    let scope = Scope { names: scope.names, around: &around };
     let groups = matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty());
+    let aggregates = groups && has_aggregate(&select.projection);
+    let from = || select.from.iter().any(|item| of_from(item, scope));
+    !aggregates && (from() || of_conditions(select) || select.projection.iter().any(of_item))
+}
+
+/// Whether aggregates are among expressions, those of subqueries left aside.
+pub(super) fn has_aggregate<T: Visit>(part: &T) -> bool {
     let mut finder = Finder { depth: 0, found: false };
     // Nothing stops the walk.
-    let _walked: ControlFlow<()> = Visit::visit(&select.projection, &mut finder);
-    let aggregates = groups && finder.found;
-    !aggregates && (select.from.iter().any(of_from) || of_conditions(select))
+    let _walked: ControlFlow<()> = Visit::visit(part, &mut finder);
+    finder.found
+}
+
+/// Whether a column is a set of rows that has none: rights that nobody wrote down.
+fn of_item(item: &SelectItem) -> bool {
+    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return false };
+    let mut expr = expr;
+    loop {
+        match expr {
+            Expr::Nested(inner) => expr = inner,
+            Expr::CompoundFieldAccess { root, .. } => expr = root,
+            Expr::Function(call) => return last(&call.name) == RIGHTS,
+            _ => return false,
+        }
+    }
 }
 
 /// Finds aggregates that are not those of a subquery.
@@ -83,20 +106,31 @@ impl Visitor for Finder {
 
 /// Keys are the only constraints that there are.
 fn of_conditions(select: &Select) -> bool {
-    let asks = |item: &TableWithJoins| {
-        let factors = std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation));
-        factors.into_iter().any(|factor| is_catalog(factor, |table| table == "pg_constraint"))
-    };
-    select.from.iter().any(asks) && select.selection.as_ref().is_some_and(wants_others)
+    let factors = select.from.iter().flat_map(factors);
+    let keys = factors.filter(|factor| is_catalog(factor, |table| table == "pg_constraint"));
+    let keys: Vec<String> = keys.filter_map(called).collect();
+    !keys.is_empty() && select.selection.as_ref().is_some_and(|condition| wants_others(condition, &keys))
 }
 
-/// Whether a condition holds only for constraints that are no keys.
-fn wants_others(condition: &Expr) -> bool {
+/// Whether a condition holds only for constraints that are no keys. `keys`: what the catalog of constraints goes by.
+fn wants_others(condition: &Expr, keys: &[String]) -> bool {
+    // A name without its table is the catalog's, or PostgreSQL would call it ambiguous.
+    let is_kind = |column: &Expr| {
+        column_of(column).is_some_and(|name| name == "contype")
+            && match column {
+                Expr::CompoundIdentifier(idents) => {
+                    idents.iter().rev().nth(1).is_some_and(|table| keys.contains(&meant(table)))
+                }
+                _ => true,
+            }
+    };
     match condition {
-        Expr::Nested(inner) => wants_others(inner),
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => wants_others(left) || wants_others(right),
+        Expr::Nested(inner) => wants_others(inner, keys),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+            wants_others(left, keys) || wants_others(right, keys)
+        }
         Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => {
-            column_of(left).is_some_and(|name| name == "contype") && text_of(right).is_some_and(|kind| kind != "p")
+            is_kind(left) && text_of(right).is_some_and(|kind| kind != "p")
         }
         _ => false,
     }
@@ -124,8 +158,13 @@ const UNSET: [&str; 10] = [
     "setconfig",
 ];
 
-fn unnests_nothing(values: &[Expr]) -> bool {
-    values.iter().any(|value| column_of(value).is_some_and(|name| UNSET.contains(&name.as_str())))
+/// The function whose rows are the rights in a list of them.
+const RIGHTS: &str = "aclexplode";
+
+fn unnests_nothing(values: &[Expr], scope: Scope<'_>) -> bool {
+    let is_unset = |value: &Expr| column_of(value).is_some_and(|name| UNSET.contains(&name.as_str()));
+    // The longest of several lists counts.
+    !values.is_empty() && values.iter().all(|value| is_unset(value) && scope.is_of_catalog(value))
 }
 
 fn is_catalog(factor: &TableFactor, is: impl Fn(&str) -> bool) -> bool {
@@ -136,38 +175,42 @@ fn is_catalog(factor: &TableFactor, is: impl Fn(&str) -> bool) -> bool {
     })
 }
 
-fn of_from(item: &TableWithJoins) -> bool {
-    let mut rowless = of_factor(&item.relation);
+fn of_from(item: &TableWithJoins, scope: Scope<'_>) -> bool {
+    let mut rowless = of_factor(&item.relation, scope);
     for join in &item.joins {
         match &join.join_operator {
             JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_) => {
-                rowless = rowless || of_factor(&join.relation);
+                rowless = rowless || of_factor(&join.relation, scope);
             }
             JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => {}
-            JoinOperator::Right(_) | JoinOperator::RightOuter(_) => rowless = of_factor(&join.relation),
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) => rowless = of_factor(&join.relation, scope),
             _ => return false,
         }
     }
     rowless
 }
 
-fn of_factor(factor: &TableFactor) -> bool {
+fn of_factor(factor: &TableFactor, scope: Scope<'_>) -> bool {
     match factor {
         TableFactor::Table { args: None, .. } => is_catalog(factor, system::is_empty),
         TableFactor::Table { name, args: Some(args), .. } => {
-            last(name) == "unnest" && unnests_nothing(&args.args.iter().filter_map(value_of).collect::<Vec<_>>())
+            let of = last(name);
+            let values = || args.args.iter().filter_map(value_of).collect::<Vec<_>>();
+            of == RIGHTS || (of == "unnest" && unnests_nothing(&values(), scope))
         }
-        TableFactor::UNNEST { array_exprs, .. } => unnests_nothing(array_exprs),
-        TableFactor::Derived { subquery, .. } => is_rowless(subquery),
-        TableFactor::NestedJoin { table_with_joins, .. } => of_from(table_with_joins),
+        TableFactor::Function { name, .. } => last(name) == RIGHTS,
+        TableFactor::UNNEST { array_exprs, .. } => unnests_nothing(array_exprs, scope),
+        TableFactor::Derived { subquery, .. } => is_rowless(subquery, scope),
+        TableFactor::NestedJoin { table_with_joins, .. } => of_from(table_with_joins, scope),
         _ => false,
     }
 }
 
 /// Puts a select of texts in the place of a statement that never gives a row, where the names of its columns are known.
 pub(super) fn leave_out(statement: &mut Statement) {
+    let asked = Names::of(&*statement);
     let Statement::Query(query) = statement else { return };
-    if !is_rowless(query) {
+    if !is_rowless(query, Scope { names: asked, around: &[] }) {
         return;
     }
     let Some(names) = names(&query.body) else { return };
@@ -233,8 +276,18 @@ mod tests {
     #[case("SELECT discount FROM fhir.pg_catalog.pg_extension", true)]
     #[case("SELECT a FROM fhir.pg_catalog.pg_policy UNION SELECT a FROM fhir.pg_catalog.pg_class", false)]
     #[case("SELECT a FROM pg_policy", false)]
+    #[case("SELECT (d).grantee FROM (SELECT aclexplode(nspacl) AS d FROM fhir.pg_catalog.pg_namespace) a", true)]
+    #[case("SELECT d.grantee FROM fhir.pg_catalog.pg_class, pg_catalog.aclexplode(relacl) d", true)]
+    #[case("SELECT a FROM fhir.pg_catalog.pg_constraint c WHERE c.contype = 'f'", true)]
+    #[case("SELECT a FROM fhir.pg_catalog.pg_constraint c, work.ana.t WHERE t.contype = 'f'", false)]
+    #[case("SELECT a FROM work.ana.t WHERE contype = 'f'", false)]
+    #[case("SELECT a FROM fhir.pg_catalog.pg_proc p, unnest(p.proconfig) AS c", true)]
+    #[case("SELECT a FROM work.ana.t, unnest(t.proconfig) AS c", false)]
+    #[case("SELECT a FROM work.ana.t, fhir.pg_catalog.pg_proc p, unnest(t.proconfig) AS c", false)]
+    #[case("SELECT a FROM work.ana.t, fhir.pg_catalog.pg_proc p, unnest(p.proconfig) AS c", true)]
     fn a_query_never_gives_a_row(#[case] sql: &str, #[case] rowless: bool) {
         let Statement::Query(query) = parse(sql).unwrap() else { panic!("no query") };
-        assert_eq!(is_rowless(&query), rowless);
+        let names = Names::of(&*query);
+        assert_eq!(is_rowless(&query, Scope { names, around: &[] }), rowless);
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn one_row(factor: &mut TableFactor, value: &Expr, column: &str) {
 }
 
 /// Functions in a FROM: `pg_catalog.unnest(x)`, `generate_series(1, 3) AS i` whose column is `i`, a function of one value.
-pub(super) fn table_function(factor: &mut TableFactor) {
+pub(super) fn table_function(factor: &mut TableFactor, database: &str) {
     let TableFactor::Table { name, args: Some(args), alias, .. } = factor else { return };
     let of = last(name);
     let values: Vec<Expr> = args.args.iter().filter_map(value_of).collect();
@@ -84,6 +84,9 @@ pub(super) fn table_function(factor: &mut TableFactor) {
         "generate_series" | "range" => {
             *name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(&of))]);
             *alias = alias.take().map(with_column);
+        }
+        "pg_show_all_settings" => {
+            replace(factor, &format!("(SELECT * FROM {}.pg_catalog.pg_settings)", quoted(database)))
         }
         "pg_get_keywords" => replace(
             factor,

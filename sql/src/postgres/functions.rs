@@ -19,12 +19,12 @@ use datafusion::{
 use mavis_catalog::{Catalog, Numbered};
 use mavis_types::{Principal, Zone};
 
-use super::{Postgres, path::parts_of};
+use super::{Postgres, path::parts_of, pattern, unknown::Beside, zone};
 use crate::{Error, Session, system, views};
 
 /// What a function takes in one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Takes {
+pub(super) enum Takes {
     Number,
     Text,
     Numbers,
@@ -108,7 +108,7 @@ impl ScalarUDFImpl for Call {
     }
 }
 
-fn made(
+pub(super) fn made(
     name: &'static str,
     takes: &'static [Takes],
     needed: usize,
@@ -145,7 +145,7 @@ fn first(arrays: &[ArrayRef]) -> Result<&ArrayRef> {
 pub(crate) fn shared() -> Vec<Arc<ScalarUDF>> {
     use Takes::{Number, Numbers, Text};
     let steady = Volatility::Immutable;
-    vec![
+    let mut all = vec![
         made("format_type", &[Number, Number], 1, DataType::Utf8, steady, |arrays, _| {
             let numbers = first(arrays)?.as_primitive::<Int64Type>();
             let modifiers = arrays.get(1).map(|array| array.as_primitive::<Int64Type>().clone());
@@ -178,6 +178,9 @@ pub(crate) fn shared() -> Vec<Arc<ScalarUDF>> {
         made("regtype_in", &[Text], 1, DataType::UInt32, steady, |arrays, _| {
             Ok(number_of_text(first(arrays)?, system::by_name))
         }),
+        made("regproc_out", &[Number], 1, DataType::Utf8, steady, |arrays, _| {
+            Ok(text_of_number(first(arrays)?, |number| Some(system::procedure_of_number(number))))
+        }),
         made("parse_ident", &[Text], 1, texts(), steady, |arrays, _| {
             let mut lists = ListBuilder::new(StringBuilder::new());
             for text in first(arrays)?.as_string::<i32>() {
@@ -189,7 +192,10 @@ pub(crate) fn shared() -> Vec<Arc<ScalarUDF>> {
             Ok(Arc::new(lists.finish()))
         }),
         made("pg_expandarray__", &[Numbers], 1, pairs(), steady, |arrays, _| expanded(first(arrays)?)),
-    ]
+    ];
+    all.extend(pattern::functions());
+    all.push(zone::function());
+    all
 }
 
 /// The first text with the others in the places of `%s`, `%I` and `%L`.
@@ -337,7 +343,7 @@ impl Asker {
     }
 }
 
-/// Adds the functions that ask who is asking to the state of one statement.
+/// Adds the functions that ask who is asking to the state of one statement, and what is read otherwise in PostgreSQL.
 ///
 /// # Errors
 /// [`Error::Execution`] when a function cannot be registered.
@@ -398,7 +404,7 @@ pub(crate) fn register(session: &Session, own: &Postgres, state: &mut SessionSta
     for function in all {
         state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;
     }
-    Ok(())
+    state.register_expr_planner(Arc::new(Beside)).map_err(|error| crate::fault::planning(&error))
 }
 
 /// A name as SQL writes it.

@@ -38,7 +38,7 @@ pub(super) async fn complete(session: &Session, own: &Postgres, statement: &mut 
 }
 
 /// The whole name of a table of the search path that the principal may read.
-async fn look_up(session: &Session, own: &Postgres, parts: &[String]) -> Result<Option<Vec<String>>, Error> {
+pub(super) async fn look_up(session: &Session, own: &Postgres, parts: &[String]) -> Result<Option<Vec<String>>, Error> {
     let catalog = own.database.as_str();
     let readings: Vec<Vec<String>> = match parts {
         [table] => {
@@ -145,7 +145,9 @@ impl Visitor for Named {
             {
                 text_of(expr)
             }
-            Expr::Function(call) if call.name.to_string().to_lowercase().ends_with("to_regclass") => {
+            Expr::Function(call)
+                if matches!(super::ast::last(&call.name).as_str(), "to_regclass" | "regclass" | "pg_get_viewdef") =>
+            {
                 let first = super::ast::arguments(call).and_then(|arguments| arguments.into_iter().next());
                 first.and_then(|first| text_of(&first))
             }
@@ -194,7 +196,13 @@ impl VisitorMut for Completer<'_> {
 
 fn complete_name(name: &mut ObjectName, whole: &HashMap<Vec<String>, Vec<String>>) {
     let Ok(key) = TableKey::read(name, None) else { return };
-    let Some(found) = whole.get(&key.parts) else { return };
+    if let Some(found) = whole.get(&key.parts) {
+        put_whole(name, found);
+    }
+}
+
+/// Puts a whole name in the place of one.
+pub(super) fn put_whole(name: &mut ObjectName, found: &[String]) {
     let span = name.0.first().and_then(ObjectNamePart::as_ident).map(|ident| ident.span);
     let ident = |part: &String| {
         let ident = Ident::with_quote('"', part);

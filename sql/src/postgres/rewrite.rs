@@ -1,106 +1,62 @@
 //! PostgreSQL's own forms as the planner has them, wherever they stand in a statement.
 
-use super::ast::{
-    arguments, array, bare_call, call, cast, last, null, number, placeholder, quoted, text, texts, truth,
-};
-use super::compare::{cast_of, items, numbered, operator};
+use super::ast::{array, asks_catalog, bare_call, call, cast, last, null, number, placeholder, text, texts};
+use super::compare::{Named, Names, Scope, cast_of, items, numbered, operator, tables};
 use super::from::{one_row, scalar, table_function};
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::{
-    ast::{
-        AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArguments, GroupByExpr, Ident,
-        ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, SelectItem, SetExpr, Statement, Subscript, TableAlias,
-        TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
-    },
-    dialect::PostgreSqlDialect,
-    parser::Parser,
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArgumentClause, FunctionArguments,
+    GroupByExpr, Ident, OrderBy, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement, Subscript,
+    TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use super::{
     Postgres,
-    empty::{is_rowless, leave_out},
+    empty::{has_aggregate, is_rowless, leave_out},
+    forms,
     like::escaped,
-    path::text_of,
+    lists, order,
+    path::{is_regclass, text_of},
+    procedures, vectors,
 };
-use crate::system;
 
-/// What `version()` says: the first word and the number are what clients read.
-const VERSION: &str = "PostgreSQL 15.8 (Mavis)";
 /// Aggregates in which nothing that asks another table can stand.
 const COLLECTING: [&str; 3] = ["array_agg", "string_agg", "json_agg"];
 
 /// Rewrites a statement; `false` where its answer tells of the connection that asks.
 pub(super) fn rewrite(statement: &mut Statement, own: &Postgres) -> bool {
     leave_out(statement);
-    order(statement);
-    let mut rewriter = Rewriter { own, is_lasting: true, collecting: 0 };
+    order::put_beside(statement);
+    let of_types = asks_catalog(statement, &["pg_type"]);
+    let of_vectors = asks_catalog(statement, &vectors::CATALOGS);
+    let names = Names::of(&*statement);
+    let mut rewriter =
+        Rewriter { own, is_lasting: true, collecting: 0, of_types, of_vectors, names, around: Vec::new() };
     // Nothing stops the walk.
     let _walked: ControlFlow<()> = statement.visit(&mut rewriter);
     rewriter.is_lasting
 }
 
-/// The planner sorts by columns, not by questions: what ORDER BY asks a subquery becomes a column that is left out again.
-fn order(statement: &mut Statement) {
-    let Statement::Query(query) = statement else { return };
-    let Some(OrderBy { kind: OrderByKind::Expressions(wanted), .. }) = &mut query.order_by else { return };
-    let SetExpr::Select(select) = query.body.as_mut() else { return };
-    if select.distinct.is_some() || !wanted.iter().any(|one| asks(&one.expr)) {
-        return;
-    }
-    let Some(names) = select.projection.iter().map(named).collect::<Option<Vec<Ident>>>() else { return };
-    for (number, one) in wanted.iter_mut().enumerate().filter(|(_, one)| asks(&one.expr)) {
-        let name = Ident::with_quote('"', format!("\0order {number}"));
-        let expr = std::mem::replace(&mut one.expr, Expr::Identifier(name.clone()));
-        select.projection.push(SelectItem::ExprWithAlias { expr, alias: name });
-    }
-    let inner = Query {
-        with: query.with.take(),
-        body: Box::new(SetExpr::Select(select.clone())),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    };
-    select.projection = names.into_iter().map(|name| SelectItem::UnnamedExpr(Expr::Identifier(name))).collect();
-    select.selection = None;
-    select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
-    select.having = None;
-    let alias = TableAlias { explicit: true, name: Ident::with_quote('"', "ordered"), columns: Vec::new(), at: None };
-    let relation = TableFactor::Derived { lateral: false, subquery: Box::new(inner), alias: Some(alias), sample: None };
-    select.from = vec![TableWithJoins { relation, joins: Vec::new() }];
-}
-
-fn asks(expr: &Expr) -> bool {
-    expr.to_string().contains("SELECT ")
-}
-
-/// The name of a column that is selected.
-fn named(item: &SelectItem) -> Option<Ident> {
-    let name = match item {
-        SelectItem::ExprWithAlias { alias, .. } => alias,
-        SelectItem::UnnamedExpr(Expr::Identifier(ident)) => ident,
-        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(idents)) => idents.last()?,
-        _ => return None,
-    };
-    Some(name.clone())
-}
-
-struct Rewriter<'a> {
-    own: &'a Postgres,
-    is_lasting: bool,
+pub(super) struct Rewriter<'a> {
+    pub(super) own: &'a Postgres,
+    pub(super) is_lasting: bool,
     /// How many aggregates are around.
-    collecting: usize,
+    pub(super) collecting: usize,
+    /// Whether the statement asks catalogs with columns of types that the engine does not have.
+    of_types: bool,
+    of_vectors: bool,
+    names: Names,
+    /// The tables of the queries around, the nearest last.
+    pub(super) around: Vec<Vec<Named>>,
 }
 
 impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        lists::take_apart(query, &self.around);
+        self.around.push(tables(query));
         if let SetExpr::Select(select) = query.body.as_mut() {
             for item in &mut select.projection {
                 if let SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. } = item {
@@ -111,8 +67,13 @@ impl VisitorMut for Rewriter<'_> {
         ControlFlow::Continue(())
     }
 
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.around.pop();
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Some(known) = rowless(expr) {
+        if let Some(known) = rowless(expr, self.scope()) {
             *expr = known;
         }
         match expr {
@@ -149,7 +110,7 @@ impl VisitorMut for Rewriter<'_> {
             self.expr(&mut value);
             one_row(factor, &value, &column);
         }
-        table_function(factor);
+        table_function(factor, &self.own.database);
         ControlFlow::Continue(())
     }
 }
@@ -165,6 +126,8 @@ fn counted(expr: &mut Expr) {
         Expr::Exists { subquery, negated } if asks_catalogs(subquery) => {
             let op = if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
             let mut query = subquery.clone();
+            query.order_by = None;
+            query.limit_clause = None;
             if let SetExpr::Select(select) = query.body.as_mut() {
                 select.projection = vec![SelectItem::UnnamedExpr(call("count", vec![number(1)]))];
                 *expr = Expr::BinaryOp { left: Box::new(Expr::Subquery(query)), op, right: Box::new(number(0)) };
@@ -175,42 +138,75 @@ fn counted(expr: &mut Expr) {
 }
 
 /// What a condition or a value is that asks a query without rows.
-fn rowless(expr: &Expr) -> Option<Expr> {
+fn rowless(expr: &Expr, scope: Scope<'_>) -> Option<Expr> {
     let truth = |truth| Some(Expr::value(Value::Boolean(truth)));
     match expr {
-        Expr::Subquery(query) if is_rowless(query) => Some(null()),
-        Expr::Exists { subquery, negated } if is_rowless(subquery) => truth(*negated),
-        Expr::InSubquery { subquery, negated, .. } if is_rowless(subquery) => truth(*negated),
+        Expr::Subquery(query) if is_rowless(query, scope) => Some(null()),
+        Expr::Exists { subquery, negated } if is_rowless(subquery, scope) => truth(*negated),
+        Expr::InSubquery { subquery, negated, .. } if is_rowless(subquery, scope) => truth(*negated),
         Expr::Function(call) => match &call.args {
-            FunctionArguments::Subquery(query) if is_rowless(query) => Some(cast(array(Vec::new()), texts())),
+            FunctionArguments::Subquery(query) if is_rowless(query, scope) => Some(cast(array(Vec::new()), texts())),
             _ => None,
         },
         _ => None,
     }
 }
 
-/// Puts the only column of a select into an aggregate.
+/// Puts the only column of a select into an aggregate. One that has an aggregate gives one row anyway.
 fn aggregate(query: &mut Query, name: &str) {
     let SetExpr::Select(select) = query.body.as_mut() else { return };
-    let [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] =
-        select.projection.as_mut_slice()
-    else {
+    let is_one = matches!(&select.group_by, GroupByExpr::Expressions(exprs, _) if exprs.is_empty())
+        && has_aggregate(&select.projection);
+    if is_one {
+        query.order_by = None;
+        query.limit_clause = None;
         return;
+    }
+    let (value, alias) = match select.projection.as_mut_slice() {
+        [SelectItem::UnnamedExpr(value)] => (value, None),
+        [SelectItem::ExprWithAlias { expr, alias }] => (expr, Some(&*alias)),
+        _ => return,
     };
     const KNOWN: [&str; 6] = ["max", "min", "count", "array_agg", "string_agg", "sum"];
     if matches!(value, Expr::Function(call) if KNOWN.contains(&last(&call.name).as_str())) {
         return;
     }
+    let order = if name == "array_agg" { ordered(query.order_by.take(), value, alias) } else { Vec::new() };
     *value = call(name, vec![value.clone()]);
+    if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = value
+        && !order.is_empty()
+    {
+        list.clauses.push(FunctionArgumentClause::OrderBy(order));
+    }
     query.order_by = None;
     query.limit_clause = None;
 }
 
+/// The order of a query's rows, for an aggregate of its only column.
+fn ordered(order: Option<OrderBy>, value: &Expr, alias: Option<&Ident>) -> Vec<OrderByExpr> {
+    let Some(OrderBy { kind: OrderByKind::Expressions(mut wanted), .. }) = order else { return Vec::new() };
+    for one in &mut wanted {
+        let is_value = match &one.expr {
+            Expr::Value(_) => true,
+            Expr::Identifier(ident) => alias.is_some_and(|alias| alias.value.eq_ignore_ascii_case(&ident.value)),
+            _ => false,
+        };
+        if is_value {
+            one.expr = value.clone();
+        }
+    }
+    wanted
+}
+
 fn asks_catalogs(query: &Query) -> bool {
-    query.to_string().contains(system::PG_CATALOG)
+    Names::of(query).catalogs
 }
 
 impl Rewriter<'_> {
+    fn scope(&self) -> Scope<'_> {
+        Scope { names: self.names, around: &self.around }
+    }
+
     fn expr(&mut self, expr: &mut Expr) {
         match expr {
             Expr::Collate { expr: inner, .. } => *expr = (**inner).clone(),
@@ -223,16 +219,32 @@ impl Rewriter<'_> {
             Expr::CompoundFieldAccess { root, access_chain } if matches!(root.as_ref(), Expr::Nested(_)) => {
                 access_chain.iter_mut().for_each(by_name);
             }
+            Expr::CompoundFieldAccess { .. } if self.of_vectors => vectors::subscript(expr),
             Expr::BinaryOp { left, op, right } => {
                 if let BinaryOperator::PGCustomBinaryOperator(parts) = op
                     && let Some(plain) = parts.last().and_then(|sign| operator(sign))
                 {
                     *op = plain;
                 }
-                numbered(left, right);
-                numbered(right, left);
+                numbered(left, right, self.scope());
+                numbered(right, left, self.scope());
+                if self.of_types && matches!(op, BinaryOperator::Eq | BinaryOperator::NotEq) {
+                    procedures::numbered(left, right);
+                    procedures::numbered(right, left);
+                }
             }
-            Expr::InList { expr: of, list, .. } => list.iter_mut().for_each(|item| numbered(of, item)),
+            Expr::InList { expr: of, list, .. } => {
+                list.iter_mut().for_each(|item| numbered(of, item, self.scope()));
+                if self.of_types {
+                    list.iter_mut().for_each(|item| procedures::numbered(of, item));
+                }
+            }
+            Expr::Substring { expr: of, substring_from: Some(pattern), substring_for: None, .. }
+                if text_of(pattern).is_some() =>
+            {
+                let found = call("regexp_match", vec![(**of).clone(), (**pattern).clone()]);
+                *expr = call("array_element", vec![found, number(1)]);
+            }
             Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
                 if let Some(list) = items(right) {
                     *expr = Expr::InList { expr: left.clone(), list, negated: false };
@@ -251,7 +263,8 @@ impl Rewriter<'_> {
                 escaped(pattern, escape_char)
             }
             Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr: inner, data_type, .. } => {
-                if let Some(put) = cast_of(inner, data_type) {
+                let own = procedures::cast_of(inner, data_type, self.of_types);
+                if let Some(put) = own.or_else(|| cast_of(unnested(inner, data_type), data_type)) {
                     *expr = put;
                 }
             }
@@ -260,7 +273,7 @@ impl Rewriter<'_> {
                     *expr = put;
                 }
             }
-            _ => {}
+            other => forms::put(other),
         }
     }
 
@@ -269,127 +282,16 @@ impl Rewriter<'_> {
         let declared = self.own.parameters.get(placeholder(expr)?)?.as_ref()?;
         super::columns::written(declared)
     }
-
-    /// What a call means; `None` leaves it as it is.
-    fn function(&mut self, of: &mut Function) -> Option<Expr> {
-        let name = last(&of.name);
-        let is_own = match of.name.0.as_slice() {
-            [_] => true,
-            [schema, _] => schema.as_ident().is_some_and(|schema| {
-                schema.value.eq_ignore_ascii_case(system::PG_CATALOG)
-                    || schema.value.eq_ignore_ascii_case(system::INFORMATION)
-            }),
-            _ => false,
-        };
-        if !is_own {
-            return None;
-        }
-        if of.name.0.len() == 2 {
-            of.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(&name))]);
-        }
-        let arguments = arguments(of).unwrap_or_default();
-        let told = self.of_session(&name, &arguments);
-        if told.is_some() {
-            self.is_lasting = false;
-            return told;
-        }
-        Some(match name.as_str() {
-            "version" => text(VERSION),
-            "obj_description" => self.description(arguments.first()?, &number(0)),
-            "col_description" => self.description(arguments.first()?, arguments.get(1)?),
-            "pg_get_constraintdef" => self.definition("pg_constraint", "oid", arguments.first()?),
-            "pg_get_indexdef" => self.definition("pg_index", "indexrelid", arguments.first()?),
-            "getdatabaseencoding" | "pg_client_encoding" => text("UTF8"),
-            "pg_encoding_to_char" => text("UTF8"),
-            "pg_char_to_encoding" => number(6),
-            "pg_relation_size"
-            | "pg_total_relation_size"
-            | "pg_table_size"
-            | "pg_database_size"
-            | "pg_indexes_size"
-            | "pg_tablespace_size"
-            | "pg_stat_get_numscans" => cast(number(0), DataType::BigInt(None)),
-            "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" | "row_security_active" => {
-                truth(false)
-            }
-            "pg_my_temp_schema" | "txid_current" | "pg_current_xact_id" | "pg_trigger_depth" => number(0),
-            "pg_postmaster_start_time" | "pg_conf_load_time" => call("now", Vec::new()),
-            "pg_typeof" => call("arrow_typeof", arguments),
-            "to_regclass" => call("regclass_in", arguments),
-            "to_regtype" => call("regtype_in", arguments),
-            "array_lower" => number(1),
-            "array_upper" => cast(call("array_length", vec![arguments.first()?.clone()]), DataType::BigInt(None)),
-            "generate_subscripts" => {
-                let length = call("array_length", vec![arguments.first()?.clone()]);
-                call("unnest", vec![call("generate_series", vec![number(1), cast(length, DataType::BigInt(None))])])
-            }
-            "_pg_expandarray" => call("unnest", vec![call("pg_expandarray__", arguments)]),
-            "pg_table_is_visible" | "pg_get_userbyid" | "format_type" | "pg_size_pretty" => return None,
-            name if name.starts_with("has_") && name.ends_with("_privilege") => truth(may(&arguments)),
-            name if name.ends_with("_is_visible") => truth(true),
-            name if name.starts_with("pg_") && name != "pg_expandarray__" => cast(null(), DataType::Text),
-            "inet_client_addr" | "inet_server_addr" | "shobj_description" => cast(null(), DataType::Text),
-            _ => return None,
-        })
-    }
-
-    /// Functions that tell of the connection.
-    fn of_session(&self, name: &str, arguments: &[Expr]) -> Option<Expr> {
-        let own = self.own;
-        Some(match name {
-            "current_database" | "current_catalog" => text(&own.database),
-            "current_schema" => own.path.first().map_or_else(|| cast(null(), DataType::Text), |schema| text(schema)),
-            "current_schemas" => {
-                let all = arguments.first().is_some_and(|whole| whole.to_string().eq_ignore_ascii_case("true"));
-                let implied = all.then_some(system::PG_CATALOG);
-                array(implied.into_iter().chain(own.path.iter().map(String::as_str)).map(text).collect())
-            }
-            "current_user" | "session_user" | "user" | "current_role" | "system_user" => text(&own.user),
-            "pg_backend_pid" => number(i64::from(own.process)),
-            "current_setting" => {
-                let wanted = arguments.first().and_then(text_of)?;
-                let found = own.settings.iter().find(|(name, _)| name.eq_ignore_ascii_case(&wanted));
-                found.map_or_else(|| cast(null(), DataType::Text), |(_, value)| text(value))
-            }
-            // What a client sets this way is set by the door where the statement is nothing else.
-            "set_config" => arguments.get(1)?.clone(),
-            _ => return None,
-        })
-    }
-
-    /// The comment of an object.
-    fn description(&self, object: &Expr, column: &Expr) -> Expr {
-        if self.collecting > 0 {
-            return cast(null(), DataType::Text);
-        }
-        self.asked(&format!(
-            "(SELECT max(d__) FROM (SELECT objoid AS o__, objsubid AS s__, description AS d__ FROM {}.pg_catalog.pg_description) \
-             WHERE o__ = {object} AND s__ = {column})",
-            quoted(&self.own.database)
-        ))
-    }
-
-    /// How a key is defined.
-    fn definition(&self, catalog: &str, key: &str, object: &Expr) -> Expr {
-        if self.collecting > 0 {
-            return cast(null(), DataType::Text);
-        }
-        self.asked(&format!(
-            "(SELECT max(d__) FROM (SELECT {key} AS o__, definition__ AS d__ FROM {}.pg_catalog.{catalog}) WHERE o__ = {object})",
-            quoted(&self.own.database)
-        ))
-    }
-
-    fn asked(&self, sql: &str) -> Expr {
-        let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_expr());
-        parsed.unwrap_or_else(|_| cast(null(), DataType::Text))
-    }
 }
 
-/// Whether everything that is asked for is to look: nothing of what is shown may be changed here.
-fn may(arguments: &[Expr]) -> bool {
-    let Some(wanted) = arguments.last().and_then(text_of) else { return true };
-    wanted.split(',').all(|one| matches!(one.trim().to_lowercase().as_str(), "select" | "usage" | "connect" | "member"))
+/// What is cast to `regclass`, without parentheses around what is put together: it is the text of a name.
+fn unnested<'a>(inner: &'a Expr, data_type: &DataType) -> &'a Expr {
+    match inner {
+        Expr::Nested(within) if is_regclass(data_type) && matches!(within.as_ref(), Expr::BinaryOp { .. }) => {
+            within.as_ref()
+        }
+        other => other,
+    }
 }
 
 /// `(row).field`, which the planner knows as `['field']`.
@@ -408,10 +310,38 @@ mod tests {
 
     #[rstest]
     #[case("SELECT a WHERE b OPERATOR(pg_catalog.~) '^x$' COLLATE pg_catalog.default", "SELECT a WHERE b ~ '^x$'")]
-    #[case("SELECT a WHERE c.oid = '16384'", "SELECT a WHERE c.oid = 16384")]
+    #[case(
+        "SELECT a FROM f.pg_catalog.pg_class c WHERE c.oid = '16384'",
+        "SELECT a FROM f.pg_catalog.pg_class c WHERE c.oid = 16384"
+    )]
+    #[case(
+        "SELECT a FROM f.r4.t c WHERE c.oid = '01' AND objoid = '2'",
+        "SELECT a FROM f.r4.t c WHERE c.oid = '01' AND objoid = '2'"
+    )]
+    #[case(
+        "SELECT a FROM f.r4.t, f.pg_catalog.pg_class c WHERE c.oid = '1' AND t.oid IN ('01')",
+        "SELECT a FROM f.r4.t, f.pg_catalog.pg_class c WHERE c.oid = 1 AND t.oid IN ('01')"
+    )]
+    #[case(
+        "SELECT (SELECT x FROM f.r4.t WHERE y = 'pg_catalog')",
+        "SELECT (SELECT x FROM f.r4.t WHERE y = 'pg_catalog')"
+    )]
     #[case("SELECT a WHERE b = ANY ('{r,p}')", "SELECT a WHERE b IN ('r', 'p')")]
     #[case("SELECT a WHERE b <> ALL (ARRAY['r', 'p'])", "SELECT a WHERE b NOT IN ('r', 'p')")]
     #[case("SELECT a WHERE b NOT LIKE 'pg/_' || '%' ESCAPE '/'", "SELECT a WHERE b NOT LIKE 'pg\\_%'")]
+    #[case("SELECT a WHERE b LIKE c ESCAPE '/'", "SELECT a WHERE b LIKE like_escape(c, '/')")]
+    #[case("SELECT a WHERE b LIKE 'a\\' ESCAPE ''", "SELECT a WHERE b LIKE 'a\\\\'")]
+    #[case("SELECT a WHERE b NOT SIMILAR TO 'x.%'", "SELECT a WHERE b !~ '(?s)^(?:x\\..*)$'")]
+    #[case("SELECT a WHERE b SIMILAR TO c", "SELECT a WHERE b ~ similar_to_escape(c)")]
+    #[case("SELECT a AT TIME ZONE 'UTC'", "SELECT timezone('UTC', a)")]
+    #[case("SELECT INTERVAL '-1 day 02:00'", "SELECT INTERVAL '0 months -1 days 7200000000 microseconds'")]
+    #[case(
+        "SELECT 'P1M'::interval, INTERVAL '1' DAY",
+        "SELECT INTERVAL '1 months 0 days 0 microseconds', INTERVAL '1' DAY"
+    )]
+    #[case("SELECT TIMESTAMP '2024-02-29 12:00+02'", "SELECT CAST('2024-02-29 12:00:00.000000' AS TIMESTAMP)")]
+    #[case("SELECT '2024-02-29 +00'::date", "SELECT CAST('2024-02-29' AS DATE)")]
+    #[case("SELECT '{a,NULL}'::text[]", "SELECT CAST(make_array('a', NULL) AS TEXT[])")]
     #[case("SELECT c.oid::pg_catalog.regclass", "SELECT regclass_out(c.oid)")]
     #[case("SELECT CAST(CAST(c.oid AS REGCLASS) AS OID)", "SELECT CAST(c.oid AS INT UNSIGNED)")]
     #[case("SELECT 'pg_class'::regclass", "SELECT regclass_in('pg_class')")]
@@ -432,6 +362,29 @@ mod tests {
         "SELECT (SELECT max(t.x) FROM fhir.pg_catalog.pg_type t WHERE t.oid = a.b)"
     )]
     #[case("SELECT '\\x00 FF'::bytea, CAST('\\x0' AS bytea)", "SELECT X'00FF', CAST('\\x0' AS BYTEA)")]
+    #[case(
+        "SELECT 1 FROM f.pg_catalog.pg_type WHERE typsend != 0 AND typreceive::TEXT != 'x' AND typinput = 'array_in'::regproc",
+        "SELECT 1 FROM f.pg_catalog.pg_type WHERE typsend <> 0 AND regproc_out(typreceive) <> 'x' AND typinput = 750"
+    )]
+    #[case("SELECT 1 WHERE a.t = ANY ('{int,text}'::regtype[])", "SELECT 1 WHERE a.t IN (23, 25)")]
+    #[case("SELECT 1 FROM t WHERE typsend = 'int4send'", "SELECT 1 FROM t WHERE typsend = 'int4send'")]
+    #[case(
+        "SELECT 1 FROM f.pg_catalog.pg_index i WHERE i.indkey[0] = n AND i.x[1] = 2",
+        "SELECT 1 FROM f.pg_catalog.pg_index i WHERE i.indkey[CAST((0) + 1 AS BIGINT)] = n AND i.x[1] = 2"
+    )]
+    #[case(
+        "SELECT ARRAY(SELECT pg_get_indexdef(i.indexrelid, n, true) FROM f.pg_catalog.pg_index i ORDER BY i.n DESC)",
+        "SELECT (SELECT array_agg(array_element(i.columns__, n) ORDER BY i.n DESC) FROM f.pg_catalog.pg_index i)"
+    )]
+    #[case(
+        "SELECT (SELECT count(*) FROM fhir.pg_catalog.pg_class LIMIT 1)",
+        "SELECT (SELECT count(*) FROM fhir.pg_catalog.pg_class)"
+    )]
+    #[case("SELECT substring(a FROM 'x=([0-9]*)')", "SELECT array_element(regexp_match(a, 'x=([0-9]*)'), 1)")]
+    #[case(
+        "SELECT a FROM pg_catalog.pg_show_all_settings() s",
+        "SELECT a FROM (SELECT * FROM \"fhir\".pg_catalog.pg_settings) s"
+    )]
     #[case("SELECT CURRENT_SCHEMA", "SELECT 'r4'")]
     #[case("SELECT \"current_schema\"", "SELECT \"current_schema\"")]
     #[case("SELECT * FROM current_schema()", "SELECT * FROM (SELECT 'r4' AS \"current_schema\") AS \"current_schema\"")]

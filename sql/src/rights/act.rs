@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
-use mavis_catalog::{Column, Grantee, NewAudit, NewRight, Right, RightKind};
+use mavis_catalog::{Catalog, Column, Grantee, NewAudit, NewRight, Right, RightKind};
 use mavis_fhir::{
     ResourceType,
     definitions::{self, root},
@@ -49,13 +49,7 @@ fn allowed(principal: &Principal, statement: &Statement) -> Result<(), Error> {
     let reason = match statement {
         Statement::Show { .. } | Statement::CloseGlass => return Ok(()),
         Statement::BreakGlass { on, .. } => {
-            let covers = |place: &Place| match on {
-                Place::Everything => *place == Place::Everything,
-                Place::Zone(zone) => matches!(place, Place::Everything) || *place == Place::Zone(*zone),
-                Place::Schema(zone, schema) => place.covers_schema(*zone, schema),
-                Place::Table(table) => place.covers(table),
-            };
-            if principal.smart.is_none() && principal.rights.may_open.iter().any(covers) {
+            if principal.smart.is_none() && principal.rights.may_open.iter().any(|place| place.covers_place(on)) {
                 return Ok(());
             }
             format!("you may not break the glass on {on}: an administrator grants it (GRANT BREAK GLASS ON ... TO ...)")
@@ -161,17 +155,21 @@ async fn perform(inner: &Arc<Inner>, principal: &Arc<Principal>, statement: Stat
             return revoke(inner, |right| right.to == mine && matches!(right.kind, RightKind::Opened { .. })).await;
         }
         Statement::Revoke { leaves, on, from } => {
-            return revoke(inner, |right| {
+            let done = revoke(inner, |right| {
                 right.on == on && from.contains(&right.to) && leaves.iter().any(|leave| is_of(leave, &right.kind))
             })
-            .await;
+            .await?;
+            end_emergencies(catalog).await?;
+            return Ok(done);
         }
         Statement::Leave { groups, from } => {
-            return revoke(inner, |right| {
+            let done = revoke(inner, |right| {
                 let in_one = matches!(&right.kind, RightKind::Member { group } if groups.contains(group));
                 in_one && from.contains(&right.to)
             })
-            .await;
+            .await?;
+            end_emergencies(catalog).await?;
+            return Ok(done);
         }
         Statement::Unfilter { name, on, from } => {
             let on = Place::Table(on);
@@ -208,6 +206,40 @@ async fn revoke(inner: &Arc<Inner>, is_meant: impl Fn(&Right) -> bool) -> Result
     }
     catalog.revoke(&meant).await?;
     Ok("revoked".to_owned())
+}
+
+/// Takes emergencies away whose leave was taken back, so that they do not go on where it is given once more.
+async fn end_emergencies(catalog: &Catalog) -> Result<(), Error> {
+    let rights = catalog.rights().await?;
+    let mut over = Vec::new();
+    for right in &rights {
+        if let (RightKind::Opened { .. }, Grantee::User(name)) = (&right.kind, &right.to)
+            && !may_open(catalog, &rights, name, &right.on).await?
+        {
+            over.push(right.id);
+        }
+    }
+    if !over.is_empty() {
+        catalog.revoke(&over).await?;
+    }
+    Ok(())
+}
+
+/// Whether somebody has leave to open a place. Which roles an issuer's person has is known only when it asks: it may be any.
+async fn may_open(catalog: &Catalog, rights: &[Right], name: &str, on: &Place) -> Result<bool, Error> {
+    let tokens = catalog.tokens().await?;
+    if let Some(token) = tokens.into_iter().find(|token| token.name == name && token.revoked_at.is_none()) {
+        let mut holder = Principal::new(token.id, token.name, token.role, token.scope);
+        holder.groups = token.groups;
+        catalog.put_rights(&mut holder).await?;
+        return Ok(holder.rights.may_open.iter().any(|place| place.covers_place(on)));
+    }
+    let may_be = |to: &Grantee| match to {
+        Grantee::User(user) => user == name,
+        Grantee::Role(_) | Grantee::Public => true,
+    };
+    let mut leaves = rights.iter().filter(|right| matches!(right.kind, RightKind::Open));
+    Ok(leaves.any(|leave| may_be(&leave.to) && leave.on.covers_place(on)))
 }
 
 fn is_of(leave: &Leave, kind: &RightKind) -> bool {

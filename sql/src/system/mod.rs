@@ -13,7 +13,8 @@ mod sheet;
 mod table;
 
 pub(crate) use postgres::{
-    OWNER, PG_CATALOG, USER_OID, by_name, format, is_empty, number_of_own, of_postgres, own_of_number,
+    OWNER, PG_CATALOG, REGPROCS, USER_OID, by_name, format, is_empty, number_of_own, number_of_procedure, of_postgres,
+    own_of_number, procedure_of_number,
 };
 pub(crate) use table::SystemTable;
 

@@ -92,7 +92,8 @@ const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// A name as SQL writes it.
 fn quoted(name: &str) -> String {
-    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && !name.starts_with(|c: char| c.is_ascii_digit());
     if plain { name.to_owned() } else { in_quotes(name) }
 }
 
@@ -188,13 +189,14 @@ fn properties(bound: &Bound) -> BTreeMap<&'static str, String> {
     known
 }
 
-/// The statement that would make a table of these columns.
+/// The statement that would make a table of these columns in `work`, which keeps no key: that is among the properties.
 fn statement(table: &Bound) -> String {
     let lines = table.columns.fields().iter().map(|field| {
         let comment = table.notes.get(field.name()).and_then(|column| column.comment.as_deref());
         let comment = comment.map(|comment| format!(" COMMENT {}", text(comment))).unwrap_or_default();
         let null = if field.is_nullable() { "" } else { " NOT NULL" };
-        format!("  {} {}{null}{comment}", quoted(field.name()), sql_type(field.data_type()))
+        // A column may be called as a constraint begins.
+        format!("  {} {}{null}{comment}", in_quotes(field.name()), sql_type(field.data_type()))
     });
     let name = table.name.iter().map(|part| quoted(part)).collect::<Vec<_>>().join(".");
     if let Some(query) = &table.query {
@@ -203,9 +205,6 @@ fn statement(table: &Bound) -> String {
     let mut statement = format!("CREATE TABLE {name} (\n{}\n)", lines.collect::<Vec<_>>().join(",\n"));
     if let Some(comment) = table.table.as_ref().and_then(|table| table.comment.as_deref()) {
         statement.push_str(&format!("\nCOMMENT {}", text(comment)));
-    }
-    if let Some(key) = table.table.as_ref().map(|table| &table.key).filter(|key| !key.is_empty()) {
-        statement.push_str(&format!("\nTBLPROPERTIES ('key' = {})", text(&key.join(", "))));
     }
     statement
 }

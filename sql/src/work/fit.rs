@@ -8,7 +8,7 @@ use arrow::{
     datatypes::{DataType, Field, SchemaRef},
 };
 
-use crate::Error;
+use crate::{Error, exact::real};
 
 const STRICT: CastOptions<'static> =
     CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
@@ -41,6 +41,9 @@ fn fit_column(column: &ArrayRef, field: &Field) -> Result<ArrayRef, Error> {
     }
     let cannot =
         || value(format!("a value ({from}) does not fit column `{}` ({to}): cast it in the statement", field.name()));
+    if *to == DataType::Float32 && (*from == DataType::Float64 || from.is_string() || from.is_decimal()) {
+        return real(column).map_err(|_| cannot());
+    }
     let cast = cast_with_options(column, to, &STRICT).map_err(|_| cannot())?;
     if cast.null_count() != column.null_count() && *from != DataType::Null {
         return Err(cannot());
@@ -83,6 +86,8 @@ mod tests {
         assert!(into(Arc::new(Int64Array::from(vec![1 << 40])), DataType::Int32, true).is_err());
         assert!(into(Arc::new(Float64Array::from(vec![2.0])), DataType::Int32, true).is_ok());
         assert!(into(Arc::new(Float64Array::from(vec![2.5])), DataType::Int32, true).is_err());
+        assert!(into(Arc::new(Float64Array::from(vec![1e300])), DataType::Float32, true).is_err());
+        assert!(into(Arc::new(Float64Array::from(vec![f64::INFINITY])), DataType::Float32, true).is_ok());
     }
 
     #[test]

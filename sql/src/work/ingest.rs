@@ -1,14 +1,14 @@
 use std::{sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
-use mavis_lake::work::Doing;
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream::BoxStream};
+use mavis_lake::work::{Doing, Finished, Kept};
 use mavis_types::{RunId, TableName, Zone};
 
 use super::{
     Executed,
     define::{derived, storable_name},
-    rows::{fill, finished},
+    rows::{broken, fill, finished},
     run::exists,
     statement::refused,
     target::{may_write, sees_all},
@@ -72,9 +72,17 @@ impl Session {
                 (None, _) if ingest.missing == Missing::Fail => {
                     return Err(Error::NoSuchTable { table: target, hint: String::new() });
                 }
-                (None, _) => {
+                (None, existing) => {
                     let schema = derived(&schema)?;
-                    self.make(&name, schema, Some(rows), false, false, None).await?.unwrap_or(0)
+                    let (making, count) = self.written_aside(&name, &schema, Some(rows)).await?;
+                    let by = self.principal().name.clone();
+                    // From here on it goes to its end, whether anybody waits for the answer or not.
+                    let finishing = tokio::spawn(async move { making.finish_or_keep(None, &by).await });
+                    match finishing.await.map_err(|_| broken())?? {
+                        Finished::Made(_) => count,
+                        // Somebody else made it while these rows came.
+                        Finished::Taken(kept) => self.put_into(&name, kept, existing).await?,
+                    }
                 }
                 (Some(_), Existing::Fail) => return Err(exists(&name)),
                 (Some(table), _) if table.view.is_some() => {
@@ -99,6 +107,38 @@ impl Session {
             Ok(Executed { command: "INGEST", target, rows })
         }
         .boxed()
+    }
+
+    /// Puts rows that were written for a new table into the one that has its name now, as if it had been there before.
+    async fn put_into(&self, name: &TableName, kept: Kept, existing: Existing) -> Result<u64, Error> {
+        let put = async {
+            let table =
+                self.find_target(name).await?.filter(|table| table.view.is_none()).ok_or_else(|| exists(name))?;
+            let batches = kept.batches()?.map_err(Error::from).boxed();
+            let schema = Arc::clone(kept.schema());
+            let rows = QueryStream { id: uuid::Uuid::now_v7(), schema: Arc::clone(&schema), batches };
+            match existing {
+                Existing::Fail => Err(exists(name)),
+                Existing::Append => {
+                    let mut change = self.lake().change(table.id, RunId::new()).await?;
+                    let filled = match by_name(change.schema(), &schema, name) {
+                        Ok(from) => fill(&mut change, rows, Some(&from)).await,
+                        Err(error) => Err(error),
+                    };
+                    finished(change, Doing::Insert, filled).await
+                }
+                Existing::Replace => {
+                    sees_all(self.principal(), name)?;
+                    let mut change = self.lake().change(table.id, RunId::new()).await?;
+                    change.replace(&schema);
+                    let filled = fill(&mut change, rows, None).await;
+                    finished(change, Doing::Replace, filled).await
+                }
+            }
+        };
+        let put = Box::pin(put).await;
+        kept.discard().await;
+        put
     }
 
     fn ingested(&self, ingest: &Ingest) -> Result<TableName, Error> {

@@ -7,7 +7,7 @@ use datafusion::{
     sql::sqlparser::ast::{Ident, Query, Statement},
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use mavis_lake::work::Doing;
+use mavis_lake::work::{Doing, Making};
 use mavis_types::{RunId, TableName};
 use tokio::time::Instant;
 
@@ -45,9 +45,7 @@ pub(super) struct Reading {
 
 impl Reading {
     fn again(&self) -> Self {
-        let Planned { plan, state, parameters, schema } = &self.planned;
-        let (plan, state) = (plan.clone(), state.clone());
-        Self { planned: Planned { plan, state, parameters: parameters.clone(), schema: Arc::clone(schema) } }
+        Self { planned: self.planned.clone() }
     }
 }
 
@@ -67,7 +65,7 @@ impl Session {
         params: &'a [ScalarValue],
         limits: Option<Limits>,
     ) -> BoxFuture<'a, Result<Executed, Error>> {
-        async move { self.run_all(self.parsed(sql).await?.0, &[params], limits).await }.boxed()
+        async move { self.run_all(self.parsed(sql).await?.statement, &[params], limits).await }.boxed()
     }
 
     /// As [`Session::execute`], with parameters that are written `:name`.
@@ -148,13 +146,13 @@ impl Session {
         }
         let parameters = match write {
             Write::CreateTable { query: Some(query), .. } => {
-                self.reading(Statement::Query(query), None).await?.planned.parameters
+                self.reading(Statement::Query(query), None, &[]).await?.planned.parameters
             }
             Write::Insert { name, columns, query, .. } => {
                 let table = self.target(&self.written(&name)?).await?;
                 let schema = self.lake().schema(table.id).await?;
                 let (query, typed) = typed_values(*query, &schema, &columns)?;
-                let reading = self.reading(Statement::Query(Box::new(query)), None).await?;
+                let reading = self.reading(Statement::Query(Box::new(query)), None, &[]).await?;
                 with_types(reading.planned.parameters, &typed)
             }
             write @ (Write::Update(_) | Write::Delete(_) | Write::Merge(_)) => {
@@ -163,7 +161,7 @@ impl Session {
                 let schema = self.lake().schema(table.id).await?;
                 let (statement, _, typed) = act(write, &table.name, &schema)?;
                 let target = bound(self.principal(), &table, hollow(&schema));
-                let reading = self.reading(statement, Some(target)).await?;
+                let reading = self.reading(statement, Some(target), &[]).await?;
                 with_types(reading.planned.parameters, &typed)
             }
             _ => Vec::new(),
@@ -196,7 +194,7 @@ impl Session {
                 if if_not_exists && self.find_target(&target).await?.is_some() {
                     0
                 } else {
-                    let reading = self.reading(Statement::Query(query), None).await?;
+                    let reading = self.reading(Statement::Query(query), None, call.row()).await?;
                     let schema = derived(&reading.planned.schema)?;
                     let stream = self.started(reading, &HashMap::new(), call.row(), call).await?;
                     let made = self.make(&target, schema, Some(stream), or_replace, if_not_exists, comment).await?;
@@ -248,14 +246,25 @@ impl Session {
         Ok(Executed { command, target: target.to_string(), rows })
     }
 
-    /// Plans the reading half. `target`: what is changed, under the name that only a rewritten statement has.
-    pub(super) async fn reading(&self, statement: Statement, target: Option<Bound>) -> Result<Reading, Error> {
+    /// Plans the reading half. `target`: what is changed, under the name that only a rewritten statement has; `values`: of
+    /// parameters, for those that may be of any type.
+    pub(super) async fn reading(
+        &self,
+        statement: Statement,
+        target: Option<Bound>,
+        values: &[ScalarValue],
+    ) -> Result<Reading, Error> {
         // Planning and running end in time; a commit that has begun goes to its end.
-        let planned = Box::pin(self.planned_reading(statement, target));
+        let planned = Box::pin(self.planned_reading(statement, target, values));
         Ok(Reading { planned: self.in_time(&self.allowed(None), planned).await? })
     }
 
-    async fn planned_reading(&self, statement: Statement, target: Option<Bound>) -> Result<Planned, Error> {
+    async fn planned_reading(
+        &self,
+        statement: Statement,
+        target: Option<Bound>,
+        values: &[ScalarValue],
+    ) -> Result<Planned, Error> {
         let Admitted::Query(mut statement) = admit(statement)? else {
             return Err(fault::invalid("what is read is no query"));
         };
@@ -271,9 +280,7 @@ impl Session {
             opened.bindings.insert(key, Ok(Arc::new(bound)));
         }
         resolve(&mut statement, &mut opened.bindings)?;
-        let state = self.state()?;
-        let plan = planner::plan(&state, &opened.sources, *statement)?;
-        self.passed(plan, state)
+        self.typed(&opened.sources, &statement, values)
     }
 
     async fn started(
@@ -283,9 +290,9 @@ impl Session {
         row: &[ScalarValue],
         call: &Call<'_>,
     ) -> Result<QueryStream, Error> {
-        let Planned { plan, state, parameters, schema } = reading.planned;
+        let Planned { plan, state, parameters, open, schema, .. } = reading.planned;
         let parameters = with_types(parameters, typed);
-        let plan = planner::bind(plan, &parameters, row)?;
+        let plan = planner::bind(plan, &parameters, &open, row)?;
         run::start(self.inner(), state, plan, schema, None, call.allowed, call.deadline).await
     }
 
@@ -317,25 +324,7 @@ impl Session {
             Some(_) if if_not_exists => Ok(None),
             Some(_) => Err(exists(name)),
             None => {
-                let mut making = self.lake().make(name, &schema).await?;
-                let stored = Arc::clone(making.schema());
-                let from: Vec<Option<usize>> = (0..stored.fields().len()).map(Some).collect();
-                let mut count = 0;
-                if let Some(mut rows) = rows {
-                    while let Some(batch) = rows.batches.next().await {
-                        let pushed = match batch.and_then(|batch| fit(&batch, &stored, &from)) {
-                            Ok(batch) => making.push(&batch).await.map(|()| batch.num_rows()).map_err(told),
-                            Err(error) => Err(error),
-                        };
-                        match pushed {
-                            Ok(rows) => count += rows as u64,
-                            Err(error) => {
-                                making.abandon().await;
-                                return Err(error);
-                            }
-                        }
-                    }
-                }
+                let (making, count) = self.written_aside(name, &schema, rows).await?;
                 let by = self.principal().name.clone();
                 // From here on it goes to its end, whether anybody waits for the answer or not.
                 let finishing = tokio::spawn(async move { making.finish(comment, &by).await });
@@ -346,6 +335,34 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Writes the rows of a table that nobody sees yet; answers how many there are.
+    pub(super) async fn written_aside(
+        &self,
+        name: &TableName,
+        schema: &SchemaRef,
+        rows: Option<QueryStream>,
+    ) -> Result<(Making, u64), Error> {
+        let mut making = self.lake().make(name, schema).await?;
+        let stored = Arc::clone(making.schema());
+        let from: Vec<Option<usize>> = (0..stored.fields().len()).map(Some).collect();
+        let mut count = 0;
+        let Some(mut rows) = rows else { return Ok((making, count)) };
+        while let Some(batch) = rows.batches.next().await {
+            let pushed = match batch.and_then(|batch| fit(&batch, &stored, &from)) {
+                Ok(batch) => making.push(&batch).await.map(|()| batch.num_rows()).map_err(told),
+                Err(error) => Err(error),
+            };
+            match pushed {
+                Ok(rows) => count += rows as u64,
+                Err(error) => {
+                    making.abandon().await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok((making, count))
     }
 
     async fn insert(
@@ -369,7 +386,9 @@ impl Session {
                 return push_values(&mut change, &order, call.rows, &from).await;
             }
             let (query, typed) = typed_values(query, &schema, columns)?;
-            let reading = self.reading(Statement::Query(Box::new(query)), None).await?;
+            // A value that stands for a column is cast to the column's type; any other keeps its own.
+            let values = if typed.is_empty() { call.row() } else { &[] };
+            let reading = self.reading(Statement::Query(Box::new(query)), None, values).await?;
             let from = places_of(&schema, columns, reading.planned.schema.fields().len())?;
             let mut count = 0;
             for row in call.rows {
@@ -408,7 +427,7 @@ impl Session {
         let done = async {
             let (statement, act, typed) = act(write, &table.name, &schema)?;
             let places = bound(self.principal(), &table, change.places());
-            let reading = self.reading(statement, Some(places)).await?;
+            let reading = self.reading(statement, Some(places), &[]).await?;
             let stream = self.started(reading, &typed, call.row(), call).await?;
             carry_out(&mut change, stream, &act).await
         };

@@ -1,7 +1,7 @@
 use datafusion::sql::sqlparser::ast::{
     AlterTableOperation, ColumnDef, ColumnOption, CommentDef, CommentObject, CreateTable, CreateTableOptions,
     CreateView, Delete, FromTable, HiveDistributionStyle, Ident, Insert, Merge, ObjectName, ObjectNamePart, ObjectType,
-    Query, RenameTableNameKind, Statement, TableFactor, TableObject, TableWithJoins, Truncate, Update,
+    Query, RenameTableNameKind, SqlOption, Statement, TableFactor, TableObject, TableWithJoins, Truncate, Update,
     UpdateTableFromKind, ViewColumnDef, helpers::stmt_create_table::CreateTableBuilder,
 };
 
@@ -178,7 +178,15 @@ fn one(what: &str, names: Vec<ObjectName>) -> Result<[ObjectName; 1], Error> {
 }
 
 /// What the statement says beside what is read must be nothing: the parts put together again must give its own text.
-fn create_table(create: CreateTable) -> Result<Write, Error> {
+fn create_table(mut create: CreateTable) -> Result<Write, Error> {
+    // The parser takes a comment behind the columns for an option.
+    if create.comment.is_none()
+        && let CreateTableOptions::Plain(options) = &create.table_options
+        && let [SqlOption::Comment(comment)] = options.as_slice()
+    {
+        create.comment = Some(comment.clone());
+        create.table_options = CreateTableOptions::None;
+    }
     let comment = match &create.comment {
         None => None,
         Some(CommentDef::WithEq(text) | CommentDef::WithoutEq(text)) => Some(text.clone()),

@@ -26,7 +26,7 @@ async fn a_query_ends_at_its_deadline() {
     let started = std::time::Instant::now();
     let short = Limits { time: Duration::from_millis(300), ..limits() };
     let error = fails(&lake.engine, &lake, ENDLESS, short).await;
-    assert!(matches!(error, Error::Limit { limit: "time limit", .. }), "{error}");
+    assert!(matches!(error, Error::Limit { limit: mavis_sql::OWN_TIME, .. }), "{error}");
     assert!(started.elapsed() < Duration::from_secs(10));
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::large_futures, reason = "tests")]
 
 mod answers;
+mod copies;
 mod fixture;
 mod guard;
 mod home;
@@ -10,6 +11,8 @@ mod limits;
 mod listing;
 mod names;
 mod parameters;
+mod postgres;
+mod postgres_values;
 mod rights;
 mod sideways;
 mod slt;
@@ -17,4 +20,5 @@ mod system;
 mod time_travel;
 mod work;
 mod work_model;
+mod work_types;
 mod work_views;

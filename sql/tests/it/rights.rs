@@ -6,9 +6,9 @@ use arrow::{
     array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray},
     datatypes::{DataType, Field, Schema},
 };
-use mavis_catalog::NewMapping;
-use mavis_sql::Error;
-use mavis_types::{Principal, Role, Scope, Zone};
+use mavis_catalog::{NewMapping, NewToken};
+use mavis_sql::{Error, not_whole, not_whole_of};
+use mavis_types::{Principal, Role, Scope, SourceName, TableName, Zone};
 use rstest::rstest;
 
 use crate::fixture::{Fixture, principal, resources};
@@ -17,19 +17,19 @@ use crate::fixture::{Fixture, principal, resources};
 const CANARY: &str = "Zanzibar";
 
 /// An analyst called `ana` with what was granted until now.
-async fn ana(lake: &Fixture) -> Principal {
+pub(crate) async fn ana(lake: &Fixture) -> Principal {
     let mut ana = principal(Role::Analyst, Scope::Schemas(Vec::new()));
     ana.name = "ana".to_owned();
     lake.lake.catalog().put_rights(&mut ana).await.unwrap();
     ana
 }
 
-async fn grant(lake: &Fixture, sql: &str) {
+pub(crate) async fn grant(lake: &Fixture, sql: &str) {
     assert_eq!(lake.rows(sql).await, ["granted"], "{sql}");
 }
 
 /// `processed.hms.visit` and `raw.hms.visit`: three visits, the last of them the canary of clinic 9.
-async fn visits(lake: &Fixture) {
+pub(crate) async fn visits(lake: &Fixture) {
     let schema = Arc::new(Schema::new(vec![
         Field::new("id", DataType::Int64, true),
         Field::new("clinic", DataType::Int64, true),
@@ -125,6 +125,11 @@ async fn a_hidden_row_is_not_there(#[case] sql: &str) {
     }
 }
 
+async fn is_large(lake: &Fixture, who: &Principal) -> bool {
+    let session = lake.engine.session(who, None).await.unwrap();
+    session.prepare("SELECT * FROM raw.hms.visit").await.unwrap().large
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_a_filtered_table_are_not_counted_by_others() {
     let lake = Fixture::new().await;
@@ -132,8 +137,10 @@ async fn rows_of_a_filtered_table_are_not_counted_by_others() {
     grant(&lake, "GRANT SELECT ON EVERYTHING TO analyst").await;
     let rows = "SELECT table_name, rows FROM system.catalog.tables WHERE table_name = 'visit' AND zone = 'raw'";
     assert_eq!(lake.ask(&ana(&lake).await, rows).await.unwrap(), ["visit|3"]);
+    assert!(!is_large(&lake, &ana(&lake).await).await);
     grant(&lake, "CREATE POLICY own ON processed.hms.visit TO analyst USING (clinic = 3)").await;
     assert_eq!(lake.ask(&ana(&lake).await, rows).await.unwrap(), ["visit|NULL"]);
+    assert!(is_large(&lake, &ana(&lake).await).await, "into how many streams an answer is divided tells nothing");
     assert_eq!(lake.ask(&ana(&lake).await, "SELECT count(*) FROM raw.hms.visit").await.unwrap(), ["2"]);
 }
 
@@ -250,6 +257,41 @@ async fn what_a_masked_element_was_made_from_is_masked_too() {
         let seen = lake.ask(&ana, &format!("SELECT nom, day FROM {table} WHERE id = 1")).await.unwrap();
         assert_eq!(seen, ["NULL|2024-01-05"], "{table}");
     }
+    // Nor is it copied elsewhere by whoever cannot read it.
+    let catalog = lake.lake.catalog();
+    let tables = ["processed.hms.hms_patient", "processed.hms.visit"].map(|name| name.parse::<TableName>().unwrap());
+    assert_eq!(not_whole(catalog, &ana, &tables).await.unwrap(), Some(&tables[1]));
+    assert_eq!(not_whole(catalog, &lake.admin, &tables).await.unwrap(), None);
+}
+
+/// What of the source `hms` is said not to be seen whole.
+#[rstest]
+#[case(&["GRANT SELECT ON EVERYTHING TO analyst"], None)]
+#[case(&["GRANT SELECT ON SCHEMA raw.hms TO analyst", "GRANT SELECT ON SCHEMA processed.hms TO analyst"], None)]
+#[case(&["GRANT SELECT ON SCHEMA processed.hms TO analyst"], Some("a table of `hms`"))]
+#[case(
+    &["GRANT SELECT ON SCHEMA raw.hms TO analyst", "GRANT SELECT (id) ON processed.hms.hms_patient TO analyst"],
+    Some("`processed.hms.hms_patient`")
+)]
+#[case(
+    &["GRANT SELECT ON EVERYTHING TO analyst", "CREATE MASK ON raw.hms.visit (nom) TO analyst USING HASH"],
+    Some("`raw.hms.visit`")
+)]
+#[case(
+    &["GRANT SELECT ON EVERYTHING TO analyst", "CREATE POLICY a ON processed.hms.visit TO analyst USING (id = 1)"],
+    Some("`raw.hms.visit`")
+)]
+#[case(&["GRANT SELECT ON EVERYTHING TO analyst", "CREATE MASK ON fhir.r4.patient (name) TO analyst USING NULL"], None)]
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_see_all_of_a_source_is_told_which_table(#[case] rights: &[&str], #[case] told: Option<&str>) {
+    let lake = Fixture::new().await;
+    visits(&lake).await;
+    for sql in rights {
+        grant(&lake, sql).await;
+    }
+    let (ana, source) = (ana(&lake).await, SourceName::new("hms").unwrap());
+    let hidden = not_whole_of(lake.lake.catalog(), &ana, &source).await.unwrap();
+    assert_eq!(hidden.as_deref(), told);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -319,6 +361,45 @@ async fn a_broken_glass_lifts_what_hides_for_who_may_break_it_and_is_audited() {
     assert!(audit[2].contains("true") && audit[2].contains("unconscious patient"), "{audit:?}");
     assert_eq!(lake.ask(&ana(&lake).await, "CLOSE GLASS").await.unwrap(), ["revoked"]);
     assert_eq!(lake.ask(&ana(&lake).await, all).await.unwrap(), ["NULL", "NULL"]);
+}
+
+/// How the leave came, how it is taken back, and how it comes again.
+#[rstest]
+#[case(
+    &["GRANT BREAK GLASS ON SCHEMA processed.hms TO USER ana"],
+    "REVOKE BREAK GLASS ON SCHEMA processed.hms FROM USER ana"
+)]
+#[case(
+    &["GRANT BREAK GLASS ON SCHEMA processed.hms TO ROLE clinicians", "GRANT ROLE clinicians TO USER ana"],
+    "REVOKE ROLE clinicians FROM USER ana"
+)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emergency_does_not_outlive_the_leave_to_declare_it(#[case] granted: &[&str], #[case] revoked: &str) {
+    let lake = Fixture::new().await;
+    visits(&lake).await;
+    lake.lake.catalog().create_token(NewToken::new("ana", Role::Analyst, Scope::Schemas(Vec::new()))).await.unwrap();
+    grant(&lake, "GRANT SELECT ON processed.hms.visit TO analyst").await;
+    grant(&lake, "CREATE POLICY a ON processed.hms.visit TO analyst USING (clinic = 3)").await;
+    grant(&lake, "GRANT BREAK GLASS ON SCHEMA processed.hms TO USER eva").await;
+    for sql in granted {
+        grant(&lake, sql).await;
+    }
+    let open = "BREAK GLASS ON processed.hms.visit FOR 5 MINUTES REASON 'unconscious patient in the emergency room'";
+    let mut eva = principal(Role::Analyst, Scope::Schemas(Vec::new()));
+    eva.name = "eva".to_owned();
+    lake.lake.catalog().put_rights(&mut eva).await.unwrap();
+    for who in [&eva, &ana(&lake).await] {
+        assert!(lake.ask(who, open).await.unwrap()[0].starts_with("everything of"));
+    }
+    let count = "SELECT count(*) FROM hms.visit";
+    assert_eq!(lake.ask(&ana(&lake).await, count).await.unwrap(), ["3"]);
+    assert_eq!(lake.rows(revoked).await, ["revoked"]);
+    let on = "SELECT grantee FROM system.ops.grants WHERE privilege = 'open emergency'";
+    assert_eq!(lake.rows(on).await, ["eva"], "that of somebody else goes on");
+    for sql in granted {
+        lake.rows(sql).await;
+    }
+    assert_eq!(lake.ask(&ana(&lake).await, count).await.unwrap(), ["2"], "it is declared anew, or not at all");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,6 +98,22 @@ async fn a_condition_of_another_type_hides_what_it_cannot_read(#[case] condition
     }
 }
 
+/// Whatever unit a time has where the condition is read, few values or many.
+#[rstest]
+#[case(2)]
+#[case(150)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_among_those_that_are_blocked_is_blocked(#[case] values: usize) {
+    let lake = Fixture::new().await;
+    results(&lake).await;
+    let times = format!("SELECT CAST(to_timestamp((x + 1) * 86400) AS TIMESTAMP) AS at FROM range(0, {values}) t(x)");
+    lake.run(&format!("CREATE TABLE work.admin.blocked AS {times}")).await;
+    let policy = "CREATE POLICY own ON processed.lab.result TO USER bob \
+                  USING (CAST('1970-01-0' || id AS TIMESTAMP) NOT IN (SELECT at FROM work.admin.blocked))";
+    assert_eq!(lake.rows(policy).await, ["granted"]);
+    assert_eq!(lake.ask(&bob(&lake).await, "SELECT id FROM lab.result").await.unwrap(), ["1"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn consent_ends_when_it_ends() {
     let lake = Fixture::new().await;

@@ -1,8 +1,8 @@
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use mavis_catalog::{NewQuarantined, Step};
+use mavis_catalog::{LogLevel, NewQuarantined, RunState, Step};
 use mavis_sql::Error;
-use mavis_types::{Role, Scope, Zone};
+use mavis_types::{Counts, Place, Rights, Role, Scope, Zone};
 use rstest::rstest;
 use serde_json::json;
 
@@ -110,8 +110,56 @@ async fn alerts_tell_engineers_what_was_told_and_what_waits() {
     assert_eq!(lake.ask(&engineer, &format!("{asked} WHERE source = 'hms'")).await.unwrap(), all);
     assert!(lake.ask(&engineer, &format!("{asked} WHERE source = 'other'")).await.unwrap().is_empty());
     assert!(lake.ask(&lake.reader, asked).await.unwrap().is_empty());
+    // Errors and names of tables are for who may read all of the source.
+    let of_one_zone = principal(Role::Engineer, Scope::Schemas(vec![grant(Zone::Raw, "hms")]));
+    assert!(lake.ask(&of_one_zone, asked).await.unwrap().is_empty());
     let told = "SELECT body FROM system.ops.alerts WHERE state = 'told'";
     assert!(lake.rows(told).await[0].contains("\"count\":1"));
+}
+
+/// What runs of the source `hms` tell: whether of the run at all, and whether of its sizes, its error and its log.
+#[rstest]
+#[case::all(Rights { reads: vec![(Place::Everything, None)], ..Rights::default() }, true, true)]
+#[case::a_zone_of_resources(Rights { reads: vec![(Place::Zone(Zone::Fhir), None)], ..Rights::default() }, false, false)]
+#[case::one_of_two_schemas(
+    Rights { reads: vec![(Place::Schema(Zone::Raw, "hms".to_owned()), None)], ..Rights::default() }, true, false
+)]
+#[case::both_schemas(
+    Rights { reads: vec![(Place::Zone(Zone::Raw), None), (Place::Zone(Zone::Processed), None)], ..Rights::default() },
+    true,
+    true
+)]
+#[case::a_filter(
+    Rights {
+        reads: vec![(Place::Everything, None)],
+        filters: vec![("processed.hms.hms_patient".parse().unwrap(), "id = 1".to_owned())],
+        ..Rights::default()
+    },
+    true,
+    false
+)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_tells_its_sizes_to_who_reads_all_rows_of_its_source(
+    #[case] rights: Rights,
+    #[case] known: bool,
+    #[case] told: bool,
+) {
+    let lake = Fixture::new().await;
+    let catalog = lake.lake.catalog();
+    let counts = Counts { read: 7, inserted: 7, ..Counts::default() };
+    catalog.log(lake.run, LogLevel::Warn, "`raw.hms.hms_patient`: 7 rows").await.unwrap();
+    catalog.set_run_state(lake.run, RunState::Failed, counts, Some("7 rows are too many")).await.unwrap();
+    let mut who = principal(Role::Reader, Scope::Schemas(Vec::new()));
+    who.rights = Arc::new(rights);
+    let runs = lake.ask(&who, "SELECT rows_read, error FROM system.ops.runs").await.unwrap();
+    let line = if told { "7|7 rows are too many" } else { "NULL|NULL" };
+    assert_eq!(runs, if known { vec![line] } else { Vec::new() });
+    for named in [String::new(), format!(" WHERE run_id = '{}'", lake.run)] {
+        let log = lake.ask(&who, &format!("SELECT message FROM system.ops.run_log{named}")).await.unwrap();
+        assert_eq!(log.len(), usize::from(told), "{log:?}");
+        let units = lake.ask(&who, &format!("SELECT * FROM system.ops.run_units{named}")).await.unwrap();
+        assert!(known || units.is_empty(), "{units:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use url::{Host, Url};
 use uuid::Uuid;
 
 use super::{
-    Fault, Identity,
+    Expiry, Fault, Identity,
     claims::Claims,
     header::{ALL, Header, algorithm},
     keys::{Endpoints, Keys},
@@ -66,12 +66,13 @@ impl Issuer {
     }
 
     /// Who a token is of that says to be from here.
-    pub(super) async fn identity(&self, token: &str) -> Result<Identity, Fault> {
+    pub(super) async fn identity(&self, token: &str, expiry: Expiry) -> Result<Identity, Fault> {
         let header = Header::read(token, &self.algorithms)?;
         let keys = self.keys.find(header.key.as_deref(), header.algorithm).await?;
         let mut validation = Validation::new(header.algorithm);
         validation.leeway = self.config.leeway_seconds;
         validation.validate_nbf = true;
+        validation.validate_exp = expiry == Expiry::Ends;
         validation.set_issuer(&[&self.config.issuer]);
         validation.set_audience(&self.config.audience);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);

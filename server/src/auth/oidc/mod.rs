@@ -37,6 +37,15 @@ pub(super) struct Identity {
     pub(super) granted_only: bool,
 }
 
+/// What the end of a token's time means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// It is no good any more.
+    Ends,
+    /// Nothing: an answer began while it was good.
+    Passed,
+}
+
 /// The issuers that are trusted. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Issuers(Arc<Vec<Issuer>>);
@@ -79,12 +88,12 @@ impl Issuers {
     }
 
     /// Who the token is of.
-    pub(super) async fn identity(&self, token: &str) -> Result<Identity, Fault> {
+    pub(super) async fn identity(&self, token: &str, expiry: Expiry) -> Result<Identity, Fault> {
         if token.len() > LONGEST {
             return Err(Fault::Malformed);
         }
         let said = claims::unverified_issuer(token).ok_or(Fault::Malformed)?;
         let issuer = self.0.iter().find(|issuer| issuer.url() == said).ok_or(Fault::Issuer)?;
-        issuer.identity(token).await
+        issuer.identity(token, expiry).await
     }
 }

@@ -9,6 +9,7 @@ use super::{
     super::unwritten,
     message::{Message, Writer},
 };
+use crate::auth::Lasting;
 
 /// Rows of plain types (see `mavis_sql`), not written yet.
 pub(in crate::flight) struct Answer {
@@ -30,6 +31,11 @@ impl Answer {
         options: IpcWriteOptions,
     ) -> Self {
         Self { schema: Arc::clone(schema), batches: batches.boxed(), options }
+    }
+
+    /// The rows for as long as the token stays what it is.
+    pub(in crate::flight) fn watched(self, lasting: Lasting) -> Self {
+        Self { batches: lasting.watch(self.batches, Status::from).boxed(), ..self }
     }
 
     /// The messages of Flight, the schema first, also where no row follows.

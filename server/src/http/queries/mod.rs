@@ -75,9 +75,10 @@ pub(super) struct Page {
         (status = 202, body = Query, description = "It runs; `Location` is where to ask for it", headers(
             ("Location" = String, description = "Path of the query"),
         )),
-        (status = 400, body = ErrorBody, description = "The SQL is wrong; line and column where they are known"),
+        (status = 400, body = ErrorBody, description = "The SQL is wrong, with line and column where they are known; or the \
+                                                        statement writes"),
         (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody, description = "The statement writes"),
+        (status = 403, body = ErrorBody, description = "The statement is none that a query may be"),
         (status = 404, body = ErrorBody, description = "There is no such table, or it may not be read"),
         (status = 413, body = ErrorBody),
         (status = 415, body = ErrorBody, description = "The body is not JSON"),
@@ -93,6 +94,11 @@ pub(super) async fn submit(
         return Err(ApiError::invalid("a long query has no `max_rows`: ask for pages of its rows with `limit`"));
     }
     let ready = statement.ready(&app, true)?;
+    if ready.writes() {
+        return Err(ApiError::invalid(
+            "a long query only reads: send a statement that writes to `POST /api/v1/sql`, which answers when it is done",
+        ));
+    }
     let ordered = ready.check(&app, &principal).await?;
     let submit = Submit { owner: principal.clone(), ordered, patience: None };
     let (of, by) = (app.clone(), principal.clone());
@@ -173,6 +179,7 @@ pub(super) async fn show(
         (status = 406, body = ErrorBody, description = "None of the formats is accepted"),
         (status = 409, body = ErrorBody, description = "It still runs, or was cancelled"),
         (status = 429, body = ErrorBody, description = "The query needed more time or memory than it may use"),
+        (status = 504, body = ErrorBody, description = "The query needed more time than its own `timeout`"),
         (status = 507, body = ErrorBody, description = "There was no room for its rows"),
     )
 )]

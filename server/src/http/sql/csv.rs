@@ -4,10 +4,10 @@ use arrow::{
     array::RecordBatch,
     datatypes::{DataType, SchemaRef},
     error::ArrowError,
-    json::writer::{EncoderOptions, NullableEncoder, make_encoder},
+    json::writer::{NullableEncoder, make_encoder},
 };
 
-use super::{answer::Encode, rows::text_keys};
+use super::{answer::Encode, floats, rows::text_keys};
 
 #[derive(Debug)]
 pub(super) struct Csv {
@@ -43,7 +43,7 @@ impl Encode for Csv {
     }
 
     fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowError> {
-        let options = EncoderOptions::default();
+        let options = floats::options();
         let batch = &text_keys(batch)?;
         let schema = batch.schema();
         let columns = schema.fields().iter().zip(batch.columns());
@@ -85,8 +85,6 @@ fn written(
     json.clear();
     encoder.encode(row, json);
     match json.as_slice() {
-        // A number that JSON has no word for: infinite, or not a number.
-        b"null" if !kind.is_nested() => {}
         [b'"', inner @ .., b'"'] if !kind.is_nested() => {
             if inner.contains(&b'\\') {
                 let text: String =

@@ -10,6 +10,7 @@ mod arrow;
 mod csv;
 mod cut;
 mod fhir;
+mod floats;
 mod format;
 mod parquet;
 mod request;
@@ -27,15 +28,17 @@ use futures::{StreamExt, stream};
 use mavis_sql::{Executed, QueryStream};
 use mavis_types::Principal;
 
+pub(crate) use floats::encoder_factory;
 pub(super) use format::{Asked, Format, PARQUET};
 pub(super) use request::Statement;
+pub(crate) use rows::text_keys;
 pub(super) use rows::{Column, Rows};
 
 use super::{
     ApiError, ErrorBody,
     extract::{Arguments, Body},
 };
-use crate::App;
+use crate::{App, auth::Lasting};
 use cut::Cut;
 
 /// How other doors have rows written.
@@ -156,11 +159,13 @@ struct Changed {
         (status = 415, body = ErrorBody, description = "The body is not JSON"),
         (status = 429, body = ErrorBody, description = "The query needs more time or memory than it may use"),
         (status = 503, body = ErrorBody, description = "Too many queries wait; come back after `Retry-After` seconds"),
+        (status = 504, body = ErrorBody, description = "The query needs more time than its own `timeout`"),
     )
 )]
 pub(super) async fn query(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    lasting: Option<Extension<Lasting>>,
     Arguments(asked): Arguments<Asked>,
     headers: HeaderMap,
     Body(statement): Body<Statement>,
@@ -172,6 +177,10 @@ pub(super) async fn query(
         return Ok(Json(Changed { command, target, rows_affected: rows }).into_response());
     }
     let query = ready.run(&app, &principal).await?;
+    let query = match lasting {
+        Some(Extension(lasting)) => lasting.over(query),
+        None => query,
+    };
     let answered = match statement.max_rows {
         None => answer::answer(query, format).await,
         Some(most) => {

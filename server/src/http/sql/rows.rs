@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{answer::Encode, cut::Cut};
+use super::{answer::Encode, cut::Cut, floats};
 
 /// The answer as `application/json`; here for its description only, it is never held as a whole.
 #[derive(Debug, Serialize, ToSchema)]
@@ -72,7 +72,7 @@ impl Encode for Json {
     }
 
     fn rows(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowError> {
-        let options = EncoderOptions::default();
+        let options = floats::options();
         let batch = &text_keys(batch)?;
         let schema = batch.schema();
         let mut encoders = encoders(batch, schema.fields(), &options)?;
@@ -122,7 +122,7 @@ impl Lines {
         out: &mut Vec<u8>,
         mut before: impl FnMut(&mut Vec<u8>),
     ) -> Result<(), ArrowError> {
-        let options = EncoderOptions::default();
+        let options = floats::options();
         let batch = &text_keys(batch)?;
         let schema = batch.schema();
         let mut encoders = encoders(batch, schema.fields(), &options)?;
@@ -196,7 +196,7 @@ impl Encode for Objects {
 }
 
 /// The batch with keys of maps as texts: objects of JSON have no others.
-pub(super) fn text_keys(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+pub(crate) fn text_keys(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = batch.schema();
     let fields: Vec<FieldRef> = schema.fields().iter().map(text_keyed).collect();
     if fields.iter().zip(schema.fields()).all(|(one, other)| Arc::ptr_eq(one, other)) {

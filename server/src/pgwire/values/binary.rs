@@ -6,6 +6,7 @@ use arrow::{
     },
 };
 use bytes::{BufMut, BytesMut};
+use pgwire::api::Type;
 
 use super::{
     Kind, items, text,
@@ -88,13 +89,19 @@ pub(in crate::pgwire) fn numeric(text: &str, out: &mut BytesMut) {
 
 /// Dimensions, whether there are NULLs, the items' type, and for each dimension how many; then the items.
 fn list(array: &dyn Array, row: usize, out: &mut BytesMut) {
-    let Kind::List(kind) = Kind::of(array.data_type()) else { return };
-    let oid = kind.pg().oid();
+    // What the catalogs call vectors is counted from 0, all others from 1.
+    let (oid, first) = match Kind::of(array.data_type()) {
+        Kind::List(item) => (item.pg().oid(), 1),
+        Kind::Plain(Type::INT2_VECTOR) => (Type::INT2.oid(), 0),
+        Kind::Plain(Type::OID_VECTOR) => (Type::OID.oid(), 0),
+        _ => return,
+    };
     let mut lengths = Vec::new();
     let mut leaves = Vec::new();
     let even = flatten(array, row, 0, &mut lengths, &mut leaves);
-    // Lists of lists of different lengths are none of PostgreSQL's arrays: they go empty rather than wrong.
-    if !even || leaves.is_empty() {
+    debug_assert!(even, "what is uneven is refused before");
+    // A list without items has no dimensions, also one of such lists.
+    if leaves.is_empty() {
         lengths.clear();
         leaves.clear();
     }
@@ -103,7 +110,7 @@ fn list(array: &dyn Array, row: usize, out: &mut BytesMut) {
     out.put_u32(oid);
     for length in lengths {
         out.put_i32(i32::try_from(length).unwrap_or(i32::MAX));
-        out.put_i32(1);
+        out.put_i32(first);
     }
     for leaf in leaves {
         match leaf {
@@ -111,6 +118,23 @@ fn list(array: &dyn Array, row: usize, out: &mut BytesMut) {
             Some((items, item)) => sized(out, false, |out| write(&items, item, out)),
         }
     }
+}
+
+fn is_list(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..))
+}
+
+/// Whether every value of a column is an array as PostgreSQL has them: all lists of one depth are of one length, and none of
+/// them is NULL. Structs are JSON.
+pub(super) fn is_even(array: &dyn Array) -> bool {
+    let nested = match array.data_type() {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            is_list(item.data_type()) && matches!(Kind::of(array.data_type()), Kind::List(_))
+        }
+        _ => false,
+    };
+    let even = |row| flatten(array, row, 0, &mut Vec::new(), &mut Vec::new());
+    !nested || (0..array.len()).all(|row| array.is_null(row) || even(row))
 }
 
 type Leaf = Option<(arrow::array::ArrayRef, usize)>;
@@ -122,7 +146,7 @@ fn flatten(array: &dyn Array, row: usize, depth: usize, lengths: &mut Vec<usize>
         Some(length) if *length != items.len() => return false,
         Some(_) => {}
     }
-    let nested = matches!(items.data_type(), DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..));
+    let nested = is_list(items.data_type());
     for item in 0..items.len() {
         if !nested {
             leaves.push((!items.is_null(item)).then(|| (items.clone(), item)));
@@ -135,9 +159,53 @@ fn flatten(array: &dyn Array, row: usize, depth: usize, lengths: &mut Vec<usize>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        ArrayRef,
+        builder::{Int64Builder, ListBuilder},
+    };
     use rstest::rstest;
 
     use super::*;
+
+    /// A column with one value, a list of lists.
+    fn nested(lists: &[Option<Vec<Option<i64>>>]) -> ArrayRef {
+        let mut builder = ListBuilder::new(ListBuilder::new(Int64Builder::new()));
+        for list in lists {
+            match list {
+                Some(items) => builder.values().append_value(items.iter().copied()),
+                None => builder.values().append_null(),
+            }
+        }
+        builder.append(true);
+        Arc::new(builder.finish())
+    }
+
+    #[rstest]
+    #[case(vec![Some(vec![Some(1), None]), Some(vec![Some(3), Some(4)])], true)]
+    #[case(vec![Some(vec![]), Some(vec![])], true)]
+    #[case(vec![Some(vec![Some(1)]), Some(vec![])], false)]
+    #[case(vec![Some(vec![Some(1)]), None], false)]
+    fn lists_of_lists_are_an_array_where_they_are_even(
+        #[case] lists: Vec<Option<Vec<Option<i64>>>>,
+        #[case] even: bool,
+    ) {
+        assert_eq!(is_even(&nested(&lists)), even);
+    }
+
+    /// As PostgreSQL 15's `array_send` gives `{{1,NULL},{3,4}}`.
+    #[test]
+    fn an_array_is_written_with_its_dimensions() {
+        let mut out = BytesMut::new();
+        write(&nested(&[Some(vec![Some(1), None]), Some(vec![Some(3), Some(4)])]), 0, &mut out);
+        let mut expected: Vec<u8> = [2, 1, 20, 2, 1, 2, 1].iter().flat_map(|word: &i32| word.to_be_bytes()).collect();
+        for value in [Some(1_i64), None, Some(3), Some(4)] {
+            expected.extend(value.map_or(-1_i32, |_| 8).to_be_bytes());
+            expected.extend(value.iter().flat_map(|value| value.to_be_bytes()));
+        }
+        assert_eq!(out.to_vec(), expected);
+    }
 
     /// As PostgreSQL 15's `numeric_send` gives them.
     #[rstest]

@@ -37,6 +37,9 @@ impl Kind {
             DataType::Timestamp(_, None) => Type::TIMESTAMP,
             DataType::Timestamp(_, Some(_)) => Type::TIMESTAMPTZ,
             DataType::Interval(_) | DataType::Duration(_) => Type::INTERVAL,
+            // The catalogs' vectors; no other column has these types.
+            DataType::LargeList(item) if *item.data_type() == DataType::Int16 => Type::INT2_VECTOR,
+            DataType::LargeList(item) if *item.data_type() == DataType::UInt32 => Type::OID_VECTOR,
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
                 return match Kind::of(item.data_type()) {
                     Kind::Json => Kind::Json,
@@ -104,10 +107,14 @@ impl Kind {
 /// What stands after this in a column's name only keeps names apart that the client wrote alike.
 const APART: char = '\0';
 
+/// The name of a column as the client wrote it.
+pub(super) fn shown(field: &Field) -> &str {
+    field.name().split(APART).next().unwrap_or_default()
+}
+
 fn field(field: &Field, format: Format) -> FieldDescription {
     let kind = Kind::of(field.data_type());
-    let name = field.name().split(APART).next().unwrap_or_default();
-    FieldDescription::new(name.to_owned(), 0, 0, kind.pg().oid(), kind.size(), kind.modifier(), format.code())
+    FieldDescription::new(shown(field).to_owned(), 0, 0, kind.pg().oid(), kind.size(), kind.modifier(), format.code())
 }
 
 /// The columns of an answer.
@@ -137,6 +144,7 @@ mod tests {
     #[case(DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), Type::TIMESTAMPTZ)]
     #[case(list(DataType::Int64), Type::INT8_ARRAY)]
     #[case(list(list(DataType::Utf8)), Type::TEXT_ARRAY)]
+    #[case(DataType::LargeList(Arc::new(Field::new("item", DataType::Int16, true))), Type::INT2_VECTOR)]
     #[case(DataType::Struct(Vec::<Field>::new().into()), Type::JSON)]
     #[case(list(DataType::Struct(Vec::<Field>::new().into())), Type::JSON)]
     fn a_column_has_the_type(#[case] data_type: DataType, #[case] expected: Type) {

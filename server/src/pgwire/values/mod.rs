@@ -14,10 +14,11 @@ mod time;
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     datatypes::DataType,
-    error::ArrowError,
     json::writer::{EncoderOptions, NullableEncoder, make_encoder},
 };
 use bytes::{BufMut, BytesMut};
+
+use super::failure::{Failure, state};
 
 #[cfg(test)]
 pub(super) use binary::numeric;
@@ -63,22 +64,32 @@ impl std::fmt::Debug for Rows<'_> {
 
 impl<'a> Rows<'a> {
     /// # Errors
-    /// For a type that JSON cannot hold, inside a struct.
+    /// 0A000 for a type that JSON cannot hold, inside a struct, and for lists of lists that are no array of PostgreSQL.
     pub(super) fn new(
         batch: &'a RecordBatch,
         formats: &[Format],
         options: &'a EncoderOptions,
-    ) -> Result<Self, ArrowError> {
+    ) -> Result<Self, Failure> {
         let schema = batch.schema_ref();
         let columns = batch.columns().iter().zip(schema.fields()).zip(formats).map(|((column, field), format)| {
             let encoder = if Kind::of(field.data_type()) == Kind::Json {
-                Some(make_encoder(field, column, options)?)
+                Some(make_encoder(field, column, options).map_err(|_| {
+                    Failure::error(state::UNSUPPORTED, "a column has a type that cannot be written as JSON")
+                })?)
             } else {
                 None
             };
+            if *format == Format::Binary && !binary::is_even(column) {
+                let message = format!(
+                    "column \"{}\" has lists of lists of several lengths, or NULL among them, which no array of PostgreSQL is",
+                    kind::shown(field)
+                );
+                let hint = "ask for it as text, or take the lists apart with unnest";
+                return Err(Failure::error(state::UNSUPPORTED, message).with_hint(hint));
+            }
             Ok((column, *format, encoder))
         });
-        Ok(Self { columns: columns.collect::<Result<_, ArrowError>>()?, json: Vec::new() })
+        Ok(Self { columns: columns.collect::<Result<_, Failure>>()?, json: Vec::new() })
     }
 
     pub(super) fn width(&self) -> usize {

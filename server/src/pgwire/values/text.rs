@@ -35,6 +35,9 @@ pub(super) fn write(array: &dyn Array, row: usize, out: &mut BytesMut) {
         DataType::LargeBinary => hex(array.as_binary::<i64>().value(row), out),
         DataType::BinaryView => hex(array.as_binary_view().value(row), out),
         DataType::FixedSizeBinary(_) => hex(array.as_fixed_size_binary().value(row), out),
+        DataType::LargeList(item) if matches!(item.data_type(), DataType::Int16 | DataType::UInt32) => {
+            vector(array, row, out)
+        }
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => list(array, row, out),
         _ => match (decimal(array, row), time::of(array, row)) {
             (Some(digits), _) => out.write_str(&digits),
@@ -70,6 +73,18 @@ fn hex(bytes: &[u8], out: &mut BytesMut) -> std::fmt::Result {
     for byte in bytes {
         out.put_u8(HEX[usize::from(byte >> 4)]);
         out.put_u8(HEX[usize::from(byte & 15)]);
+    }
+    Ok(())
+}
+
+/// `1 2`, as `int2vector` and `oidvector` are written.
+fn vector(array: &dyn Array, row: usize, out: &mut BytesMut) -> std::fmt::Result {
+    let Some(items) = items(array, row) else { return Ok(()) };
+    for place in 0..items.len() {
+        if place > 0 {
+            out.put_u8(b' ');
+        }
+        write(&items, place, out);
     }
     Ok(())
 }

@@ -62,7 +62,9 @@ pub(super) fn of(array: &dyn Array, row: usize) -> Option<Time> {
                 TimeUnit::Microsecond => array.as_primitive::<DurationMicrosecondType>().value(row),
                 TimeUnit::Nanosecond => array.as_primitive::<DurationNanosecondType>().value(row),
             };
-            Time::Interval { months: 0, days: 0, micros: micros(value, *unit) }
+            // What lies between two times is days and hours there.
+            let micros = micros(value, *unit);
+            Time::Interval { months: 0, days: i32::try_from(micros / DAY).ok()?, micros: micros % DAY }
         }
         DataType::Interval(IntervalUnit::YearMonth) => {
             Time::Interval { months: array.as_primitive::<IntervalYearMonthType>().value(row), days: 0, micros: 0 }
@@ -137,16 +139,23 @@ fn clock(micros: i64, out: &mut impl Write) -> fmt::Result {
 
 fn interval(months: i32, days: i32, micros: i64, out: &mut impl Write) -> fmt::Result {
     let mut begun = false;
+    // What follows a part that is below nought says that it is not.
+    let mut is_below = false;
     for (count, one, many) in [(months / 12, "year", "years"), (months % 12, "mon", "mons"), (days, "day", "days")] {
         if count != 0 {
             let blank = if begun { " " } else { "" };
-            write!(out, "{blank}{count} {}", if count == 1 { one } else { many })?;
-            begun = true;
+            let sign = if is_below && count > 0 { "+" } else { "" };
+            write!(out, "{blank}{sign}{count} {}", if count == 1 { one } else { many })?;
+            (begun, is_below) = (true, count < 0);
         }
     }
     if micros != 0 || !begun {
         out.write_str(if begun { " " } else { "" })?;
-        out.write_str(if micros < 0 { "-" } else { "" })?;
+        out.write_str(match micros {
+            ..0 => "-",
+            _ if is_below => "+",
+            _ => "",
+        })?;
         clock(micros.saturating_abs(), out)?;
     }
     Ok(())
@@ -154,6 +163,7 @@ fn interval(months: i32, days: i32, micros: i64, out: &mut impl Write) -> fmt::R
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::DurationSecondArray;
     use rstest::rstest;
 
     use super::*;
@@ -166,9 +176,22 @@ mod tests {
     #[case(Time::Stamp(1_700_000_000_000_000, true), "2023-11-14 22:13:20+00")]
     #[case(Time::Interval { months: 14, days: 1, micros: -1_500_000 }, "1 year 2 mons 1 day -00:00:01.5")]
     #[case(Time::Interval { months: 0, days: 0, micros: 0 }, "00:00:00")]
+    #[case(Time::Interval { months: 0, days: -1, micros: 7_384_000_000 }, "-1 days +02:03:04")]
+    #[case(Time::Interval { months: -14, days: 3, micros: 0 }, "-1 years -2 mons +3 days")]
+    #[case(Time::Interval { months: 0, days: 0, micros: 90_000_000_000_000 }, "25000:00:00")]
     fn a_time_is_written_as_postgresql_writes_it(#[case] time: Time, #[case] expected: &str) {
         let mut text = String::new();
         time.write(&mut text).unwrap();
+        assert_eq!(text, expected);
+    }
+
+    #[rstest]
+    #[case(31 * 86_400, "31 days")]
+    #[case(-(30 * 86_400 + 82_800), "-30 days -23:00:00")]
+    #[case(82_800, "23:00:00")]
+    fn what_lies_between_two_times_is_days_and_hours(#[case] seconds: i64, #[case] expected: &str) {
+        let mut text = String::new();
+        of(&DurationSecondArray::from(vec![seconds]), 0).unwrap().write(&mut text).unwrap();
         assert_eq!(text, expected);
     }
 }

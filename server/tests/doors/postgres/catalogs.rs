@@ -69,6 +69,22 @@ async fn a_limited_token_sees_its_own_schemas_and_nothing_of_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn types_are_loaded_as_drivers_load_them() {
+    let test = with_tables().await;
+    let mut fhir = connect(&test, "fhir").await;
+    // What Arrow's driver takes from it: the type of each function that receives values.
+    let sql = "SELECT typreceive, typname, oid FROM pg_catalog.pg_type WHERE (typreceive != 0 OR typsend != 0) \
+               AND typtype != 'r' AND typreceive::TEXT != 'array_recv' ORDER BY oid";
+    let loaded = names(&mut fhir, sql).await;
+    for function in
+        ["boolrecv", "int8recv", "textrecv", "date_recv", "timestamptz_recv", "numeric_recv", "interval_recv"]
+    {
+        assert!(loaded.contains(&function.to_owned()), "{function}: {loaded:?}");
+    }
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_are_looked_for_along_the_search_path_and_then_as_at_every_door() {
     let test = with_tables().await;
     let mut fhir = connect(&test, "fhir").await;

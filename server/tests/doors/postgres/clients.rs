@@ -74,6 +74,27 @@ with psycopg.connect(dsn) as connection:
     with connection.cursor("server side") as cursor:
         cursor.execute("SELECT unnest(range(0, 100))")
         assert len(cursor.fetchmany(10)) == 10
+    with connection.cursor("with values") as cursor:
+        cursor.execute("SELECT n FROM (VALUES (1), (2), (3)) AS t(n) WHERE n >= %s ORDER BY n", (2,))
+        assert [row[0] for row in cursor] == [2, 3]
+    for sql, values, expected in [
+        ("SELECT %s::int + 1", ("41",), 42),
+        ("SELECT %s || %s", ("a", "b"), "ab"),
+        ("SELECT count(*) FROM (VALUES (1), (2)) AS t(n) WHERE n = ANY(%s)", ([1, None, 7],), 1),
+        ("SELECT count(*) FROM (VALUES (CAST(1.5 AS DECIMAL(5, 2)))) AS t(p) WHERE p = ANY(%s)", ([decimal.Decimal("1.5"), None],), 1),
+        ("SELECT DATE '2024-02-29' = ANY(%s)", ([datetime.date(2024, 2, 29)],), True),
+        ("SELECT %s * 2", (decimal.Decimal("1.50"),), decimal.Decimal("3")),
+        ("SELECT TIMESTAMP '2024-01-01' + %s", (datetime.timedelta(hours=25),), datetime.datetime(2024, 1, 2, 1)),
+        ("SELECT count(*) FROM (VALUES (true), (false)) AS t(b) WHERE b = %s", ("t",), 1),
+        ("SELECT count(*) FROM (VALUES (TIMESTAMP '2024-02-29')) AS t(s) WHERE s = %s", ("2024-02-29 00:00:00+02",), 1),
+        ("SELECT count(*) FROM (VALUES (DATE '2024-02-29')) AS t(d) WHERE d = %s", ("2024-02-29 +00",), 1),
+        ("SELECT TIMESTAMP '2024-02-01' - TIMESTAMP '2024-01-01 01:00'", (), datetime.timedelta(days=30, hours=23)),
+        ("SELECT INTERVAL '-1 days +02:03:04'", (), datetime.timedelta(days=-1, hours=2, minutes=3, seconds=4)),
+        ("SELECT TIMESTAMPTZ '2024-01-01 12:00+00' AT TIME ZONE 'Europe/Paris'", (), datetime.datetime(2024, 1, 1, 13)),
+    ]:
+        for binary in (False, True):
+            answer = connection.execute(sql, values, binary=binary).fetchone()[0]
+            assert answer == expected, (sql, binary, answer)
 "#;
 
 #[tokio::test(flavor = "multi_thread")]

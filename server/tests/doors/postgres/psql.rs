@@ -84,6 +84,8 @@ async fn a_session_answers_statements_parameters_cursors_and_copies() {
     ];
     assert_eq!(printed(&test, "fhir", &copied).await.unwrap(), "a,b\n1,\"x,\"\"y\"\"\"\n2,\n");
     assert_eq!(printed(&test, "fhir", &["COPY patient TO STDOUT"]).await.unwrap(), "");
+    let vector = ["SELECT indkey, indkey[0] FROM pg_index WHERE indrelid = 'r4.patient'::regclass"];
+    assert_eq!(printed(&test, "fhir", &vector).await.unwrap(), "1|1\n");
     let settings = [
         "SET search_path = hms, r4",
         "SHOW search_path",
@@ -105,6 +107,9 @@ async fn a_session_answers_statements_parameters_cursors_and_copies() {
 #[case("SET nonsense = 1", "42704")]
 #[case("COPY patient FROM STDIN", "0A000")]
 #[case("DELETE FROM r4.patient", "25006")]
+#[case("CREATE TABLE work.admin.t (a INT); CREATE TABLE work.admin.t (a INT)", "42P07")]
+#[case("CREATE VIEW work.admin.v AS SELECT 1 AS a; CREATE VIEW work.admin.v AS SELECT 2 AS a", "42P07")]
+#[case("CREATE TABLE work.admin.n (a INT NOT NULL); INSERT INTO work.admin.n VALUES (NULL)", "23502")]
 #[case(
     "SET statement_timeout = '100ms'; WITH r AS (SELECT unnest(range(0, 60000)) AS n) SELECT sum(sqrt(a.n * b.n + 0.5)) FROM r a, r b WHERE a.n % 7 <> b.n % 5",
     "57014"

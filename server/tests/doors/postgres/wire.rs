@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use sqlx::{
-    ConnectOptions, Connection, Executor, Row,
+    ConnectOptions, Connection, Either, Executor, Row, SqlSafeStr, Statement, TypeInfo,
+    postgres::types::PgInterval,
     types::{
-        Json,
+        Json, Uuid,
         chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc},
     },
 };
@@ -67,6 +68,58 @@ async fn parameters_are_bound_with_their_types() {
     }
     let any = sqlx::query_scalar::<_, i64>("SELECT n FROM (VALUES (1), (2), (3)) AS t(n) WHERE n = ANY($1) ORDER BY n");
     assert_eq!(any.bind(vec![2_i64, 3]).fetch_all(&mut connection).await.unwrap(), [2, 3]);
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_told_the_types_of_parameters() {
+    let test = with_tables().await;
+    let mut connection = connect(&test, "fhir").await;
+    for (sql, expected) in [
+        ("SELECT $1::int", &["INT4"][..]),
+        ("SELECT $1::numeric, $2::interval", &["NUMERIC", "INTERVAL"]),
+        ("SELECT $1::uuid, $2::jsonb, $3::timestamptz[]", &["UUID", "JSONB", "TIMESTAMPTZ[]"]),
+        ("SELECT id FROM patient WHERE n = ANY($1) AND \"birthDate\" > $2", &["INT8[]", "DATE"]),
+        ("SELECT id FROM patient WHERE price BETWEEN $1 AND $2 LIMIT $3", &["NUMERIC", "NUMERIC", "INT8"]),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT id FROM patient WHERE seen < $1", &["TIMESTAMPTZ"]),
+    ] {
+        let prepared = connection.prepare(sql.into_sql_str()).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let Some(Either::Left(types)) = prepared.parameters() else { panic!("{sql}") };
+        assert_eq!(types.iter().map(TypeInfo::name).collect::<Vec<_>>(), expected, "{sql}");
+    }
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_and_lengths_of_time_travel_in_binary() {
+    let test = TestServer::start().await;
+    let mut connection = connect(&test, "fhir").await;
+    let days = [1, 29].map(|day| NaiveDate::from_ymd_opt(2024, 2, day).unwrap());
+    let is_among = sqlx::query_scalar::<_, bool>("SELECT DATE '2024-02-29' = ANY($1)").bind(days.to_vec());
+    assert!(is_among.fetch_one(&mut connection).await.unwrap());
+    let moments: Vec<DateTime<Utc>> = vec!["2024-02-29T12:00:00Z".parse().unwrap()];
+    let sql = "SELECT TIMESTAMPTZ '2024-02-29 12:00:00+00' = ANY($1)";
+    assert!(sqlx::query_scalar::<_, bool>(sql).bind(moments).fetch_one(&mut connection).await.unwrap());
+    let ids = vec![Uuid::nil()];
+    let sql = "SELECT '00000000-0000-0000-0000-000000000000' = ANY($1)";
+    assert!(sqlx::query_scalar::<_, bool>(sql).bind(ids).fetch_one(&mut connection).await.unwrap());
+    let with_nothing = vec![Some(5_i64), None];
+    let sql = "SELECT $1";
+    let again = sqlx::query_scalar::<_, Vec<Option<i64>>>(sql).bind(with_nothing.clone());
+    assert_eq!(again.fetch_one(&mut connection).await.unwrap(), with_nothing);
+    let month = PgInterval { months: 1, days: 0, microseconds: 1_500_000 };
+    let row = sqlx::query("SELECT TIMESTAMP '2024-01-31' + $1 AS moment, INTERVAL '-1 days +02:00' AS span");
+    let row = row.bind(month).fetch_one(&mut connection).await.unwrap();
+    let moment: NaiveDateTime = "2024-02-29T00:00:01.500".parse().unwrap();
+    assert_eq!(row.get::<NaiveDateTime, _>("moment"), moment);
+    let span = PgInterval { months: 0, days: -1, microseconds: 7_200_000_000 };
+    assert_eq!(row.get::<PgInterval, _>("span"), span);
+    // Lists of several lengths are no array: as text they come, in binary they cannot.
+    let uneven = "SELECT make_array(make_array(1), make_array(1, 2))";
+    let refused = sqlx::query(uneven).fetch_one(&mut connection).await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("0A000"));
+    let row = connection.fetch_one(sqlx::raw_sql(uneven)).await.unwrap();
+    assert_eq!(row.get_unchecked::<String, _>(0), "{{1},{1,2}}");
     test.stop().await;
 }
 

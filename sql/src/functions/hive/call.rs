@@ -16,9 +16,12 @@ pub(super) enum Takes {
     Whole,
     /// A number that is whole by its type: a fraction would be cut off unseen.
     Integer,
+    /// Whole and decimal numbers as they are, everything else as a double.
     Number,
     /// A date, a time stamp, or the text of one: read value by value, what cannot be read is NULL.
     Moment,
+    /// Text or bytes.
+    Bytes,
     /// A list or a map; of text where [`Takes::Text`] is expected of its items.
     List,
     Anything,
@@ -157,15 +160,19 @@ impl Call {
         let refuse = |what: &str| plan_err!("{} takes {what} as argument {}, not {given}", self.name, at + 1);
         match (self.place(at), given) {
             (
-                Some(Takes::Text),
+                Some(Takes::Text | Takes::Bytes),
                 DataType::List(_) | DataType::LargeList(_) | DataType::Struct(_) | DataType::Map(..),
             ) => refuse("text"),
-            (Some(Takes::Text), _) => Ok(DataType::Utf8),
+            (Some(Takes::Bytes), DataType::Binary | DataType::LargeBinary | DataType::BinaryView) => {
+                Ok(DataType::Binary)
+            }
+            (Some(Takes::Text | Takes::Bytes), _) => Ok(DataType::Utf8),
             (Some(Takes::Whole), given) if given.is_integer() || *given == DataType::Null => Ok(DataType::Int64),
             (Some(Takes::Whole), given) if given.is_numeric() || given.is_string() => Ok(DataType::Int64),
             (Some(Takes::Whole), _) => refuse("a whole number"),
             (Some(Takes::Integer), given) if given.is_integer() || *given == DataType::Null => Ok(DataType::Int64),
             (Some(Takes::Integer), _) => refuse("a whole number (of a type without fractions)"),
+            (Some(Takes::Number), given) if given.is_integer() || given.is_decimal() => Ok(given.clone()),
             (Some(Takes::Number), given) if given.is_numeric() || given.is_null() || given.is_string() => {
                 Ok(DataType::Float64)
             }

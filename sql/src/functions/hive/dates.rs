@@ -5,7 +5,7 @@ use arrow::{
     compute::CastOptions,
     datatypes::{DataType, Date32Type, Int64Type, TimeUnit, TimestampMicrosecondType},
 };
-use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, Timelike, Utc};
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, Timelike, Utc};
 use datafusion::{
     common::{Result, exec_err},
     logical_expr::Volatility,
@@ -13,11 +13,12 @@ use datafusion::{
 
 use super::{
     call::{Call, Takes, mistake},
-    patterns, steady,
+    patterns::Pattern,
+    steady,
 };
 
 /// Hive's own pattern where none is given.
-const PLAIN: &str = "%Y-%m-%d %H:%M:%S";
+const PLAIN: &str = "yyyy-MM-dd HH:mm:ss";
 
 pub(super) fn functions() -> Vec<Call> {
     const DAYS: &[Takes] = &[Takes::Moment, Takes::Whole];
@@ -43,10 +44,11 @@ pub(super) fn functions() -> Vec<Call> {
         part("dayofyear", &[], |args, _| number(args, |at| whole(at.ordinal()))),
         part("dayofweek", &[], |args, _| number(args, |at| whole(at.weekday().num_days_from_sunday() + 1))),
         part("weekofyear", &[], |args, _| number(args, |at| whole(at.iso_week().week()))),
-        part("hour", &[], |args, _| number(args, |at| whole(at.hour()))),
-        part("minute", &[], |args, _| number(args, |at| whole(at.minute()))),
-        part("second", &[], |args, _| number(args, |at| whole(at.second()))),
+        part("hour", &[], |args, _| of_clock(args, |at| whole(at.hour()))),
+        part("minute", &[], |args, _| of_clock(args, |at| whole(at.minute()))),
+        part("second", &[], |args, _| of_clock(args, |at| whole(at.second()))),
         Call::new("unix_timestamp", Volatility::Stable)
+            .alias(&["to_unix_timestamp"])
             .takes(&[Takes::Moment, Takes::Text], 0)
             .gives(DataType::Int64, unix_timestamp),
         steady("from_unixtime")
@@ -59,7 +61,7 @@ pub(super) fn functions() -> Vec<Call> {
 }
 
 /// The moments of a column, in UTC; what cannot be read is `None`.
-fn moments(column: &ArrayRef) -> Result<Vec<Option<NaiveDateTime>>> {
+pub(super) fn moments(column: &ArrayRef) -> Result<Vec<Option<NaiveDateTime>>> {
     if *column.data_type() == DataType::Utf8 {
         return Ok(column.as_string::<i32>().iter().map(|text| text.and_then(read)).collect());
     }
@@ -71,8 +73,16 @@ fn moments(column: &ArrayRef) -> Result<Vec<Option<NaiveDateTime>>> {
 }
 
 /// A date, or a date and a time with `T` or a blank between them; an offset at the end is applied.
-fn read(text: &str) -> Option<NaiveDateTime> {
+pub(super) fn read(text: &str) -> Option<NaiveDateTime> {
     let text = text.trim();
+    if let Some(at) = with_time(text) {
+        return Some(at);
+    }
+    let date = text.split([' ', 'T']).next().unwrap_or_default();
+    NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0)
+}
+
+fn with_time(text: &str) -> Option<NaiveDateTime> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Some(at.naive_utc());
     }
@@ -80,8 +90,30 @@ fn read(text: &str) -> Option<NaiveDateTime> {
     if let Some(at) = whole.iter().find_map(|pattern| NaiveDateTime::parse_from_str(text, pattern).ok()) {
         return Some(at);
     }
-    let date = text.split([' ', 'T']).next().unwrap_or_default();
-    NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0)
+    // PostgreSQL writes hours of an offset alone.
+    let offset = ["%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z"];
+    offset.iter().find_map(|pattern| DateTime::parse_from_str(text, pattern).ok()).map(|at| at.naive_utc())
+}
+
+/// The time of a day: of a date, with midnight where it has none, or alone.
+fn clock(text: &str) -> Option<NaiveDateTime> {
+    let text = text.trim();
+    with_time(text).or_else(|| {
+        let time = ["%H:%M:%S%.f", "%H:%M"].iter().find_map(|pattern| NaiveTime::parse_from_str(text, pattern).ok());
+        match time {
+            Some(time) => Some(NaiveDate::default().and_time(time)),
+            None => NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0),
+        }
+    })
+}
+
+fn of_clock(args: &[ArrayRef], of: fn(NaiveDateTime) -> i32) -> Result<ArrayRef> {
+    let [column, ..] = args else { return exec_err!("a time is missing") };
+    if *column.data_type() != DataType::Utf8 {
+        return number(args, of);
+    }
+    let times = column.as_string::<i32>().iter().map(|text| text.and_then(clock).map(of));
+    Ok(Arc::new(times.collect::<Int32Array>()))
 }
 
 fn whole(number: u32) -> i32 {
@@ -173,7 +205,7 @@ fn next_day(args: &[ArrayRef]) -> Result<ArrayRef> {
 /// The pattern of each row, read once where it is the same as the row before.
 struct Formats<'a> {
     patterns: Option<&'a StringArray>,
-    last: Option<(&'a str, String)>,
+    last: Option<(&'a str, Pattern)>,
 }
 
 impl<'a> Formats<'a> {
@@ -182,50 +214,46 @@ impl<'a> Formats<'a> {
     }
 
     /// `None`: the row has no pattern.
-    fn at(&mut self, row: usize) -> Result<Option<&str>> {
-        let Some(patterns) = self.patterns else { return Ok(Some(PLAIN)) };
-        if patterns.is_null(row) {
-            return Ok(None);
-        }
-        let pattern = patterns.value(row);
+    fn at(&mut self, row: usize) -> Result<Option<&Pattern>> {
+        let pattern = match self.patterns {
+            None => PLAIN,
+            Some(patterns) if patterns.is_null(row) => return Ok(None),
+            Some(patterns) => patterns.value(row),
+        };
         if self.last.as_ref().is_none_or(|(last, _)| *last != pattern) {
-            match patterns::chrono(pattern) {
+            match Pattern::read(pattern) {
                 Some(known) => self.last = Some((pattern, known)),
                 None => return mistake("a date pattern has a letter that is not known; write one like yyyy-MM-dd"),
             }
         }
-        Ok(self.last.as_ref().map(|(_, known)| known.as_str()))
+        Ok(self.last.as_ref().map(|(_, known)| known))
     }
 }
 
 fn unix_timestamp(args: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+    let now = Utc::now();
     let Some(column) = args.first() else {
-        return Ok(Arc::new(Int64Array::from_value(Utc::now().timestamp(), rows)));
+        return Ok(Arc::new(Int64Array::from_value(now.timestamp(), rows)));
     };
     let seconds = |at: NaiveDateTime| at.and_utc().timestamp();
-    if args.len() < 2 || *column.data_type() != DataType::Utf8 {
+    if *column.data_type() != DataType::Utf8 {
         return Ok(Arc::new(moments(column)?.into_iter().map(|at| at.map(seconds)).collect::<Int64Array>()));
     }
     let texts = column.as_string::<i32>();
+    let is_plain = args.len() < 2;
     let mut formats = Formats::of(args.get(1));
     let mut answers = Vec::with_capacity(rows);
     for (row, text) in texts.iter().enumerate() {
-        let at = match (formats.at(row)?, text) {
-            (Some(pattern), Some(text)) => parse(text.trim(), pattern),
-            _ => None,
+        let (Some(pattern), Some(text)) = (formats.at(row)?, text) else {
+            answers.push(None);
+            continue;
         };
-        answers.push(at.map(seconds));
+        // Without a pattern what says an offset, or no time at all, is read too.
+        let whole = if is_plain { with_time(text.trim()).map(seconds) } else { None };
+        let found = whole.or_else(|| pattern.parse(text, now.naive_utc()));
+        answers.push(found.or_else(|| if is_plain { read(text).map(seconds) } else { None }));
     }
     Ok(Arc::new(Int64Array::from(answers)))
-}
-
-fn parse(text: &str, pattern: &str) -> Option<NaiveDateTime> {
-    if pattern.contains("%z") {
-        return DateTime::parse_from_str(text, pattern).ok().map(|at| at.naive_utc());
-    }
-    NaiveDateTime::parse_from_str(text, pattern)
-        .ok()
-        .or_else(|| NaiveDate::parse_from_str(text, pattern).ok()?.and_hms_opt(0, 0, 0))
 }
 
 fn from_unixtime(args: &[ArrayRef]) -> Result<ArrayRef> {
@@ -245,7 +273,7 @@ fn formatted(moments: Vec<Option<NaiveDateTime>>, patterns: Option<&ArrayRef>) -
     let mut answers = Vec::with_capacity(moments.len());
     for (row, at) in moments.into_iter().enumerate() {
         let text = match (formats.at(row)?, at) {
-            (Some(pattern), Some(at)) => Some(at.and_utc().format(pattern).to_string()),
+            (Some(pattern), Some(at)) => Some(pattern.write(at)),
             _ => None,
         };
         answers.push(text);

@@ -1,11 +1,10 @@
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListBuilder, StringArray, StringBuilder},
-    datatypes::{DataType, Field, Int64Type},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, StringArray, StringBuilder},
+    datatypes::{DataType, Int64Type},
 };
 use datafusion::common::{Result, exec_err};
-use regex::Regex;
 
 use super::{
     call::{Call, Takes, mistake},
@@ -13,16 +12,8 @@ use super::{
     steady,
 };
 
-/// Patterns that one batch may bring; a column of patterns is for few distinct ones.
-const PATTERNS: usize = 1_000;
-
 pub(super) fn functions() -> Vec<Call> {
-    let list = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
     vec![
-        steady("regexp_extract")
-            .takes(&[Takes::Text, Takes::Text, Takes::Whole], 2)
-            .gives(DataType::Utf8, |args, _| regexp_extract(args)),
-        steady("split").takes(&[Takes::Text, Takes::Text], 2).gives(list, |args, _| split(args)),
         steady("get_json_object")
             .takes(&[Takes::Text, Takes::Text], 2)
             .gives(DataType::Utf8, |args, _| get_json_object(args)),
@@ -31,74 +22,14 @@ pub(super) fn functions() -> Vec<Call> {
             .gives(DataType::Int32, |args, _| locate(args)),
         steady("lcase").takes(&[Takes::Text], 1).gives(DataType::Utf8, |args, _| changed(args, str::to_lowercase)),
         steady("ucase").takes(&[Takes::Text], 1).gives(DataType::Utf8, |args, _| changed(args, str::to_uppercase)),
+        steady("soundex").takes(&[Takes::Text], 1).gives(DataType::Utf8, |args, _| {
+            let [texts] = args else { return exec_err!("a text is needed") };
+            Ok(Arc::new(texts.as_string::<i32>().iter().map(|text| soundex(text?)).collect::<StringArray>()))
+        }),
         steady("space").takes(&[Takes::Whole], 1).gives(DataType::Utf8, |args, _| space(args)),
         steady("isnull").takes(&[Takes::Anything], 1).gives(DataType::Boolean, |args, _| is_null(args, true)),
         steady("isnotnull").takes(&[Takes::Anything], 1).gives(DataType::Boolean, |args, _| is_null(args, false)),
     ]
-}
-
-/// Patterns that were read, by their text.
-#[derive(Default)]
-struct Patterns(HashMap<String, Regex>);
-
-impl Patterns {
-    fn get(&mut self, pattern: &str) -> Result<&Regex> {
-        if !self.0.contains_key(pattern) {
-            if self.0.len() >= PATTERNS {
-                self.0.clear();
-            }
-            // the pattern may be a patient's text: it is not repeated
-            let Ok(read) = Regex::new(pattern) else { return mistake("a regular expression cannot be read") };
-            self.0.insert(pattern.to_owned(), read);
-        }
-        match self.0.get(pattern) {
-            Some(read) => Ok(read),
-            None => mistake("a regular expression cannot be read"),
-        }
-    }
-}
-
-/// The group of that number (default 1) of the first match; empty where nothing matches (Hive).
-fn regexp_extract(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let [texts, patterns, rest @ ..] = args else { return exec_err!("a text and a pattern are needed") };
-    let groups = rest.first().map(|groups| groups.as_primitive::<Int64Type>());
-    let mut known = Patterns::default();
-    let mut answers = StringBuilder::new();
-    for (row, (text, pattern)) in pairs(texts, patterns).enumerate() {
-        let group = match groups {
-            None => Some(1),
-            Some(groups) if groups.is_null(row) => None,
-            Some(groups) => usize::try_from(groups.value(row)).ok(),
-        };
-        let (Some(text), Some(pattern), Some(group)) = (text, pattern, group) else {
-            answers.append_null();
-            continue;
-        };
-        let pattern = known.get(pattern)?;
-        if group >= pattern.captures_len() {
-            return mistake(format!("regexp_extract: the pattern has no group {group}"));
-        }
-        let found = pattern.captures(text).and_then(|captures| captures.get(group));
-        answers.append_value(found.map_or("", |found| found.as_str()));
-    }
-    Ok(Arc::new(answers.finish()))
-}
-
-fn split(args: &[ArrayRef]) -> Result<ArrayRef> {
-    let [texts, patterns] = args else { return exec_err!("a text and a pattern are needed") };
-    let mut known = Patterns::default();
-    let mut answers = ListBuilder::new(StringBuilder::new());
-    for (text, pattern) in pairs(texts, patterns) {
-        if let (Some(text), Some(pattern)) = (text, pattern) {
-            for part in known.get(pattern)?.split(text) {
-                answers.values().append_value(part);
-            }
-            answers.append(true);
-        } else {
-            answers.append(false);
-        }
-    }
-    Ok(Arc::new(answers.finish()))
 }
 
 fn get_json_object(args: &[ArrayRef]) -> Result<ArrayRef> {
@@ -159,6 +90,48 @@ fn is_null(args: &[ArrayRef], wanted: bool) -> Result<ArrayRef> {
     Ok(Arc::new((0..values.len()).map(|row| Some(is(row))).collect::<BooleanArray>()))
 }
 
-fn pairs<'a>(one: &'a ArrayRef, other: &'a ArrayRef) -> impl Iterator<Item = (Option<&'a str>, Option<&'a str>)> {
+pub(super) fn pairs<'a>(
+    one: &'a ArrayRef,
+    other: &'a ArrayRef,
+) -> impl Iterator<Item = (Option<&'a str>, Option<&'a str>)> {
     one.as_string::<i32>().iter().zip(other.as_string::<i32>().iter())
+}
+
+/// A letter and three digits for how an English name sounds; `None` for letters that English does not have.
+fn soundex(text: &str) -> Option<String> {
+    const DIGITS: &[u8; 26] = b"01230120022455012623010202";
+    let mut letters = text.chars().filter(|letter| letter.is_alphabetic()).map(|letter| letter.to_ascii_uppercase());
+    let digit = |letter: char| DIGITS.get((letter as usize).checked_sub('A' as usize)?).map(|digit| char::from(*digit));
+    let Some(first) = letters.next() else { return Some(String::new()) };
+    let (mut last, mut answer) = (digit(first)?, String::from(first));
+    for letter in letters {
+        let this = digit(letter)?;
+        // (H and W do not stand between two letters that sound alike.)
+        if matches!(letter, 'H' | 'W') {
+            continue;
+        }
+        if this != '0' && this != last && answer.len() < 4 {
+            answer.push(this);
+        }
+        last = this;
+    }
+    Some(format!("{answer:0<4}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    // What Hive's own class answers.
+    #[rstest]
+    #[case("Miller", Some("M460"))]
+    #[case("Ashcraft", Some("A261"))]
+    #[case("Tymczak", Some("T522"))]
+    #[case("12", Some(""))]
+    #[case("", Some(""))]
+    #[case("\u{c9}a", None)]
+    fn a_name_sounds(#[case] name: &str, #[case] expected: Option<&str>) {
+        assert_eq!(soundex(name).as_deref(), expected);
+    }
 }

@@ -5,7 +5,7 @@ use futures::StreamExt;
 use mavis_catalog::ListedAlert;
 use mavis_types::SourceId;
 
-use super::NEWEST;
+use super::{NEWEST, whole_sources};
 use crate::system::{Definition, Lines, Request, sheet::Sheet};
 
 pub(in crate::system) const ALERTS: Definition = Definition {
@@ -46,8 +46,7 @@ fn sheet(alerts: &[ListedAlert], sources: &HashMap<SourceId, String>) -> Sheet {
 
 fn read(request: Request) -> Lines {
     try_stream! {
-        // Errors of runs, and names of tables that nobody may read here: for engineers.
-        let sources = if request.principal.may_engineer() { request.sources().await? } else { HashMap::new() };
+        let sources = whole_sources(&request).await?;
         let named = request.equal("source").map(|wanted| {
             sources.iter().find(|(_, name)| name.as_str() == wanted).map(|(id, _)| *id)
         });

@@ -24,19 +24,25 @@ pub(super) use run_units::RUN_UNITS;
 pub(super) use runs::RUNS;
 pub(super) use schedules::SCHEDULES;
 
+use std::collections::HashMap;
+
 use mavis_catalog::Run;
-use mavis_types::RunId;
+use mavis_types::{RunId, SourceId};
 
 use super::{Request, sheet::Sheet};
-use crate::{Error, sight::knows_run};
+use crate::{
+    Error,
+    sight::{Sizes, knows_run},
+};
 
 /// Runs, units, audit entries that a table shows at most, the newest first.
 const NEWEST: u32 = 10_000;
 /// Lines of logs that are shown at most when no run is named.
 const NEWEST_LINES: u32 = 100_000;
 
-/// The newest runs that the principal may know of: see [`knows_run`].
-async fn known_runs(request: &Request) -> Result<Vec<Run>, Error> {
+/// The newest runs that the principal may know of ([`knows_run`]), each with whether it is told their sizes, errors and logs
+/// ([`Sizes`]).
+async fn known_runs(request: &Request) -> Result<Vec<(Run, bool)>, Error> {
     let runs = match request.equal("source") {
         Some(wanted) => {
             let sources = request.sources().await?;
@@ -47,14 +53,53 @@ async fn known_runs(request: &Request) -> Result<Vec<Run>, Error> {
         }
         None => request.catalog.runs(None, NEWEST).await?,
     };
-    let sources = request.sources().await?;
-    let name = |run: &Run| run.source.and_then(|id| sources.get(&id)).map(String::as_str);
-    Ok(runs.into_iter().filter(|run| knows_run(&request.principal, run, name(run))).collect())
+    known(request, runs).await
+}
+
+/// As [`known_runs`]; only the run that the query names, where it names one.
+async fn named_or_known_runs(request: &Request) -> Result<Vec<(Run, bool)>, Error> {
+    let Some(named) = named_run(request) else { return known_runs(request).await };
+    let Some(id) = named else { return Ok(Vec::new()) };
+    match request.catalog.run(id).await {
+        Ok(run) => known(request, vec![run]).await,
+        Err(mavis_catalog::Error::NotFound { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Names by id of the sources of which an engineer is told everything: errors of runs, names of tables and columns. See
+/// [`Sizes`].
+async fn whole_sources(request: &Request) -> Result<HashMap<SourceId, String>, Error> {
+    if !request.principal.may_engineer() {
+        return Ok(HashMap::new());
+    }
+    let mut sizes = Sizes::default();
+    let mut whole = HashMap::new();
+    for (id, name) in request.sources().await? {
+        if sizes.are_known(&request.catalog, &request.principal, Some(&name)).await? {
+            whole.insert(id, name);
+        }
+    }
+    Ok(whole)
 }
 
 /// The run that a query names, if it names one.
 fn named_run(request: &Request) -> Option<Option<RunId>> {
     request.equal("run_id").map(|text| text.parse().ok())
+}
+
+async fn known(request: &Request, runs: Vec<Run>) -> Result<Vec<(Run, bool)>, Error> {
+    let sources = request.sources().await?;
+    let mut sizes = Sizes::default();
+    let mut known = Vec::new();
+    for run in runs {
+        let source = run.source.and_then(|id| sources.get(&id)).map(String::as_str);
+        if knows_run(&request.principal, &run, source) {
+            let told = sizes.are_known(&request.catalog, &request.principal, source).await?;
+            known.push((run, told));
+        }
+    }
+    Ok(known)
 }
 
 /// The columns of counts, the same in every table that has them; null where they may not be known.

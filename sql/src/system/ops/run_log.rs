@@ -2,7 +2,7 @@ use async_stream::try_stream;
 use futures::StreamExt;
 use mavis_catalog::LogLine;
 
-use super::{NEWEST_LINES, known_runs, named_run};
+use super::{NEWEST_LINES, named_or_known_runs};
 use crate::system::{
     Definition, Lines, Request,
     sheet::{Sheet, word},
@@ -28,16 +28,12 @@ fn sheet(lines: &[LogLine]) -> Sheet {
 
 fn read(request: Request) -> Lines {
     try_stream! {
-        let mut runs: Vec<_> = known_runs(&request).await?.into_iter().map(|run| run.id).collect();
-        if let Some(wanted) = named_run(&request) {
-            runs.retain(|run| Some(*run) == wanted);
-        }
         let mut told = 0;
-        for run in runs {
+        for (run, _) in named_or_known_runs(&request).await?.into_iter().filter(|(_, is_told)| *is_told) {
             if told >= NEWEST_LINES as usize {
                 break;
             }
-            let lines = request.catalog.run_log(run, -1).await?;
+            let lines = request.catalog.run_log(run.id, -1).await?;
             told += lines.len();
             yield sheet(&lines).batch()?;
         }

@@ -3,7 +3,7 @@ use futures::StreamExt;
 use mavis_catalog::RunUnit;
 use mavis_types::TableName;
 
-use super::{counts, known_runs, named_run};
+use super::{counts, named_or_known_runs};
 use crate::{
     sight::knows_counts,
     system::{
@@ -30,7 +30,7 @@ fn sheet(units: &[(RunUnit, TableName)], counted: bool) -> Sheet {
         .text("state", units.iter().map(|(unit, _)| word(&unit.state)));
     let all: Vec<_> = units.iter().map(|(unit, _)| counted.then_some(unit.counts)).collect();
     counts(sheet, &all)
-        .maybe_text("error", units.iter().map(|(unit, _)| unit.error.as_deref()))
+        .maybe_text("error", units.iter().map(|(unit, _)| unit.error.as_deref().filter(|_| counted)))
         .seconds("seconds", units.iter().map(|(unit, _)| unit.seconds))
 }
 
@@ -38,13 +38,9 @@ fn read(request: Request) -> Lines {
     try_stream! {
         let mut names = Names::default();
         let counted = knows_counts(&request.principal);
-        let runs = match named_run(&request) {
-            Some(run) => run.into_iter().collect::<Vec<_>>(),
-            None => known_runs(&request).await?.into_iter().map(|run| run.id).collect(),
-        };
-        for run in runs {
+        for (run, _) in named_or_known_runs(&request).await? {
             let mut lines = Vec::new();
-            for unit in request.catalog.run_units(run).await? {
+            for unit in request.catalog.run_units(run.id).await? {
                 if let Some(table) = names.of(&request, unit.table).await? {
                     lines.push((unit, table));
                 }

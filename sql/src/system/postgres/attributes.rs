@@ -11,13 +11,13 @@ use super::{
     relations::{Relation, relations, zone},
     types::{of_arrow, of_oid},
 };
-use crate::{Error, known_columns, views};
+use crate::{Error, known_columns, views, work};
 
 const COLUMNS: &str = "attrelid:oid attname:text atttypid:oid attstattarget:int4=-1 attlen:int2=-1 attnum:int2 \
     attndims:int4=0 attcacheoff:int4=-1 atttypmod:int4=-1 attbyval:bool=f attalign:text=i attstorage:text=p \
     attcompression:text= attnotnull:bool=f atthasdef:bool=f atthasmissing:bool=f attidentity:text= attgenerated:text= \
     attisdropped:bool=f attislocal:bool=t attinhcount:int4=0 attcollation:oid=0 attacl:texts attoptions:texts \
-    attfdwoptions:texts attmissingval:text tableoid:oid=1249";
+    attfdwoptions:texts attmissingval:text tableoid:oid=1249 xmin:oid=1";
 
 pub(super) const ATTRIBUTE: Definition = catalog!("pg_attribute", COLUMNS, |request| {
     try_stream! {
@@ -68,6 +68,10 @@ pub(super) async fn columns_of(request: &Request, relation: &Relation) -> Result
         return Ok(planned.ok().flatten().map(|(_, plan)| of_schema(&plan.schema())).unwrap_or_default());
     }
     let Some(table) = &relation.table else { return Ok(Vec::new()) };
+    // The columns of a view are part of its definition.
+    if table.view.is_some() && work::definition(&request.principal, table).is_none() {
+        return Ok(Vec::new());
+    }
     let columns = request.catalog.columns(table.id).await?;
     let columns = known_columns(&request.principal, &table.name, columns);
     Ok(columns

@@ -1,5 +1,6 @@
 use async_stream::try_stream;
 use futures::StreamExt;
+use mavis_types::Principal;
 
 use super::{
     Definition, Lines, Request, catalog,
@@ -37,6 +38,7 @@ fn class(relation: &Relation) -> Vec<Row> {
         ("relkind", relation.kind.into()),
         ("relam", if relation.kind == "r" { 2_u32 } else { 0 }.into()),
         ("relhasindex", has_key.into()),
+        ("relhasrules", (relation.kind == "v").into()),
         ("reltuples", relation.rows.map_or(-1, number).into()),
         ("reltype", if relation.own.is_none() { relation.oid + 3 } else { 0 }.into()),
     ];
@@ -67,7 +69,7 @@ const TABLES_COLUMNS: &str = "schemaname:text tablename:text tableowner:text=mav
     hasrules:bool=f hastriggers:bool=f rowsecurity:bool=f";
 
 pub(super) const TABLES: Definition = catalog!("pg_tables", TABLES_COLUMNS, |request| {
-    listed(request, TABLES_COLUMNS, "tablename", |relation| {
+    listed(request, TABLES_COLUMNS, "tablename", |_, relation| {
         (relation.kind == "r").then(|| {
             vec![
                 ("schemaname", relation.schema.as_str().into()),
@@ -81,11 +83,37 @@ pub(super) const TABLES: Definition = catalog!("pg_tables", TABLES_COLUMNS, |req
 const VIEWS_COLUMNS: &str = "schemaname:text viewname:text viewowner:text=mavis definition:text";
 
 pub(super) const VIEWS: Definition = catalog!("pg_views", VIEWS_COLUMNS, |request| {
-    listed(request, VIEWS_COLUMNS, "viewname", |relation| {
-        (relation.kind == "v")
-            .then(|| vec![("schemaname", relation.schema.as_str().into()), ("viewname", relation.name.as_str().into())])
+    listed(request, VIEWS_COLUMNS, "viewname", |principal, relation| {
+        (relation.kind == "v").then(|| {
+            vec![
+                ("schemaname", relation.schema.as_str().into()),
+                ("viewname", relation.name.as_str().into()),
+                ("definition", relation.query(principal).into()),
+            ]
+        })
     })
 });
+
+const RULES_COLUMNS: &str = "oid:oid rulename:text=_RETURN ev_class:oid ev_type:text=1 ev_enabled:text=O is_instead:bool=t \
+    ev_qual:text ev_action:text tableoid:oid=2618 xmin:oid=1";
+
+/// A view is a rule there: its action is the view's query.
+pub(super) const RULES: Definition = catalog!("pg_rewrite", RULES_COLUMNS, |request| {
+    try_stream! {
+        let mut pages = relations(request.clone(), "ev_class", "");
+        while let Some(page) = pages.next().await {
+            let page = page?;
+            let views = page.iter().filter(|relation| relation.kind == "v");
+            let rows: Vec<Row> = views.map(|view| rule(&request.principal, view)).collect();
+            yield batch(RULES_COLUMNS, &rows)?;
+        }
+    }
+    .boxed()
+});
+
+fn rule(principal: &Principal, view: &Relation) -> Row {
+    vec![("oid", (view.oid + 2).into()), ("ev_class", view.oid.into()), ("ev_action", view.query(principal).into())]
+}
 
 const STATISTICS_COLUMNS: &str = "relid:oid schemaname:text relname:text seq_scan:int8 seq_tup_read:int8 idx_scan:int8 \
     idx_tup_fetch:int8 n_tup_ins:int8=0 n_tup_upd:int8=0 n_tup_del:int8=0 n_live_tup:int8 n_dead_tup:int8=0 last_vacuum:time \
@@ -95,7 +123,7 @@ pub(super) const STATISTICS: Definition = catalog!("pg_stat_all_tables", STATIST
 pub(super) const USER_STATISTICS: Definition = catalog!("pg_stat_user_tables", STATISTICS_COLUMNS, statistics);
 
 fn statistics(request: Request) -> Lines {
-    listed(request, STATISTICS_COLUMNS, "relname", |relation| {
+    listed(request, STATISTICS_COLUMNS, "relname", |_, relation| {
         (relation.own.is_none() && relation.kind == "r").then(|| {
             vec![
                 ("relid", relation.oid.into()),
@@ -108,18 +136,24 @@ fn statistics(request: Request) -> Lines {
 }
 
 /// A row for each relation that `row` takes; `name` is the column of its name.
-fn listed(request: Request, spec: &'static str, name: &'static str, row: fn(&Relation) -> Option<Row>) -> Lines {
+fn listed(
+    request: Request,
+    spec: &'static str,
+    name: &'static str,
+    row: fn(&Principal, &Relation) -> Option<Row>,
+) -> Lines {
     try_stream! {
-        let mut pages = relations(request, "", name);
+        let mut pages = relations(request.clone(), "", name);
         while let Some(page) = pages.next().await {
-            let rows: Vec<Row> = page?.iter().filter_map(row).collect();
+            let rows: Vec<Row> = page?.iter().filter_map(|relation| row(&request.principal, relation)).collect();
             yield batch(spec, &rows)?;
         }
     }
     .boxed()
 }
 
-const DESCRIPTION_COLUMNS: &str = "objoid:oid classoid:oid objsubid:int4=0 description:text tableoid:oid=2609";
+const DESCRIPTION_COLUMNS: &str =
+    "objoid:oid classoid:oid objsubid:int4=0 description:text tableoid:oid=2609 xmin:oid=1";
 
 /// Comments of tables and of their columns.
 pub(super) const DESCRIPTION: Definition = catalog!("pg_description", DESCRIPTION_COLUMNS, |request| {

@@ -54,11 +54,6 @@ empty! {
     "pg_policy" "oid:oid polname:text polrelid:oid polcmd:text polpermissive:bool polroles:oids polqual:text polwithcheck:text",
     "pg_prepared_statements" "name:text statement:text prepare_time:time parameter_types:texts from_sql:bool",
     "pg_prepared_xacts" "transaction:oid gid:text prepared:time owner:text database:text",
-    "pg_proc" "oid:oid proname:text pronamespace:oid proowner:oid prolang:oid procost:float4 prorows:float4 provariadic:oid \
-        prosupport:text prokind:text prosecdef:bool proleakproof:bool proisstrict:bool proretset:bool provolatile:text \
-        proparallel:text pronargs:int2 pronargdefaults:int2 prorettype:oid proargtypes:oids proallargtypes:oids \
-        proargmodes:texts proargnames:texts proargdefaults:text protrftypes:oids prosrc:text probin:text prosqlbody:text \
-        proconfig:texts proacl:texts proisagg:bool proiswindow:bool",
     "pg_publication" "oid:oid pubname:text pubowner:oid puballtables:bool pubinsert:bool pubupdate:bool pubdelete:bool \
         pubtruncate:bool pubviaroot:bool",
     "pg_publication_namespace" "oid:oid pnpubid:oid pnnspid:oid",
@@ -66,13 +61,14 @@ empty! {
     "pg_publication_tables" "pubname:text schemaname:text tablename:text",
     "pg_range" "rngtypid:oid rngsubtype:oid rngmultitypid:oid rngcollation:oid rngsubopc:oid rngcanonical:text rngsubdiff:text",
     "pg_replication_slots" "slot_name:text plugin:text slot_type:text datoid:oid database:text temporary:bool active:bool",
-    "pg_rewrite" "oid:oid rulename:text ev_class:oid ev_type:text ev_enabled:text is_instead:bool ev_qual:text ev_action:text",
     "pg_rules" "schemaname:text tablename:text rulename:text definition:text",
     "pg_seclabel" "objoid:oid classoid:oid objsubid:int4 provider:text label:text",
+    "pg_seclabels" "objoid:oid classoid:oid objsubid:int4 objtype:text objnamespace:oid objname:text provider:text label:text",
     "pg_sequence" "seqrelid:oid seqtypid:oid seqstart:int8 seqincrement:int8 seqmax:int8 seqmin:int8 seqcache:int8 seqcycle:bool",
     "pg_sequences" "schemaname:text sequencename:text sequenceowner:text data_type:text start_value:int8 min_value:int8 \
         max_value:int8 increment_by:int8 cycle:bool cache_size:int8 last_value:int8",
     "pg_shdepend" "dbid:oid classid:oid objid:oid objsubid:int4 refclassid:oid refobjid:oid deptype:text",
+    "pg_shseclabel" "objoid:oid classoid:oid provider:text label:text",
     "pg_shdescription" "objoid:oid classoid:oid description:text",
     "pg_stat_gssapi" "pid:int4 gss_authenticated:bool principal:text encrypted:bool",
     "pg_stat_replication" "pid:int4 usename:text state:text",

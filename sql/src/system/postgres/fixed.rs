@@ -6,7 +6,7 @@ use super::{
     Definition, Lines, Request, catalog,
     grid::{Cell, Row},
     rows,
-    types::NAMES,
+    types::{Functions, NAMES, OF_LISTS},
 };
 use crate::system::{SYSTEM, catalogs};
 
@@ -17,14 +17,37 @@ pub(crate) const USER_OID: u32 = 16_383;
 
 const TYPE_COLUMNS: &str = "oid:oid typname:text typnamespace:oid=11 typowner:oid=10 typlen:int2 typbyval:bool=f \
     typtype:text=b typcategory:text typispreferred:bool=f typisdefined:bool=t typdelim:text=, typrelid:oid=0 \
-    typsubscript:text=- typelem:oid=0 typarray:oid=0 typinput:text typoutput:text typreceive:text typsend:text \
-    typmodin:text=- typmodout:text=- typanalyze:text=- typalign:text=i typstorage:text=p typnotnull:bool=f \
+    typsubscript:oid=0 typelem:oid=0 typarray:oid=0 typinput:oid typoutput:oid typreceive:oid typsend:oid \
+    typmodin:oid=0 typmodout:oid=0 typanalyze:oid=0 typalign:text=i typstorage:text=p typnotnull:bool=f \
     typbasetype:oid=0 typtypmod:int4=-1 typndims:int4=0 typcollation:oid=0 typdefaultbin:text typdefault:text typacl:texts \
-    tableoid:oid=1247";
+    tableoid:oid=1247 xmin:oid=1";
+
+/// Columns of `pg_type` that hold numbers of functions and are shown by their names.
+pub(crate) const REGPROCS: [&str; 8] =
+    ["typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze", "typsubscript"];
+
+/// Vectors are lists that are no arrays: the number of the type of their items.
+fn item_of(oid: u32) -> u32 {
+    match oid {
+        22 => 21,
+        30 => 26,
+        _ => 0,
+    }
+}
+
+fn with_functions(mut row: Row, (_, [input, output, receive, send]): Functions) -> Row {
+    row.extend([
+        ("typinput", input.into()),
+        ("typoutput", output.into()),
+        ("typreceive", receive.into()),
+        ("typsend", send.into()),
+    ]);
+    row
+}
 
 pub(super) const TYPE: Definition = catalog!("pg_type", TYPE_COLUMNS, |_| {
     let plain = NAMES.iter().map(|named| {
-        vec![
+        let row: Row = vec![
             ("oid", named.oid.into()),
             ("typname", named.name.into()),
             ("typlen", named.length.into()),
@@ -32,25 +55,20 @@ pub(super) const TYPE: Definition = catalog!("pg_type", TYPE_COLUMNS, |_| {
             ("typtype", if named.category == "P" { "p" } else { "b" }.into()),
             ("typcategory", named.category.into()),
             ("typarray", named.list.into()),
-            ("typinput", format!("{}in", named.name).into()),
-            ("typoutput", format!("{}out", named.name).into()),
-            ("typreceive", format!("{}recv", named.name).into()),
-            ("typsend", format!("{}send", named.name).into()),
-        ]
+            ("typelem", item_of(named.oid).into()),
+        ];
+        with_functions(row, named.functions)
     });
     let lists = NAMES.iter().filter(|named| named.list != 0).map(|named| {
-        vec![
+        let row: Row = vec![
             ("oid", named.list.into()),
             ("typname", format!("_{}", named.name).into()),
             ("typlen", Cell::Int(-1)),
+            ("typtype", if named.category == "P" { "p" } else { "b" }.into()),
             ("typcategory", "A".into()),
             ("typelem", named.oid.into()),
-            ("typinput", "array_in".into()),
-            ("typoutput", "array_out".into()),
-            ("typreceive", "array_recv".into()),
-            ("typsend", "array_send".into()),
-            ("typsubscript", "array_subscript_handler".into()),
-        ]
+        ];
+        with_functions(row, OF_LISTS)
     });
     rows(TYPE_COLUMNS, plain.chain(lists).collect())
 });
@@ -58,7 +76,7 @@ pub(super) const TYPE: Definition = catalog!("pg_type", TYPE_COLUMNS, |_| {
 const DATABASE_COLUMNS: &str = "oid:oid datname:text datdba:oid=10 encoding:int4=6 datlocprovider:text=c \
     datistemplate:bool=f datallowconn:bool=t datconnlimit:int4=-1 datfrozenxid:oid=0 datminmxid:oid=0 dattablespace:oid=1663 \
     datcollate:text=C datctype:text=C daticulocale:text daticurules:text datlocale:text datcollversion:text datacl:texts \
-    datlastsysoid:oid=12999 tableoid:oid=1262";
+    datlastsysoid:oid=12999 tableoid:oid=1262 xmin:oid=1";
 
 pub(super) const DATABASE: Definition = catalog!("pg_database", DATABASE_COLUMNS, |_| {
     let all = (5_u32..).zip(catalogs()).map(|(oid, name)| vec![("oid", oid.into()), ("datname", name.into())]);
@@ -116,7 +134,8 @@ pub(super) const ACCESS_METHOD: Definition = catalog!("pg_am", ACCESS_METHOD_COL
     rows(ACCESS_METHOD_COLUMNS, all.into())
 });
 
-const TABLESPACE_COLUMNS: &str = "oid:oid spcname:text spcowner:oid=10 spcacl:texts spcoptions:texts tableoid:oid=1213";
+const TABLESPACE_COLUMNS: &str = "oid:oid spcname:text spcowner:oid=10 spcacl:texts spcoptions:texts tableoid:oid=1213 \
+    xmin:oid=1";
 
 pub(super) const TABLESPACE: Definition = catalog!("pg_tablespace", TABLESPACE_COLUMNS, |_| {
     rows(TABLESPACE_COLUMNS, vec![vec![("oid", 1663_u32.into()), ("spcname", "pg_default".into())]])
@@ -126,7 +145,8 @@ const LANGUAGE_COLUMNS: &str = "oid:oid lanname:text lanowner:oid=10 lanispl:boo
     laninline:oid=0 lanvalidator:oid=0 lanacl:texts tableoid:oid=2612";
 
 pub(super) const LANGUAGE: Definition = catalog!("pg_language", LANGUAGE_COLUMNS, |_| {
-    rows(LANGUAGE_COLUMNS, vec![vec![("oid", 14_u32.into()), ("lanname", "sql".into())]])
+    let all = [(12_u32, "internal"), (14, "sql")];
+    rows(LANGUAGE_COLUMNS, all.map(|(oid, name)| -> Row { vec![("oid", oid.into()), ("lanname", name.into())] }).into())
 });
 
 const OPERATOR_CLASS_COLUMNS: &str = "oid:oid opcmethod:oid=403 opcname:text opcnamespace:oid=11 opcowner:oid=10 \

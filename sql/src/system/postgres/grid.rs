@@ -19,6 +19,7 @@ pub(super) enum Cell {
     Int(i64),
     Float(f64),
     Ints(Vec<i64>),
+    Texts(Vec<String>),
 }
 
 impl From<&str> for Cell {
@@ -183,9 +184,10 @@ fn array<'a>(kind: &str, cells: impl Iterator<Item = &'a Cell>) -> ArrayRef {
         "texts" => {
             let mut builder = ListBuilder::new(StringBuilder::new());
             for cell in cells {
-                // No catalog has one.
-                debug_assert_eq!(*cell, Cell::Null);
-                builder.append_null();
+                match cell {
+                    Cell::Texts(items) => builder.append_value(items.iter().map(Some)),
+                    _ => builder.append_null(),
+                }
             }
             Arc::new(builder.finish())
         }

@@ -117,7 +117,11 @@ fn table(request: &Request, relation: &Relation) -> Option<Row> {
 }
 
 fn view(request: &Request, relation: &Relation) -> Option<Row> {
-    (relation.kind == "v").then(|| place(request, relation))
+    (relation.kind == "v").then(|| {
+        let mut row = place(request, relation);
+        row.push(("view_definition", relation.query(&request.principal).into()));
+        row
+    })
 }
 
 fn privilege(request: &Request, relation: &Relation) -> Option<Row> {

@@ -12,18 +12,12 @@ use super::{
 const INDEX_COLUMNS: &str = "indexrelid:oid indrelid:oid indnatts:int2 indnkeyatts:int2 indisunique:bool=t \
     indnullsnotdistinct:bool=f indisprimary:bool=t indisexclusion:bool=f indimmediate:bool=t indisclustered:bool=f \
     indisvalid:bool=t indcheckxmin:bool=f indisready:bool=t indislive:bool=t indisreplident:bool=f indkey:int2s \
-    indcollation:oids indclass:oids indoption:int2s indexprs:text indpred:text tableoid:oid=2610 definition__:text";
+    indcollation:oids indclass:oids indoption:int2s indexprs:text indpred:text tableoid:oid=2610 xmin:oid=1 \
+    definition__:text columns__:texts";
 
 pub(super) const INDEX: Definition = catalog!("pg_index", INDEX_COLUMNS, |request| {
     with_keys(request, INDEX_COLUMNS, "indrelid", "indexrelid", |relation, places| {
         let count = i64::try_from(places.len()).unwrap_or_default();
-        let columns = relation.key.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
-        let definition = format!(
-            "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({columns})",
-            quoted(&format!("{}_pkey", relation.name)),
-            quoted(&relation.schema),
-            quoted(&relation.name)
-        );
         vec![
             ("indexrelid", (relation.oid + 1).into()),
             ("indrelid", relation.oid.into()),
@@ -33,16 +27,25 @@ pub(super) const INDEX: Definition = catalog!("pg_index", INDEX_COLUMNS, |reques
             ("indclass", Cell::Ints(vec![1978; relation.key.len()])),
             ("indcollation", Cell::Ints(vec![0; relation.key.len()])),
             ("indoption", Cell::Ints(vec![0; relation.key.len()])),
-            ("definition__", definition.into()),
+            ("definition__", index(relation).into()),
+            ("columns__", Cell::Texts(relation.key.clone())),
         ]
     })
 });
+
+/// How the index of a key would be made.
+fn index(relation: &Relation) -> String {
+    let columns = relation.key.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    let name = quoted(&format!("{}_pkey", relation.name));
+    let (schema, table) = (quoted(&relation.schema), quoted(&relation.name));
+    format!("CREATE UNIQUE INDEX {name} ON {schema}.{table} USING btree ({columns})")
+}
 
 const CONSTRAINT_COLUMNS: &str = "oid:oid conname:text connamespace:oid contype:text=p condeferrable:bool=f \
     condeferred:bool=f convalidated:bool=t conrelid:oid contypid:oid=0 conindid:oid conparentid:oid=0 confrelid:oid=0 \
     confupdtype:text= confdeltype:text= confmatchtype:text= conislocal:bool=t coninhcount:int4=0 connoinherit:bool=t \
     conkey:int2s confkey:int2s conpfeqop:oids conppeqop:oids conffeqop:oids confdelsetcols:int2s conexclop:oids conbin:text \
-    tableoid:oid=2606 definition__:text";
+    tableoid:oid=2606 xmin:oid=1 definition__:text";
 
 pub(super) const CONSTRAINT: Definition = catalog!("pg_constraint", CONSTRAINT_COLUMNS, |request| {
     with_keys(request, CONSTRAINT_COLUMNS, "conrelid", "oid", |relation, places| {
@@ -67,6 +70,7 @@ pub(super) const INDEXES: Definition = catalog!("pg_indexes", INDEXES_COLUMNS, |
             ("schemaname", relation.schema.as_str().into()),
             ("tablename", relation.name.as_str().into()),
             ("indexname", format!("{}_pkey", relation.name).into()),
+            ("indexdef", index(relation).into()),
         ]
     })
 });

@@ -12,13 +12,15 @@ mod fixed;
 mod grid;
 mod information;
 mod keys;
+mod procedures;
 mod relations;
 mod types;
 
 use super::{Definition, INFORMATION, Lines, Request};
 
 pub(crate) use empty::is_empty;
-pub(crate) use fixed::{OWNER, USER_OID};
+pub(crate) use fixed::{OWNER, REGPROCS, USER_OID};
+pub(crate) use procedures::{number_of_procedure, procedure_of_number};
 pub(crate) use relations::{number_of_own, own_of_number};
 pub(crate) use types::{by_name, format};
 
@@ -42,11 +44,12 @@ pub(super) fn definition(schema: &str, table: &str) -> Option<&'static Definitio
     groups.into_iter().flatten().find(|definition| definition.schema == schema && definition.table == table)
 }
 
-static TABLES: [Definition; 25] = [
+static TABLES: [Definition; 27] = [
     classes::CLASS,
     classes::NAMESPACE,
     classes::TABLES,
     classes::VIEWS,
+    classes::RULES,
     classes::DESCRIPTION,
     classes::STATISTICS,
     classes::USER_STATISTICS,
@@ -68,6 +71,7 @@ static TABLES: [Definition; 25] = [
     fixed::ACTIVITY,
     fixed::OPERATOR_CLASS,
     fixed::TIME_ZONES,
+    procedures::PROCEDURE,
 ];
 
 /// A catalog with its columns and how its rows are read.

@@ -3,13 +3,13 @@
 use async_stream::try_stream;
 use futures::stream::BoxStream;
 use mavis_catalog::{Numbered, Table};
-use mavis_types::{TableName, Zone};
+use mavis_types::{Principal, TableName, Zone};
 
 use super::{Definition, INFORMATION, PG_CATALOG, Request, TABLES, empty, information};
 use crate::{
     Error, known_table,
     system::{SYSTEM, TABLES as SYSTEM_TABLES},
-    views,
+    views, work,
 };
 
 /// Numbers of the namespaces that every database has.
@@ -58,6 +58,14 @@ pub(super) struct Relation {
     pub(super) key: Vec<String>,
     pub(super) table: Option<Table>,
     pub(super) own: Option<&'static Definition>,
+}
+
+impl Relation {
+    /// The query of a view of SQL, where the principal may see it.
+    pub(super) fn query(&self, principal: &Principal) -> Option<String> {
+        let view = self.table.as_ref().and_then(|table| work::definition(principal, table))?;
+        Some(view.text.clone())
+    }
 }
 
 /// The number of a catalog, or of another table that is not of the lake.

@@ -14,7 +14,18 @@ pub(crate) struct Named {
     pub(crate) category: &'static str,
     /// Of the type of its lists; 0 for none.
     pub(crate) list: u32,
+    /// The functions that read and write its values.
+    pub(super) functions: Functions,
 }
+
+/// What the names of four functions begin with, and their numbers (`pg_proc.dat`); see [`ENDS`].
+pub(super) type Functions = (&'static str, [u32; 4]);
+
+/// What their names end with.
+pub(super) const ENDS: [&str; 4] = ["in", "out", "recv", "send"];
+
+/// Those of every list.
+pub(super) const OF_LISTS: Functions = ("array_", [750, 751, 2400, 2401]);
 
 const fn named(
     oid: u32,
@@ -23,45 +34,46 @@ const fn named(
     length: i64,
     category: &'static str,
     list: u32,
+    functions: Functions,
 ) -> Named {
-    Named { oid, name, sql, length, category, list }
+    Named { oid, name, sql, length, category, list, functions }
 }
 
 pub(crate) static NAMES: [Named; 34] = [
-    named(16, "bool", "boolean", 1, "B", 1000),
-    named(17, "bytea", "bytea", -1, "U", 1001),
-    named(18, "char", "\"char\"", 1, "Z", 1002),
-    named(19, "name", "name", 64, "S", 1003),
-    named(20, "int8", "bigint", 8, "N", 1016),
-    named(21, "int2", "smallint", 2, "N", 1005),
-    named(22, "int2vector", "int2vector", -1, "A", 1006),
-    named(23, "int4", "integer", 4, "N", 1007),
-    named(24, "regproc", "regproc", 4, "N", 1008),
-    named(25, "text", "text", -1, "S", 1009),
-    named(26, "oid", "oid", 4, "N", 1028),
-    named(28, "xid", "xid", 4, "U", 1011),
-    named(30, "oidvector", "oidvector", -1, "A", 1013),
-    named(114, "json", "json", -1, "U", 199),
-    named(700, "float4", "real", 4, "N", 1021),
-    named(701, "float8", "double precision", 8, "N", 1022),
-    named(705, "unknown", "unknown", -2, "X", 0),
-    named(1042, "bpchar", "character", -1, "S", 1014),
-    named(1043, "varchar", "character varying", -1, "S", 1015),
-    named(1082, "date", "date", 4, "D", 1182),
-    named(1083, "time", "time without time zone", 8, "D", 1183),
-    named(1114, "timestamp", "timestamp without time zone", 8, "D", 1115),
-    named(1184, "timestamptz", "timestamp with time zone", 8, "D", 1185),
-    named(1186, "interval", "interval", 16, "T", 1187),
-    named(1266, "timetz", "time with time zone", 12, "D", 1270),
-    named(1700, "numeric", "numeric", -1, "N", 1231),
-    named(2205, "regclass", "regclass", 4, "N", 2210),
-    named(2206, "regtype", "regtype", 4, "N", 2211),
-    named(2249, "record", "record", -1, "P", 2287),
-    named(2275, "cstring", "cstring", -2, "P", 1263),
-    named(2278, "void", "void", 4, "P", 0),
-    named(2950, "uuid", "uuid", 16, "U", 2951),
-    named(3802, "jsonb", "jsonb", -1, "U", 3807),
-    named(4089, "regnamespace", "regnamespace", 4, "N", 4090),
+    named(16, "bool", "boolean", 1, "B", 1000, ("bool", [1242, 1243, 2436, 2437])),
+    named(17, "bytea", "bytea", -1, "U", 1001, ("bytea", [1244, 31, 2412, 2413])),
+    named(18, "char", "\"char\"", 1, "Z", 1002, ("char", [1245, 33, 2434, 2435])),
+    named(19, "name", "name", 64, "S", 1003, ("name", [34, 35, 2422, 2423])),
+    named(20, "int8", "bigint", 8, "N", 1016, ("int8", [460, 461, 2408, 2409])),
+    named(21, "int2", "smallint", 2, "N", 1005, ("int2", [38, 39, 2404, 2405])),
+    named(22, "int2vector", "int2vector", -1, "A", 1006, ("int2vector", [40, 41, 2410, 2411])),
+    named(23, "int4", "integer", 4, "N", 1007, ("int4", [42, 43, 2406, 2407])),
+    named(24, "regproc", "regproc", 4, "N", 1008, ("regproc", [44, 45, 2444, 2445])),
+    named(25, "text", "text", -1, "S", 1009, ("text", [46, 47, 2414, 2415])),
+    named(26, "oid", "oid", 4, "N", 1028, ("oid", [1798, 1799, 2418, 2419])),
+    named(28, "xid", "xid", 4, "U", 1011, ("xid", [50, 51, 2440, 2441])),
+    named(30, "oidvector", "oidvector", -1, "A", 1013, ("oidvector", [54, 55, 2420, 2421])),
+    named(114, "json", "json", -1, "U", 199, ("json_", [321, 322, 323, 324])),
+    named(700, "float4", "real", 4, "N", 1021, ("float4", [200, 201, 2424, 2425])),
+    named(701, "float8", "double precision", 8, "N", 1022, ("float8", [214, 215, 2426, 2427])),
+    named(705, "unknown", "unknown", -2, "X", 0, ("unknown", [109, 110, 2416, 2417])),
+    named(1042, "bpchar", "character", -1, "S", 1014, ("bpchar", [1044, 1045, 2430, 2431])),
+    named(1043, "varchar", "character varying", -1, "S", 1015, ("varchar", [1046, 1047, 2432, 2433])),
+    named(1082, "date", "date", 4, "D", 1182, ("date_", [1084, 1085, 2468, 2469])),
+    named(1083, "time", "time without time zone", 8, "D", 1183, ("time_", [1143, 1144, 2470, 2471])),
+    named(1114, "timestamp", "timestamp without time zone", 8, "D", 1115, ("timestamp_", [1312, 1313, 2474, 2475])),
+    named(1184, "timestamptz", "timestamp with time zone", 8, "D", 1185, ("timestamptz_", [1150, 1151, 2476, 2477])),
+    named(1186, "interval", "interval", 16, "T", 1187, ("interval_", [1160, 1161, 2478, 2479])),
+    named(1266, "timetz", "time with time zone", 12, "D", 1270, ("timetz_", [1350, 1351, 2472, 2473])),
+    named(1700, "numeric", "numeric", -1, "N", 1231, ("numeric_", [1701, 1702, 2460, 2461])),
+    named(2205, "regclass", "regclass", 4, "N", 2210, ("regclass", [2218, 2219, 2452, 2453])),
+    named(2206, "regtype", "regtype", 4, "N", 2211, ("regtype", [2220, 2221, 2454, 2455])),
+    named(2249, "record", "record", -1, "P", 2287, ("record_", [2290, 2291, 2402, 2403])),
+    named(2275, "cstring", "cstring", -2, "P", 1263, ("cstring_", [2292, 2293, 2500, 2501])),
+    named(2278, "void", "void", 4, "P", 0, ("void_", [2298, 2299, 3120, 3121])),
+    named(2950, "uuid", "uuid", 16, "U", 2951, ("uuid_", [2952, 2953, 2961, 2962])),
+    named(3802, "jsonb", "jsonb", -1, "U", 3807, ("jsonb_", [3806, 3804, 3805, 3803])),
+    named(4089, "regnamespace", "regnamespace", 4, "N", 4090, ("regnamespace", [4084, 4085, 4087, 4088])),
 ];
 
 /// The type with this number, and whether it is the type of its lists that has it.
