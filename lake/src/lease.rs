@@ -9,7 +9,7 @@ use std::{
 };
 
 use mavis_catalog::{Catalog, Lease};
-use mavis_types::TableName;
+use mavis_types::{TableId, TableName};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
@@ -39,16 +39,15 @@ impl Hold {
     /// Takes the table's lease, waiting for whoever has it.
     pub(crate) async fn take(
         catalog: &Catalog,
-        table: (mavis_types::TableId, &TableName),
+        table: (TableId, &TableName),
         holder: &str,
         tuning: Tuning,
     ) -> Result<Self, Error> {
         let until = Instant::now() + tuning.lease_wait;
         let mut wait = FIRST_WAIT;
         loop {
-            let asked = Instant::now();
-            match catalog.lease(table.0, holder, tuning.lease_ttl).await {
-                Ok(lease) => return Ok(Self::start(catalog, lease, asked, tuning.lease_ttl)),
+            match Self::asked(catalog, table, holder, tuning.lease_ttl).await? {
+                Ok(hold) => return Ok(hold),
                 Err(mavis_catalog::Error::Leased { holder, .. }) if Instant::now() + wait >= until => {
                     return Err(Error::Busy {
                         table: table.1.clone(),
@@ -60,6 +59,26 @@ impl Hold {
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
+    }
+
+    /// Asks for the lease by a task of its own: who waits may go away while the catalog writes it, and then it is given back
+    /// all the same.
+    async fn asked(
+        catalog: &Catalog,
+        (id, name): (TableId, &TableName),
+        holder: &str,
+        ttl: Duration,
+    ) -> Result<Result<Self, mavis_catalog::Error>, Error> {
+        let (catalog, holder) = (catalog.clone(), holder.to_owned());
+        let taken = tokio::spawn(async move {
+            let asked = Instant::now();
+            let lease = catalog.lease(id, &holder, ttl).await?;
+            Ok(Self::start(&catalog, lease, asked, ttl))
+        });
+        taken.await.map_err(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Error::Busy { table: name.clone(), reason: "the server stops".to_owned() },
+        })
     }
 
     fn start(catalog: &Catalog, lease: Lease, asked: Instant, ttl: Duration) -> Self {

@@ -134,6 +134,10 @@ pub async fn not_whole_of(
         places.push(own);
     }
     for (zone, schema) in places {
+        // Where nothing is hidden anywhere, no mapping needs to be read for each of the tables.
+        if !principal.rights.hides_anything() && principal.sees_whole_schema(zone, &schema) {
+            continue;
+        }
         let tables = catalog.tables(Some(zone), Some(&schema), None, None).await?;
         let tables: Vec<TableName> = tables.into_iter().map(|table| table.name).collect();
         if let Some(table) = not_whole(catalog, principal, &tables).await? {

@@ -11,8 +11,12 @@ use std::{
 
 use super::Closed;
 
-/// How long it is known which files of the closed folders have other names.
+/// How long it is known which files of the closed folders have other names, at least: no shorter than it took to find out.
 const KNOWN: Duration = Duration::from_secs(60);
+/// The same for files whose time of change says nothing, see [`AHEAD`]: not one look for each of them.
+const KNOWN_AHEAD: Duration = Duration::from_secs(5);
+/// A change further in the future is one by another clock.
+const AHEAD: Duration = Duration::from_secs(60);
 /// Clocks of file systems go in steps.
 const STEP: Duration = Duration::from_secs(2);
 
@@ -23,6 +27,8 @@ pub(super) struct Linked(Mutex<Option<Found>>);
 #[derive(Debug)]
 struct Found {
     began: SystemTime,
+    took: Duration,
+    /// The end of the look.
     since: Instant,
     /// Device and number.
     files: HashSet<(u64, u64)>,
@@ -31,7 +37,11 @@ struct Found {
 impl Found {
     /// Whether a file that was changed then would have been found: a new name of a file changes it.
     fn tells_of(&self, changed: SystemTime) -> bool {
-        self.since.elapsed() < KNOWN && self.began.checked_sub(STEP).is_some_and(|began| changed < began)
+        let age = self.since.elapsed();
+        if SystemTime::now().checked_add(AHEAD).is_some_and(|ahead| changed > ahead) {
+            return age < KNOWN_AHEAD.max(self.took);
+        }
+        age < KNOWN.max(self.took) && self.began.checked_sub(STEP).is_some_and(|began| changed < began)
     }
 }
 
@@ -53,9 +63,12 @@ impl Linked {
         if let Some(found) = known.as_ref().filter(|found| found.tells_of(UNIX_EPOCH + seconds + nanos)) {
             return found.files.contains(&wanted);
         }
-        let (began, since) = (SystemTime::now(), Instant::now());
+        let (began, start) = (SystemTime::now(), Instant::now());
         match look(closed) {
-            Ok(files) => known.insert(Found { began, since, files }).files.contains(&wanted),
+            Ok(files) => {
+                let found = Found { began, took: start.elapsed(), since: Instant::now(), files };
+                known.insert(found).files.contains(&wanted)
+            }
             Err(_) => true,
         }
     }
@@ -86,16 +99,19 @@ fn look(closed: &Closed) -> io::Result<HashSet<(u64, u64)>> {
     Ok(files)
 }
 
+/// What the server may not look into (`lost+found`, a folder of somebody else) has nothing that it keeps.
 fn there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -118,5 +134,35 @@ mod tests {
         fs::hard_link(&token, name("more.csv")).unwrap();
         assert!(closed.holds_file(&name("more.csv")));
         assert!(!closed.holds_file(&name("list.csv")));
+    }
+
+    #[test]
+    fn a_closed_folder_that_cannot_be_read_refuses_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, file, same) =
+            (folder.path().join("data"), folder.path().join("list.csv"), folder.path().join("same.csv"));
+        let lost = data.join("lost+found");
+        fs::create_dir_all(&lost).unwrap();
+        fs::write(&file, "a\n").unwrap();
+        fs::hard_link(&file, &same).unwrap();
+        let mode = |mode| fs::set_permissions(&lost, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o000);
+        let held = Closed::new([data]).holds_file(&same);
+        // So that the folder can be removed.
+        mode(0o700);
+        assert!(!held);
+    }
+
+    #[test]
+    fn a_look_that_took_long_is_not_out_of_date_when_it_ends() {
+        let hour = Duration::from_secs(3600);
+        let (now, ended) = (SystemTime::now(), Instant::now().checked_sub(KNOWN * 2).unwrap());
+        let found = |took, since| Found { began: now, took, since, files: HashSet::new() };
+        assert!(found(Duration::ZERO, Instant::now()).tells_of(now - hour));
+        assert!(!found(Duration::ZERO, Instant::now()).tells_of(now), "it may have missed it");
+        assert!(found(Duration::ZERO, Instant::now()).tells_of(now + hour), "by another clock");
+        assert!(!found(Duration::ZERO, ended).tells_of(now - hour));
+        assert!(!found(Duration::ZERO, ended).tells_of(now + hour));
+        assert!(found(hour, ended).tells_of(now - hour));
     }
 }

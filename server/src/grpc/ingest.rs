@@ -40,6 +40,15 @@ impl Ingest {
     }
 }
 
+/// Lets through who may know of the source that files are imported to, or where it is yet to come.
+pub(super) async fn known_source(app: &App, by: &Principal, name: &SourceName) -> Result<(), Status> {
+    match app.catalog.source(name).await {
+        Ok(_) => visible::source(by, name),
+        Err(mavis_catalog::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(status(error)),
+    }
+}
+
 #[tonic::async_trait]
 impl IngestService for Ingest {
     async fn register_source(
@@ -141,7 +150,9 @@ impl IngestService for Ingest {
         let id = chosen_run_id(&request.run_id)?;
         let names = request.sources.iter().map(|name| source_name(name)).collect::<Result<Vec<_>, _>>()?;
         names.iter().try_for_each(|name| visible::source(&by, name))?;
-        let run = self.app.pipeline.discover_many(&by, id, &names).await.map_err(status)?;
+        self.app.pipeline.discover_many(&by, id, &names).await.map_err(status)?;
+        // A run of that id that was there before may be anybody's.
+        let run = visible::run(&self.app, &by, id).await?;
         Ok(Response::new(pb::DiscoverManyResponse { run: Some(self.run(&by, run).await?) }))
     }
 
@@ -190,7 +201,9 @@ impl IngestService for Ingest {
         let ingest =
             IngestRequest { source: source_name(&request.source)?, tables: request.tables, full: request.full };
         visible::source(&by, &ingest.source)?;
-        let run = self.app.pipeline.start_run(&by, id, ingest).await.map_err(status)?;
+        self.app.pipeline.start_run(&by, id, ingest).await.map_err(status)?;
+        // A run of that id that was there before may be anybody's.
+        let run = visible::run(&self.app, &by, id).await?;
         Ok(Response::new(pb::StartRunResponse { run: Some(self.run(&by, run).await?) }))
     }
 
@@ -316,7 +329,17 @@ impl IngestService for Ingest {
         let request = request.into_inner();
         let id = chosen_run_id(&request.run_id)?;
         let options = import::options(required(request.options, "options")?)?;
-        let run = self.app.pipeline.start_import(&by, id, options).await.map_err(status)?;
+        // Who asks again is answered the run that is there, which may be anybody's.
+        let run = match self.app.catalog.run(id).await {
+            Ok(_) => visible::run(&self.app, &by, id).await?,
+            Err(mavis_catalog::Error::NotFound { .. }) => {
+                known_source(&self.app, &by, &options.source).await?;
+                self.app.pipeline.start_import(&by, id, options).await.map_err(status)?;
+                // Somebody else may have begun one of that id meanwhile.
+                visible::run(&self.app, &by, id).await?
+            }
+            Err(error) => return Err(status(error)),
+        };
         Ok(Response::new(pb::StartImportResponse { run: Some(self.run(&by, run).await?) }))
     }
 }

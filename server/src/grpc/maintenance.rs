@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mavis_proto::v1::{self as pb, maintenance_service_server::MaintenanceService};
-use mavis_types::TableName;
+use mavis_types::{Principal, TableName};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -20,8 +20,23 @@ pub(super) struct Maintenance {
     pub(super) app: App,
 }
 
-fn table(text: &str) -> Result<Option<TableName>, Status> {
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(status) }
+/// The named table, if the caller may read it; otherwise it is as if it were not there.
+fn table(by: &Principal, text: &str) -> Result<Option<TableName>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let name: TableName = text.parse().map_err(status)?;
+    if by.may_read(&name) {
+        return Ok(Some(name));
+    }
+    let (name, hint) = (name.to_string(), String::new());
+    Err(status(mavis_pipeline::Error::NotFound { what: "table", name, hint }))
+}
+
+/// Whether the caller is told what was done to a table. All of the lake is kept in order for whoever asks; the size of a table
+/// of which rows are hidden is not told, nor one that may not be read.
+fn is_told(by: &Principal, name: &TableName) -> bool {
+    by.may_read(name) && by.rights.filters(name).next().is_none()
 }
 
 fn retention(hours: u32) -> Result<Duration, Status> {
@@ -39,12 +54,11 @@ fn retention(hours: u32) -> Result<Duration, Status> {
 impl MaintenanceService for Maintenance {
     async fn optimize(&self, request: Request<pb::OptimizeRequest>) -> Result<Response<pb::OptimizeResponse>, Status> {
         let by = engineer(&self.app, &request, "lake.optimize").await?;
-        let name = table(&request.into_inner().table)?;
+        let name = table(&by, &request.into_inner().table)?;
         let done = self.app.pipeline.optimize(&by, name.as_ref()).await.map_err(status)?;
         let tables = done
             .into_iter()
-            // The size of a table of which rows are hidden is not told.
-            .filter(|(name, _)| by.rights.filters(name).next().is_none())
+            .filter(|(name, _)| is_told(&by, name))
             .map(|(name, done)| pb::OptimizedTable {
                 table: name.to_string(),
                 files_before: done.files_before,
@@ -59,10 +73,11 @@ impl MaintenanceService for Maintenance {
     async fn vacuum(&self, request: Request<pb::VacuumRequest>) -> Result<Response<pb::VacuumResponse>, Status> {
         let by = engineer(&self.app, &request, "lake.vacuum").await?;
         let request = request.into_inner();
-        let (name, retention) = (table(&request.table)?, retention(request.retention_hours)?);
+        let (name, retention) = (table(&by, &request.table)?, retention(request.retention_hours)?);
         let done = self.app.pipeline.vacuum(&by, name.as_ref(), retention).await.map_err(status)?;
         let tables = done
             .into_iter()
+            .filter(|(name, _)| is_told(&by, name))
             .map(|(name, done)| pb::VacuumedTable { table: name.to_string(), files_deleted: done.files_deleted })
             .collect();
         Ok(Response::new(pb::VacuumResponse { tables }))

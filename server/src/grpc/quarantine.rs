@@ -69,6 +69,10 @@ impl QuarantineService for Quarantine {
             None
         } else {
             let name: TableName = request.table.parse().map_err(status)?;
+            // The same answer as for one that is not there.
+            if !by.may_read(&name) {
+                return Err(status(mavis_catalog::Error::NotFound { what: "table", name: name.to_string() }));
+            }
             Some(self.app.catalog.table(&name).await.map_err(status)?.id)
         };
         let run = if request.run_id.is_empty() { None } else { Some(run_id(&request.run_id)?) };

@@ -185,11 +185,14 @@ const MANY: &str = "SELECT n, n AS m FROM (SELECT unnest(range(0, 4000000)) AS n
 #[rstest]
 #[case::as_it_was(None, None)]
 #[case::revoked(Some("revoked"), Some(Code::Unauthenticated))]
-#[case::other_rights(Some("granted"), Some(Code::PermissionDenied))]
+#[case::more_rights(Some("GRANT SELECT ON ZONE raw TO USER bob"), None)]
+#[case::less_rights(Some("REVOKE SELECT ON ZONE processed FROM USER bob"), Some(Code::PermissionDenied))]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_changes_reads_no_further(#[case] change: Option<&str>, #[case] end: Option<Code>) {
     let test = TestServer::start().await;
     let bob = test.token("bob", Role::Reader, &["raw.nothing"]).await;
+    let mut admin = client(&test, &test.admin_token()).await;
+    admin.execute_update("GRANT SELECT ON ZONE processed TO USER bob".to_owned(), None).await.unwrap();
     let info = client(&test, &bob).await.execute(MANY.to_owned(), None).await.unwrap();
     let ticket = info.endpoint[0].ticket.clone().unwrap();
     let mut flight = FlightServiceClient::new(test.channel().await);
@@ -198,9 +201,8 @@ async fn a_token_that_changes_reads_no_further(#[case] change: Option<&str>, #[c
     let mut read = rows.try_next().await.unwrap().unwrap().num_rows();
     match change {
         Some("revoked") => test.server.app().catalog.revoke_token("bob").await.unwrap(),
-        Some(_) => {
-            let mut admin = client(&test, &test.admin_token()).await;
-            admin.execute_update("GRANT SELECT ON ZONE raw TO USER bob".to_owned(), None).await.unwrap();
+        Some(sql) => {
+            admin.execute_update(sql.to_owned(), None).await.unwrap();
         }
         None => {}
     }

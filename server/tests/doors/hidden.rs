@@ -2,8 +2,8 @@
 
 use mavis_proto::v1::{
     self as pb, ingest_service_client::IngestServiceClient, maintenance_service_client::MaintenanceServiceClient,
-    mapping_service_client::MappingServiceClient, schedule_service_client::ScheduleServiceClient,
-    test_source_request::What,
+    mapping_service_client::MappingServiceClient, quarantine_service_client::QuarantineServiceClient,
+    schedule_service_client::ScheduleServiceClient, test_source_request::What,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -186,12 +186,31 @@ async fn an_engineer_does_nothing_to_a_source_that_it_may_not_know() {
     assert_eq!(schedules.remove_schedule(with(&eve, remove)).await.unwrap_err().code(), Code::NotFound);
     let list = MappingServiceClient::new(channel.clone()).list_mappings(with(&eve, pb::ListMappingsRequest {})).await;
     assert!(list.unwrap().into_inner().mappings.is_empty());
-    let mut maintenance = MaintenanceServiceClient::new(channel);
+    let mut maintenance = MaintenanceServiceClient::new(channel.clone());
     let named = pb::OptimizeRequest { table: "raw.hms.patients".to_owned() };
     assert_eq!(maintenance.optimize(with(&eve, named)).await.unwrap_err().code(), Code::NotFound);
     let done = maintenance.optimize(with(&eve, pb::OptimizeRequest::default())).await.unwrap().into_inner().tables;
     let names: Vec<_> = done.iter().map(|table| table.table.as_str()).collect();
     assert!(names.contains(&"raw.other.wards") && names.iter().all(|name| name.contains(".other.")), "{names:?}");
+    let done = maintenance.vacuum(with(&eve, pb::VacuumRequest::default())).await.unwrap().into_inner().tables;
+    let names: Vec<_> = done.iter().map(|table| table.table.as_str()).collect();
+    assert!(names.contains(&"raw.other.wards") && names.iter().all(|name| name.contains(".other.")), "{names:?}");
+    let mut quarantine = QuarantineServiceClient::new(channel);
+    let mut refusals = Vec::new();
+    for table in ["raw.hms.patients", "raw.hms.nothing"] {
+        let list = pb::ListQuarantinedRequest { table: table.to_owned(), ..Default::default() };
+        let refused = quarantine.list_quarantined(with(&eve, list)).await.unwrap_err();
+        refusals.push((refused.code(), refused.message().replace(table, "T")));
+    }
+    assert_eq!(refusals[0], refusals[1]);
+    assert_eq!(refusals[0].0, Code::NotFound);
+    let list = pb::ListRunsRequest { source: "hms".to_owned(), limit: 0 };
+    let runs = ingest.list_runs(with(&test.admin_token(), list)).await.unwrap().into_inner().runs;
+    for (source, run_id) in [("hms", String::new()), ("other", runs[0].id.clone())] {
+        let options = Some(pb::ImportOptions { source: source.to_owned(), ..Default::default() });
+        let refused = ingest.start_import(with(&eve, pb::StartImportRequest { run_id, options })).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound, "{source}: {refused}");
+    }
     ingest.start_run(with(&eve, start("other"))).await.unwrap();
     test.stop().await;
 }
