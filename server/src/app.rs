@@ -4,7 +4,9 @@ use mavis_catalog::Catalog;
 use mavis_lake::Lake;
 use mavis_pipeline::Pipeline;
 use mavis_sql::Engine;
+use mavis_types::Principal;
 use metrics_exporter_prometheus::PrometheusHandle;
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::{auth::Auth, config::Config, fhir::Exports, read_log::ReadLog, results::Results};
@@ -38,6 +40,19 @@ impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("App").field("readiness", &self.readiness).finish_non_exhaustive()
     }
+}
+
+impl App {
+    /// Signs where a walk over pages is: nobody goes on with a walk that somebody else began, and so comes to a state of the
+    /// lake that was before what he may see. It is the same for all tokens of one name.
+    #[must_use]
+    pub fn page_key(&self, of: &Principal) -> [u8; 32] {
+        page_key(&self.signing_key, &of.name)
+    }
+}
+
+fn page_key(key: &[u8; 32], name: &str) -> [u8; 32] {
+    Sha256::new().chain_update(key).chain_update(b"pages of ").chain_update(name).finalize().into()
 }
 
 /// Whether the server takes requests; what lasts (watching a run, a stream of events) ends when it stops.
@@ -80,6 +95,13 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everybody_signs_pages_otherwise() {
+        assert_eq!(page_key(&[1; 32], "ana"), page_key(&[1; 32], "ana"));
+        assert_ne!(page_key(&[1; 32], "ana"), page_key(&[1; 32], "bob"));
+        assert_ne!(page_key(&[1; 32], "ana"), page_key(&[2; 32], "ana"));
+    }
 
     #[tokio::test]
     async fn whoever_waits_for_the_stop_is_woken_even_when_it_came_before() {

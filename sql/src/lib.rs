@@ -59,10 +59,11 @@ pub use error::{Error, REFUSED};
 pub use home::Home;
 pub use limits::{Limits, OWN_TIME, RoleLimits};
 pub use listing::{TableFilter, TableListing};
-pub use postgres::{Interval, Moment, NAMED_TYPE, Postgres, array_items};
+pub use postgres::{Interval, Moment, NAMED_TYPE, Postgres, array_items, out_of_range};
 pub use session::{Prepared, QueryStream, Session};
 pub use sight::{
-    Payloads, Sizes, known_columns, known_table, knows_counts, knows_run, knows_source, not_whole, not_whole_of, origin,
+    Payloads, Sizes, known_columns, known_table, knows_counts, knows_run, knows_source, not_whole, not_whole_of,
+    origin, unknown_table,
 };
 pub use views::Only;
 pub use work::{Executed, Existing, Ingest, Missing};

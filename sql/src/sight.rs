@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use mavis_catalog::{Catalog, Column, Quarantined, Run, Table};
+use mavis_catalog::{Catalog, Column, Quarantined, Run, Source, Table};
 use mavis_types::{Place, Principal, RunId, Scope, SourceName, TableId, TableName, Zone};
 
 use crate::{
@@ -149,6 +149,35 @@ pub async fn not_whole_of(
         }
     }
     Ok(None)
+}
+
+/// The first of these tables of a source that the principal may not know, as the source or the lake calls them. One that is not
+/// there is such a table, too, but for who is told of everything that happens to the source: their run says what there is.
+///
+/// # Errors
+/// [`Error::Catalog`].
+pub async fn unknown_table<'a>(
+    catalog: &Catalog,
+    principal: &Principal,
+    source: &Source,
+    wanted: &'a [String],
+) -> Result<Option<&'a str>, Error> {
+    let named = source.name.as_str();
+    if wanted.is_empty() || principal.knows_all() || Sizes::default().are_known(catalog, principal, Some(named)).await?
+    {
+        return Ok(None);
+    }
+    let tables = catalog.tables_of_source(source.id).await?;
+    let known: Vec<&Table> = tables.iter().filter(|table| principal.may_read(&table.name)).collect();
+    let is_known = |wanted: &str| known.iter().any(|table| is_called(table, wanted));
+    Ok(wanted.iter().map(String::as_str).find(|wanted| !is_known(wanted)))
+}
+
+fn is_called(table: &Table, wanted: &str) -> bool {
+    let in_source = table.source_table.as_deref();
+    let whole = table.source_schema.as_deref().zip(in_source).map(|(schema, name)| format!("{schema}.{name}"));
+    let names = [Some(table.name.table.as_str()), in_source, whole.as_deref()];
+    names.into_iter().flatten().any(|name| name.eq_ignore_ascii_case(wanted))
 }
 
 async fn is_whole(catalog: &Catalog, principal: &Principal, table: &TableName) -> Result<bool, Error> {

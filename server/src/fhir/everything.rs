@@ -103,8 +103,8 @@ pub(super) async fn everything(
     let signed_for = format!("{path}?{}", query(&wanted.applied));
     let place = match &wanted.page {
         None => None,
-        Some(text) => Some(Place::verify(text, &app.signing_key, &signed_for).ok_or_else(|| {
-            Outcome::invalid("`_page` was not made by this server for this request: start again without it")
+        Some(text) => Some(Place::verify(text, &app.page_key(&principal), &signed_for).ok_or_else(|| {
+            Outcome::invalid("`_page` was not made by this server for you and this request: start again without it")
         })?),
     };
     let snapshot = match &place {
@@ -128,7 +128,8 @@ pub(super) async fn everything(
     let mut links = vec![json!({ "relation": "self", "url": link(None) })];
     if let (Some(offset), Some(snapshot)) = (found.next, snapshot) {
         let next = Place { snapshot, offset, after_id: None };
-        links.push(json!({ "relation": "next", "url": link(Some(&next.sign(&app.signing_key, &signed_for))) }));
+        links
+            .push(json!({ "relation": "next", "url": link(Some(&next.sign(&app.page_key(&principal), &signed_for))) }));
     }
     let answer = format.answer(StatusCode::OK, written(&base, found.total, &links, &found.page));
     Ok(Answered::mark(answer, found.page.len()))

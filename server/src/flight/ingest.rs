@@ -6,8 +6,8 @@ use arrow_flight::{
     sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption, server::PeekableFlightDataStream},
 };
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
-use mavis_sql::{Error, Executed, Existing, Ingest, Missing};
-use mavis_types::{SourceName, TableName, Zone, normalize_name};
+use mavis_sql::{Error, Executed, Existing, Ingest, Missing, knows_source, not_whole};
+use mavis_types::{Principal, SourceName, TableName, Zone, normalize_name};
 use tonic::Status;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     service::{Caller, Commands},
     update::counted,
 };
-use crate::{auth::Door, grpc::status, query_log::QueryLog};
+use crate::{App, auth::Door, grpc::status, query_log::QueryLog};
 
 pub(super) async fn ingest(
     commands: &Commands,
@@ -71,7 +71,7 @@ async fn push(
         Status::invalid_argument("an ingest into `raw` names the source as its schema: a source of kind `push`")
     })?;
     let source = SourceName::new(source).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let name = TableName::new(Zone::Raw, source.as_str(), normalize_name(&into.table));
+    let name = pushed_to(app, principal, &source, &into.table).await?;
     if into.existing == Existing::Replace {
         return Err(Status::invalid_argument(
             "rows are added to a table of `raw`, or replace those of the same key if the source declares one: append",
@@ -100,6 +100,33 @@ async fn push(
         Some(refusal) => Err(refusal),
         None => outcome.map(|done| counted(&done)).map_err(status),
     }
+}
+
+/// The raw table that rows of a client go to. Who pushes replaces rows by their keys and is told why rows do not fit: so it takes
+/// sight of the whole table, or an administrator. For everybody else the source is as if it were not there.
+async fn pushed_to(app: &App, by: &Principal, source: &SourceName, table: &str) -> Result<TableName, Status> {
+    let registered = match app.catalog.source(source).await {
+        Ok(registered) => Some(registered),
+        Err(mavis_catalog::Error::NotFound { .. }) => None,
+        Err(error) => return Err(status(error)),
+    };
+    let mut tables = match &registered {
+        Some(registered) => app.catalog.tables_of_source(registered.id).await.map_err(status)?,
+        None => Vec::new(),
+    };
+    // The table may have another name in the lake than its own: one like it came first.
+    tables.retain(|known| known.name.zone == Zone::Raw && known.source_table.as_deref() == Some(table));
+    let name = match tables.pop() {
+        Some(known) => known.name,
+        None => TableName::new(Zone::Raw, source.as_str(), normalize_name(table)),
+    };
+    let known = by.knows_all() || registered.is_some() && knows_source(by, source.as_str());
+    let whole = known && not_whole(&app.catalog, by, std::slice::from_ref(&name)).await.map_err(status)?.is_none();
+    if whole || by.may_administer() {
+        return Ok(name);
+    }
+    app.auth.audit(&by.name, "run.push", &name.to_string(), false, Door::Flight).await;
+    Err(status(mavis_catalog::Error::NotFound { what: "source", name: source.to_string() }))
 }
 
 /// Why an upload did not get into `raw`.

@@ -1,20 +1,21 @@
 //! Operations that tell values of tables, or put them where others see them: for whoever is shown these tables as
 //! they are. The guard of queries knows nothing of what the pipeline reads.
 
-use mavis_sql::{not_whole, not_whole_of};
-use mavis_types::{Principal, SourceName, TableName};
+use mavis_sql::{knows_source, not_whole, not_whole_of};
+use mavis_types::{Principal, SourceName, TableName, Zone};
 use tonic::Status;
 
-use super::status;
+use super::{status, visible};
 use crate::{App, auth::Door};
 
-/// Lets through who sees everything of a source.
+/// Lets through who sees everything of a source; one that may not be known is as if it were not there.
 pub(super) async fn nothing_of_source(
     app: &App,
     by: &Principal,
     source: &SourceName,
     action: &str,
 ) -> Result<(), Status> {
+    visible::source(app, by, source).await?;
     match not_whole_of(&app.catalog, by, source).await.map_err(status)? {
         None => Ok(()),
         Some(hidden) => {
@@ -49,6 +50,46 @@ pub(super) async fn nothing(app: &App, by: &Principal, source: &SourceName, acti
         return Err(refused(app, by, action, source.as_str(), reason).await);
     }
     Ok(())
+}
+
+/// Lets through who will see everything that a new source brings: it would be nobody else's to use or to remove, and what may
+/// not be read of another could be read by it.
+pub(super) async fn nothing_of_new(app: &App, by: &Principal, source: &SourceName, action: &str) -> Result<(), Status> {
+    nothing(app, by, source, action).await?;
+    if [Zone::Raw, Zone::Processed].into_iter().all(|zone| by.sees_whole_schema(zone, source.as_str())) {
+        return Ok(());
+    }
+    let reason =
+        format!("you may not read all of `raw.{source}` and `processed.{source}`, which the source would fill");
+    Err(refused(app, by, action, source.as_str(), &reason).await)
+}
+
+/// The sources of a request, all of which the caller sees whole. Where it names none: every one that the caller does, none where
+/// that is every one that there is.
+pub(super) async fn whole_sources(
+    app: &App,
+    by: &Principal,
+    named: Vec<SourceName>,
+    action: &str,
+) -> Result<Vec<SourceName>, Status> {
+    for name in &named {
+        nothing_of_source(app, by, name, action).await?;
+    }
+    if !named.is_empty() || by.sees_everything() {
+        return Ok(named);
+    }
+    let mut whole = Vec::new();
+    for source in app.catalog.sources().await.map_err(status)? {
+        if knows_source(by, source.name.as_str())
+            && not_whole_of(&app.catalog, by, &source.name).await.map_err(status)?.is_none()
+        {
+            whole.push(source.name);
+        }
+    }
+    if whole.is_empty() {
+        return Err(refused(app, by, action, "", "there is no source that you see all of").await);
+    }
+    Ok(whole)
 }
 
 async fn refused(app: &App, by: &Principal, action: &str, object: &str, reason: &str) -> Status {

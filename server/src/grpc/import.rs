@@ -40,7 +40,7 @@ pub(super) async fn receive(
         return Err(Status::invalid_argument("an import begins with its options"));
     };
     let options = self::options(options)?;
-    super::ingest::known_source(app, by, &options.source).await?;
+    super::visible::source_to_be(by, &options.source)?;
     let mut files = Vec::new();
     let mut next = match stream.message().await? {
         Some(message) => required(message.part, "part")?,

@@ -40,15 +40,6 @@ impl Ingest {
     }
 }
 
-/// Lets through who may know of the source that files are imported to, or where it is yet to come.
-pub(super) async fn known_source(app: &App, by: &Principal, name: &SourceName) -> Result<(), Status> {
-    match app.catalog.source(name).await {
-        Ok(_) => visible::source(by, name),
-        Err(mavis_catalog::Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(status(error)),
-    }
-}
-
 #[tonic::async_trait]
 impl IngestService for Ingest {
     async fn register_source(
@@ -57,7 +48,7 @@ impl IngestService for Ingest {
     ) -> Result<Response<pb::RegisterSourceResponse>, Status> {
         let by = engineer(&self.app, &request, "source.add").await?;
         let spec = convert::spec(required(request.into_inner().spec, "spec")?)?;
-        hidden::nothing(&self.app, &by, &spec.name, "source.add").await?;
+        hidden::nothing_of_new(&self.app, &by, &spec.name, "source.add").await?;
         let source = self.app.pipeline.add_source(&by, spec).await.map_err(status)?;
         Ok(Response::new(pb::RegisterSourceResponse { source: Some(convert::source(source)) }))
     }
@@ -80,7 +71,7 @@ impl IngestService for Ingest {
     ) -> Result<Response<pb::RemoveSourceResponse>, Status> {
         let by = engineer(&self.app, &request, "source.remove").await?;
         let name = source_name(&request.into_inner().name)?;
-        visible::source(&by, &name)?;
+        visible::source(&self.app, &by, &name).await?;
         self.app.pipeline.remove_source(&by, &name).await.map_err(status)?;
         Ok(Response::new(pb::RemoveSourceResponse {}))
     }
@@ -149,7 +140,7 @@ impl IngestService for Ingest {
         let request = request.into_inner();
         let id = chosen_run_id(&request.run_id)?;
         let names = request.sources.iter().map(|name| source_name(name)).collect::<Result<Vec<_>, _>>()?;
-        names.iter().try_for_each(|name| visible::source(&by, name))?;
+        let names = hidden::whole_sources(&self.app, &by, names, "source.discover").await?;
         self.app.pipeline.discover_many(&by, id, &names).await.map_err(status)?;
         // A run of that id that was there before may be anybody's.
         let run = visible::run(&self.app, &by, id).await?;
@@ -200,7 +191,8 @@ impl IngestService for Ingest {
         let id = chosen_run_id(&request.run_id)?;
         let ingest =
             IngestRequest { source: source_name(&request.source)?, tables: request.tables, full: request.full };
-        visible::source(&by, &ingest.source)?;
+        visible::source(&self.app, &by, &ingest.source).await?;
+        visible::tables(&self.app, &by, &ingest.source, &ingest.tables).await?;
         self.app.pipeline.start_run(&by, id, ingest).await.map_err(status)?;
         // A run of that id that was there before may be anybody's.
         let run = visible::run(&self.app, &by, id).await?;
@@ -304,6 +296,7 @@ impl IngestService for Ingest {
     ) -> Result<Response<pb::ListImportedFilesResponse>, Status> {
         let by = engineer(&self.app, &request, "import.list").await?;
         let options = import::options(required(request.into_inner().options, "options")?)?;
+        visible::source_to_be(&by, &options.source)?;
         // Names of files say who is in them. Of a source that is yet to come there are none.
         match self.app.catalog.source(&options.source).await {
             Ok(_) => hidden::nothing_of_source(&self.app, &by, &options.source, "import.list").await?,
@@ -333,7 +326,7 @@ impl IngestService for Ingest {
         let run = match self.app.catalog.run(id).await {
             Ok(_) => visible::run(&self.app, &by, id).await?,
             Err(mavis_catalog::Error::NotFound { .. }) => {
-                known_source(&self.app, &by, &options.source).await?;
+                visible::source_to_be(&by, &options.source)?;
                 self.app.pipeline.start_import(&by, id, options).await.map_err(status)?;
                 // Somebody else may have begun one of that id meanwhile.
                 visible::run(&self.app, &by, id).await?

@@ -3,6 +3,7 @@
 use mavis_catalog::Schedule;
 use mavis_pipeline::ScheduleSpec;
 use mavis_proto::v1::{self as pb, schedule_service_server::ScheduleService};
+use mavis_sql::knows_source;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -40,7 +41,7 @@ impl ScheduleService for Schedules {
         let by = engineer(&self.app, &request, "schedule.set").await?;
         let request = request.into_inner();
         let name = source_name(&request.source)?;
-        visible::source(&by, &name)?;
+        visible::source(&self.app, &by, &name).await?;
         let spec: ScheduleSpec = serde_json::from_str(&request.declaration_json)
             .map_err(|error| Status::invalid_argument(format!("the schedule's declaration: {error}")))?;
         let schedule = self.app.pipeline.set_schedule(&by, &name, &spec).await.map_err(status)?;
@@ -53,7 +54,7 @@ impl ScheduleService for Schedules {
     ) -> Result<Response<pb::RemoveScheduleResponse>, Status> {
         let by = engineer(&self.app, &request, "schedule.remove").await?;
         let name = source_name(&request.into_inner().source)?;
-        visible::source(&by, &name)?;
+        visible::source(&self.app, &by, &name).await?;
         self.app.pipeline.remove_schedule(&by, &name).await.map_err(status)?;
         Ok(Response::new(pb::RemoveScheduleResponse {}))
     }
@@ -65,7 +66,7 @@ impl ScheduleService for Schedules {
         let by = engineer(&self.app, &request, "schedule.enable").await?;
         let request = request.into_inner();
         let name = source_name(&request.source)?;
-        visible::source(&by, &name)?;
+        visible::source(&self.app, &by, &name).await?;
         let schedule = self.app.pipeline.enable_schedule(&by, &name, request.enabled).await.map_err(status)?;
         Ok(Response::new(pb::EnableScheduleResponse { schedule: Some(told(name.as_str(), schedule)) }))
     }
@@ -76,7 +77,7 @@ impl ScheduleService for Schedules {
     ) -> Result<Response<pb::ListSchedulesResponse>, Status> {
         let by = engineer(&self.app, &request, "schedule.list").await?;
         let mut all = self.app.pipeline.schedules().await.map_err(status)?;
-        all.retain(|(source, _)| visible::source(&by, &source.name).is_ok());
+        all.retain(|(source, _)| knows_source(&by, source.name.as_str()));
         let schedules = all.into_iter().map(|(source, schedule)| told(source.name.as_str(), schedule)).collect();
         Ok(Response::new(pb::ListSchedulesResponse { schedules }))
     }

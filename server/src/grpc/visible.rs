@@ -3,7 +3,7 @@
 use mavis_catalog::{MappingRow, Run};
 use mavis_pipeline::RunEvent;
 use mavis_proto::v1 as pb;
-use mavis_sql::{Sizes, knows_run, knows_source};
+use mavis_sql::{Sizes, knows_run, knows_source, unknown_table};
 use mavis_types::{Principal, RunId, SourceName, TableName};
 use tonic::Status;
 
@@ -30,12 +30,34 @@ pub(super) async fn sources(app: &App, by: &Principal) -> Result<Vec<pb::Source>
     Ok(told.collect())
 }
 
-/// Lets through who may know of a source; otherwise it is as if it were not there.
-pub(super) fn source(by: &Principal, name: &SourceName) -> Result<(), Status> {
+/// Lets through who may know of a source; otherwise it is as if it were not there. Of one that is not there the pipeline says
+/// which ones are, to whoever may know of all of them.
+pub(super) async fn source(app: &App, by: &Principal, name: &SourceName) -> Result<(), Status> {
+    if by.knows_all() {
+        return Ok(());
+    }
+    source_to_be(by, name)?;
+    app.catalog.source(name).await.map(drop).map_err(status)
+}
+
+/// Lets through who may know of the source, or will when it is there: an import makes its source.
+pub(super) fn source_to_be(by: &Principal, name: &SourceName) -> Result<(), Status> {
     if knows_source(by, name.as_str()) {
         return Ok(());
     }
     Err(status(mavis_catalog::Error::NotFound { what: "source", name: name.to_string() }))
+}
+
+/// Lets through who may know of the tables that a run is to read; one that may not be known is as if it were not there.
+pub(super) async fn tables(app: &App, by: &Principal, name: &SourceName, tables: &[String]) -> Result<(), Status> {
+    if tables.is_empty() || by.knows_all() {
+        return Ok(());
+    }
+    let source = app.catalog.source(name).await.map_err(status)?;
+    match unknown_table(&app.catalog, by, &source, tables).await.map_err(status)? {
+        None => Ok(()),
+        Some(table) => Err(status(mavis_catalog::Error::NotFound { what: "table", name: table.to_owned() })),
+    }
 }
 
 /// Mappings of sources that the caller may know of.

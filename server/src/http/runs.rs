@@ -8,7 +8,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use mavis_catalog::{Run as Row, RunState, RunUnit, Source};
 use mavis_pipeline::IngestRequest;
-use mavis_sql::{Sizes, knows_counts, knows_run, knows_source};
+use mavis_sql::{Sizes, knows_counts, knows_run, knows_source, unknown_table};
 use mavis_types::{Counts, Principal, RunId, SourceId, SourceName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -195,6 +195,10 @@ pub(super) async fn start(
     };
     let known = Known::read(&app, &principal).await?;
     known.id_of(source.as_str())?;
+    let registered = app.catalog.source(&source).await?;
+    if let Some(table) = unknown_table(&app.catalog, &principal, &registered, &start.tables).await? {
+        return Err(mavis_catalog::Error::NotFound { what: "table", name: table.to_owned() }.into());
+    }
     let request = IngestRequest { source, tables: start.tables, full: start.full };
     let run = app.pipeline.start_run(&principal, id, request).await?;
     Ok((StatusCode::ACCEPTED, Json(known.told(run))))

@@ -13,6 +13,7 @@ pub(super) mod state {
     pub(crate) const BAD_ENCODING: &str = "22021";
     pub(crate) const BAD_VALUE: &str = "22P02";
     pub(crate) const BAD_BINARY: &str = "22P03";
+    pub(crate) const TIME: &str = "22008";
     pub(crate) const BAD_SETTING: &str = "22023";
     pub(crate) const NO_TRANSACTION: &str = "25P01";
     pub(crate) const FAILED_TRANSACTION: &str = "25P02";
@@ -183,6 +184,8 @@ fn of_value(message: &str) -> &'static str {
         "23502"
     } else if has("division by zero") {
         "22012"
+    } else if has("out of the range of times") || has("times here are finite") {
+        state::TIME
     } else if has("too large") {
         "22003"
     } else if has("more than one row") {
@@ -217,6 +220,8 @@ mod tests {
     #[case(Error::Limit { limit: "queue limit", detail: String::new() }, "53300")]
     #[case(Error::Cancelled, "57014")]
     #[case(Error::Value { message: "division by zero".to_owned() }, "22012")]
+    #[case(Error::Value { message: mavis_sql::out_of_range("infinity").unwrap().to_owned() }, "22008")]
+    #[case(Error::Value { message: mavis_sql::out_of_range("0044-03-15 BC").unwrap().to_owned() }, "22008")]
     #[case(Error::Value { message: "column `cast` may not be null".to_owned() }, "23502")]
     #[case(exists("table"), "42P07")]
     #[case(exists("schema"), "42P06")]

@@ -70,9 +70,9 @@ async fn engineer(test: &TestServer, schemas: &[&str], rights: &[&str]) -> Strin
     token
 }
 
-/// Every operation that tells values of the source `hms`, or puts them elsewhere, with what it was answered.
-async fn operations(test: &TestServer, token: &str) -> Vec<(&'static str, Result<(), Status>)> {
-    let name = || "hms".to_owned();
+/// Every operation that tells values of the source, or of the one table of `hms`, or puts them elsewhere, with what it was answered.
+async fn operations(test: &TestServer, token: &str, source: &str) -> Vec<(&'static str, Result<(), Status>)> {
+    let name = || source.to_owned();
     let channel = test.channel().await;
     let mut ingest = IngestServiceClient::new(channel.clone());
     let mut mappings = MappingServiceClient::new(channel);
@@ -105,6 +105,13 @@ async fn operations(test: &TestServer, token: &str) -> Vec<(&'static str, Result
         ("test", ingest.test_source(with(token, test_of(What::Name(name())))).await.map(drop)),
         ("test again", ingest.test_source(with(token, test_of(What::Spec(registered)))).await.map(drop)),
         ("update", ingest.update_source(with(token, pb::UpdateSourceRequest { spec: Some(spec) })).await.map(drop)),
+        (
+            "discover many",
+            ingest
+                .discover_many(with(token, pb::DiscoverManyRequest { run_id: String::new(), sources: vec![name()] }))
+                .await
+                .map(drop),
+        ),
     ]
 }
 
@@ -118,7 +125,6 @@ async fn operations(test: &TestServer, token: &str) -> Vec<(&'static str, Result
     &["GRANT SELECT (id, sex) ON processed.hms.patients TO USER eve"],
     "`processed.hms.patients`"
 )]
-#[case::no_grant(&["raw.other", "processed.other"], &[], "a table ")]
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_see_a_table_whole_has_nothing_made_of_it(
     #[case] schemas: &[&str],
@@ -127,7 +133,7 @@ async fn who_does_not_see_a_table_whole_has_nothing_made_of_it(
 ) {
     let test = lake().await;
     let eve = engineer(&test, schemas, rights).await;
-    for (operation, answer) in operations(&test, &eve).await {
+    for (operation, answer) in operations(&test, &eve, "hms").await {
         let refused = answer.expect_err(operation);
         assert_eq!(refused.code(), Code::PermissionDenied, "{operation}: {refused}");
         let names = refused.message().contains(told) || refused.message().contains("sources could show them");
@@ -142,11 +148,82 @@ async fn who_does_not_see_a_table_whole_has_nothing_made_of_it(
     test.stop().await;
 }
 
+#[rstest]
+#[case::by_schema(&["raw.other", "processed.other"])]
+#[case::by_nothing(&["fhir.r4"])]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hidden_source_is_refused_as_one_that_is_not_there(#[case] schemas: &[&str]) {
+    let test = lake().await;
+    let eve = engineer(&test, schemas, &[]).await;
+    let mut refusals = Vec::new();
+    for source in ["hms", "nobody"] {
+        let mut told = Vec::new();
+        for (operation, answer) in operations(&test, &eve, source).await {
+            let refused = answer.expect_err(operation);
+            // These read the table, whichever source is named.
+            if operation.starts_with("apply") || operation == "check" {
+                assert_eq!(refused.code(), Code::PermissionDenied, "{operation}: {refused}");
+                continue;
+            }
+            assert_eq!(refused.code(), Code::NotFound, "{operation}: {refused}");
+            told.push((operation, refused.message().replace(source, "S")));
+        }
+        let path = format!("path={}/patients.csv", test.folder.path().display());
+        let added = test.mavis_as(&eve, &["source", "add", source, "--kind", "files", "--param", &path]).await;
+        assert!(!added.status.success() && stderr(&added).contains("you may not read all of"), "{}", stderr(&added));
+        told.push(("add", stderr(&added).replace(source, "S")));
+        let mut ingest = IngestServiceClient::new(test.channel().await);
+        let options = Some(pb::ImportOptions { source: source.to_owned(), ..Default::default() });
+        let list = pb::ListImportedFilesRequest { options };
+        told.push((
+            "imported",
+            ingest.list_imported_files(with(&eve, list)).await.unwrap_err().message().replace(source, "S"),
+        ));
+        refusals.push(told);
+    }
+    assert_eq!(refusals[0], refusals[1]);
+    assert!(refusals[0].iter().all(|(_, told)| !told.contains("registered are")), "{refusals:?}");
+    test.stop().await;
+}
+
+/// A schema that was granted before its source is there tells nothing of other sources.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_yet_to_come_is_missing_without_a_list_of_others() {
+    let test = lake().await;
+    let eve = engineer(&test, &["raw.coming", "processed.coming"], &[]).await;
+    let mut ingest = IngestServiceClient::new(test.channel().await);
+    let discover = pb::DiscoverRequest { name: "coming".to_owned() };
+    let refused = ingest.discover(with(&eve, discover.clone())).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::NotFound, "there is no source `coming`"));
+    let path = format!("path={}/wards.csv", test.folder.path().display());
+    let added = test.mavis_as(&eve, &["source", "add", "coming", "--kind", "files", "--param", &path]).await;
+    assert!(added.status.success(), "{}", stderr(&added));
+    ingest.discover(with(&eve, discover)).await.unwrap();
+    let remove = pb::RemoveSourceRequest { name: "coming".to_owned() };
+    ingest.remove_source(with(&eve, remove)).await.unwrap();
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_sources_are_those_that_are_seen_whole() {
+    let test = lake().await;
+    let eve = engineer(&test, &[], &["CREATE MASK ON raw.hms.patients (last_name) TO USER eve USING NULL"]).await;
+    let asked = "SELECT DISTINCT source FROM system.ops.discoveries ORDER BY source";
+    let looked = test.mavis_as(&eve, &["source", "discover-many"]).await;
+    assert!(looked.status.success(), "{}", stderr(&looked));
+    assert_eq!(sql(&test, &test.admin_token(), asked).await.1["rows"], json!([["other"]]));
+    let looked = test.mavis(&["source", "discover-many"]).await;
+    assert!(looked.status.success(), "{}", stderr(&looked));
+    assert_eq!(sql(&test, &test.admin_token(), asked).await.1["rows"], json!([["hms"], ["other"]]));
+    assert_eq!(sql(&test, &eve, asked).await.1["rows"], json!([["other"]]));
+    test.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engineer_from_whom_nothing_is_hidden_works_as_ever() {
     let test = lake().await;
     let eve = engineer(&test, &[], &[]).await;
-    for (operation, answer) in operations(&test, &eve).await {
+    for (operation, answer) in operations(&test, &eve, "hms").await {
         assert!(answer.is_ok(), "{operation}: {answer:?}");
     }
     test.stop().await;

@@ -217,6 +217,7 @@ async fn a_page_that_ends_between_rows_of_one_value_loses_none() {
 async fn a_range_is_walked_in_the_order_of_keys_and_sees_one_state(#[case] range: &str, #[case] expected: &[&str]) {
     let test = TestServer::start().await;
     lab(&test).await;
+    let reader = test.token("reader", pb::Role::Reader, &["raw.lab"]).await;
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
         let (status, page) = get(&test, &format!("{READINGS}?{range}&limit=2&columns=site,n{cursor}")).await;
@@ -238,6 +239,10 @@ async fn a_range_is_walked_in_the_order_of_keys_and_sees_one_state(#[case] range
         writer.finish(End { cursor: None, whole: false }).await.unwrap();
         let other = get(&test, &format!("{READINGS}?prefix=other&limit=2{cursor}")).await;
         assert_eq!(other.0, 400, "a cursor of another range was taken");
+        let path = format!("{READINGS}?{range}&limit=2&columns=site,n");
+        assert_eq!(ask(&test, &reader, Method::GET, &path, None).await.0, 200);
+        let other = ask(&test, &reader, Method::GET, &format!("{path}{cursor}"), None).await;
+        assert_eq!(other.0, 400, "a cursor of somebody else was taken");
     }
     assert_eq!(seen, expected);
     test.stop().await;

@@ -9,8 +9,9 @@ use arrow_flight::{
 };
 use futures::{StreamExt, stream};
 use mavis_proto::v1::{self as pb, Role, ingest_service_client::IngestServiceClient};
+use rstest::rstest;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
+use tonic::{Code, transport::Channel};
 
 use crate::harness::{TestServer, with};
 
@@ -119,5 +120,101 @@ async fn what_may_not_be_sent_is_refused_and_leaves_nothing() {
     let error = flight.execute_ingest(into("raw", Some("laboratory"), "results", 1, 2), other).await.unwrap_err();
     assert!(error.to_string().contains("cast it"), "{error}");
     assert_eq!(rows(&test, "SELECT id FROM raw.laboratory.results").await, json!([[1]]));
+    test.stop().await;
+}
+
+/// The lake that a hidden row of the key 1 is in, and a table that hardly anybody knows.
+async fn pushed() -> TestServer {
+    let test = TestServer::start().await;
+    let tables = json!({ "tables": { "results": { "key": ["Id"] }, "secret": { "key": ["Id"] } } });
+    register(&test, "laboratory", "push", tables).await;
+    let folder = test.folder.path().join("files");
+    std::fs::create_dir_all(&folder).unwrap();
+    register(&test, "files", "files", json!({ "path": folder })).await;
+    let mut flight = client(&test, &test.admin_token()).await;
+    for table in ["results", "secret"] {
+        let one = stream::iter([Ok(batch(&[(1, "kept")]))]);
+        flight.execute_ingest(into("raw", Some("laboratory"), table, 1, 2), one).await.unwrap();
+    }
+    test
+}
+
+/// The rights of an engineer, and whether rows of its are taken.
+#[rstest]
+#[case::no_right(&["raw.other"], &[], false)]
+#[case::filtered(&[], &["CREATE POLICY few ON raw.laboratory.results TO USER eve USING (id > 1)"], false)]
+#[case::filtered_behind(&[], &["CREATE POLICY few ON processed.laboratory.results TO USER eve USING (id > 1)"], false)]
+#[case::masked(&[], &["CREATE MASK ON raw.laboratory.results (name) TO USER eve USING HASH"], false)]
+#[case::some_columns(&["raw.other"], &["GRANT SELECT (id) ON raw.laboratory.results TO USER eve"], false)]
+#[case::another_table(&["raw.other"], &["GRANT SELECT ON raw.laboratory.secret TO USER eve"], false)]
+#[case::the_table(&["raw.other"], &["GRANT SELECT ON raw.laboratory.results TO USER eve"], true)]
+#[case::the_schema(&["raw.laboratory"], &[], true)]
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_pushed_by_who_sees_all_of_their_table(
+    #[case] schemas: &[&str],
+    #[case] rights: &[&str],
+    #[case] may: bool,
+) {
+    let test = pushed().await;
+    let eve = test.token("eve", Role::Engineer, schemas).await;
+    for right in rights {
+        assert_eq!(rows(&test, right).await, json!([["granted"]]), "{right}");
+    }
+    let mut flight = client(&test, &eve).await;
+    let ids: ArrayRef = Arc::new(StringArray::from(vec!["1"]));
+    let misfit = RecordBatch::try_from_iter([("Id", ids)]).unwrap();
+    let text = "SELECT name FROM raw.laboratory.results";
+    if may {
+        let one = stream::iter([Ok(batch(&[(1, "changed")]))]);
+        flight.execute_ingest(into("raw", Some("laboratory"), "results", 1, 2), one).await.unwrap();
+        assert_eq!(rows(&test, text).await, json!([["changed"]]));
+    } else {
+        for (rows, if_not_exist, if_exists) in [
+            (batch(&[(1, "changed")]), 1, 2),
+            (batch(&[(1, "changed")]), 1, 1),
+            (batch(&[(1, "changed")]), 1, 3),
+            (batch(&[(1, "changed")]), 2, 2),
+            (misfit, 1, 2),
+        ] {
+            let command = into("raw", Some("laboratory"), "results", if_not_exist, if_exists);
+            let error = flight.execute_ingest(command, stream::iter([Ok(rows)])).await.unwrap_err().to_string();
+            assert!(error.contains("there is no source `laboratory`"), "{error}");
+            assert!(!error.contains("registered are") && !error.contains("secret"), "{error}");
+        }
+        assert_eq!(rows(&test, text).await, json!([["kept"]]));
+        let asked = "SELECT count(*) > 0 FROM system.ops.audit WHERE action = 'run.push' AND NOT allowed";
+        assert_eq!(rows(&test, asked).await, json!([[true]]));
+    }
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_or_a_table_that_is_hidden_is_answered_as_one_that_is_not_there() {
+    let test = pushed().await;
+    let eve = test.token("eve", Role::Engineer, &["raw.other"]).await;
+    let granted = rows(&test, "GRANT SELECT ON raw.laboratory.results TO USER eve").await;
+    assert_eq!(granted, json!([["granted"]]));
+    let mut flight = client(&test, &eve).await;
+    for (source, table) in [("nobody", "t"), ("files", "t"), ("laboratory", "secret"), ("laboratory", "nothing")] {
+        let one = stream::iter([Ok(batch(&[(1, "a")]))]);
+        let error = flight.execute_ingest(into("raw", Some(source), table, 1, 2), one).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("there is no source `{source}`")), "{error}");
+        assert!(!error.contains("registered are") && !error.contains("kind"), "{error}");
+    }
+    let mut ingest = IngestServiceClient::new(test.channel().await);
+    let start = |table: &str| pb::StartRunRequest {
+        source: "laboratory".to_owned(),
+        tables: vec![table.to_owned()],
+        ..Default::default()
+    };
+    let http = reqwest::Client::new();
+    for table in ["secret", "nothing"] {
+        let refused = ingest.start_run(with(&eve, start(table))).await.unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (Code::NotFound, &*format!("there is no table `{table}`")));
+        let asked = json!({ "source": "laboratory", "tables": [table] });
+        let answer = http.post(test.http("/api/v1/runs")).bearer_auth(&eve).json(&asked).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 404, "{table}");
+    }
+    ingest.start_run(with(&eve, start("results"))).await.unwrap();
     test.stop().await;
 }

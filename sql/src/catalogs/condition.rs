@@ -1,7 +1,8 @@
 //! Conditions of row filters, from SQL to expressions over the columns of the table that they are on.
 //!
-//! A condition may ask other tables (`__patient IN (SELECT ...)`: consent). That is answered for Mavis itself, at the snapshot
-//! that the statement sees, before the statement is planned: the answer is part of the expression.
+//! A condition may ask other tables (`__patient IN (SELECT ...)`: consent). That is answered for Mavis itself, before the
+//! statement is planned: the answer is part of the expression. These tables are asked as they are now, also where the statement
+//! looks back: a consent that was taken back hides what was known before.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -103,7 +104,10 @@ impl View<'_> {
         let here = TableKey { parts: vec![HERE.to_owned(), table.table.clone()], as_of: None };
         let mut statement = parse(&format!("SELECT 1 FROM \"{HERE}\".\"{}\" WHERE ({condition}\n)", table.table))?;
         let mavis = Arc::new(Principal::new(TokenId::new(), "mavis", Role::Admin, Scope::All));
-        let snapshot = self.snapshot().await?.map(|snapshot| snapshot.id);
+        let snapshot = match self.pinned {
+            None => self.snapshot().await?.map(|snapshot| snapshot.id),
+            Some(_) => None,
+        };
         let view = View::new(self.inner, &mavis, snapshot);
         let mut others = tables(&statement)?;
         others.remove(&here);

@@ -8,9 +8,10 @@
 //! that it came from, too. What joins
 //! learn while they run drops rows as they come out of the barrier ([`sift`]). Queries for the rows of
 //! a key are known as they are ([`point`], over [`keys`]). [`walk`] looks over every finished plan and
-//! denies what it does not know; [`explain`] cuts out of EXPLAIN what lies below the barrier.
+//! denies what it does not know; where rows are hidden nothing tells which files were read ([`closed`]); [`explain`] cuts out of EXPLAIN what lies below the barrier.
 
 mod barrier;
+mod closed;
 mod explain;
 mod kept;
 mod keys;

@@ -6,15 +6,28 @@ use datafusion::{
     catalog::{Session, TableProvider},
     common::{ColumnStatistics, Result, ScalarValue, Statistics, ToDFSchema, stats::Precision},
     datasource::empty::EmptyTable,
-    logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType, utils::split_conjunction},
-    physical_plan::{ExecutionPlan, filter::FilterExec, projection::ProjectionExec},
+    logical_expr::{
+        Expr, Operator, TableProviderFilterPushDown, TableType,
+        utils::{conjunction, split_conjunction},
+    },
+    physical_plan::{
+        ExecutionPlan,
+        filter::{FilterExec, FilterExecBuilder},
+        projection::ProjectionExec,
+    },
     prelude::ident,
 };
 use mavis_catalog::Table;
 use mavis_lake::Providers;
 use mavis_types::{TableName, TokenId};
 
-use super::{barrier::Barrier, keys::by_key, lens::Lens, predicate::passes};
+use super::{
+    barrier::Barrier,
+    closed::{ClosedScan, spread},
+    keys::by_key,
+    lens::Lens,
+    predicate::passes,
+};
 
 /// What resources are looked up by beside the key: their own id in history, their patient in any table.
 const FHIR_KEYS: [&str; 2] = ["id", "__patient"];
@@ -119,21 +132,23 @@ impl GuardedTable {
     }
 
     /// A scan through the lens: rows that are not there are left out, and what stands in the place of values is put in, below
-    /// the barrier. `projection` and `filters` are over the columns that are there.
+    /// the barrier. `projection` and `filters` are over the columns that are there. Where rows are hidden, all `filters` hold
+    /// for what comes out.
     async fn scan_through(
         &self,
         inner: &Arc<dyn TableProvider>,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        filters: Vec<Expr>,
+        mut filters: Vec<Expr>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let whole = inner.schema();
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let wanted: Vec<&str> =
             projection.unwrap_or(&all).iter().map(|place| self.schema.field(*place).name().as_str()).collect();
+        filters.extend(self.lens.rows.iter().flat_map(split_conjunction).cloned());
         let mut reads: Vec<usize> = Vec::new();
-        let of_rows = self.lens.rows.iter().flat_map(Expr::column_refs).map(|column| column.name.as_str());
-        for name in wanted.iter().copied().chain(of_rows) {
+        let of_filters = filters.iter().filter(|_| self.lens.rows.is_some()).flat_map(Expr::column_refs);
+        for name in wanted.iter().copied().chain(of_filters.map(|column| column.name.as_str())) {
             let place = whole.index_of(name)?;
             if !reads.contains(&place) {
                 reads.push(place);
@@ -144,18 +159,51 @@ impl GuardedTable {
             reads.push(0);
         }
         reads.sort_unstable();
-        let mut filters = filters;
-        filters.extend(self.lens.rows.iter().flat_map(split_conjunction).cloned());
+        let lanes = state.config().target_partitions();
         let mut scan = inner.scan(state, Some(&reads), &filters, None).await?;
         let columns = scan.schema().to_dfschema()?;
-        if let Some(rows) = &self.lens.rows {
-            scan = Arc::new(FilterExec::try_new(state.create_physical_expr(rows.clone(), &columns)?, scan)?);
+        let rows = if self.lens.rows.is_some() { conjunction(filters) } else { None };
+        if let Some(rows) = &rows {
+            let rows = state.create_physical_expr(rows.clone(), &columns)?;
+            scan = Arc::new(FilterExec::try_new(rows, spread(scan, lanes)?)?);
         }
         let shown = wanted.into_iter().map(|name| {
             let shown = self.lens.masks.get(name).cloned().unwrap_or_else(|| ident(name));
             Ok((state.create_physical_expr(shown, &columns)?, name.to_owned()))
         });
-        Ok(Arc::new(ProjectionExec::try_new(shown.collect::<Result<Vec<_>>>()?, scan)?))
+        let scan = Arc::new(ProjectionExec::try_new(shown.collect::<Result<Vec<_>>>()?, scan)?);
+        Ok(if rows.is_some() { Arc::new(ClosedScan::new(scan, lanes)) } else { scan })
+    }
+
+    /// A scan where rows are hidden, for which all of `filters` hold: those that may not be evaluated on hidden rows are
+    /// applied to what comes out.
+    async fn scan_closed(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (below, above): (Vec<Expr>, Vec<Expr>) =
+            filters.iter().cloned().partition(|filter| passes(filter, &self.lens));
+        let look_up = below.iter().any(|filter| looks_up(filter, &self.keys));
+        let inner = if look_up { &self.providers.look_up } else { &self.providers.whole };
+        let Some(above) = conjunction(above) else {
+            let scan = self.scan_through(inner, state, projection, below).await?;
+            return Ok(self.behind_barrier(scan, projection));
+        };
+        let mut places = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let wanted = places.len();
+        for column in above.column_refs() {
+            let place = self.schema.index_of(&column.name)?;
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        let scan = self.scan_through(inner, state, Some(&places), below).await?;
+        let scan = self.behind_barrier(scan, Some(&places));
+        let above = state.create_physical_expr(above, &scan.schema().to_dfschema()?)?;
+        let scan = FilterExecBuilder::new(above, scan).apply_projection(Some((0..wanted).collect()))?.build()?;
+        Ok(Arc::new(scan))
     }
 }
 
@@ -176,6 +224,9 @@ impl TableProvider for GuardedTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.lens.rows.is_some() {
+            return self.scan_closed(state, projection, filters).await;
+        }
         let filters: Vec<Expr> = filters.iter().filter(|filter| passes(filter, &self.lens)).cloned().collect();
         let look_up = filters.iter().any(|filter| looks_up(filter, &self.keys));
         let inner = if look_up { &self.providers.look_up } else { &self.providers.whole };
@@ -197,8 +248,10 @@ impl TableProvider for GuardedTable {
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         let inner = self.providers.whole.supports_filters_pushdown(filters)?;
-        let held = inner.into_iter().zip(filters).map(|(support, filter)| {
-            if passes(filter, &self.lens) { support } else { TableProviderFilterPushDown::Unsupported }
+        let held = inner.into_iter().zip(filters).map(|(support, filter)| match passes(filter, &self.lens) {
+            false => TableProviderFilterPushDown::Unsupported,
+            true if self.lens.rows.is_some() => TableProviderFilterPushDown::Exact,
+            true => support,
         });
         Ok(held.collect())
     }

@@ -7,7 +7,9 @@ use datafusion::sql::sqlparser::{
 };
 
 use super::{
-    ast::{arguments, array, call, cast, is_catalog, last, meant, null, number, parsed, quoted, text, truth},
+    ast::{
+        arguments, array, call, cast, column_of, is_catalog, last, meant, null, number, parsed, quoted, text, truth,
+    },
     path::text_of,
     rewrite::Rewriter,
 };
@@ -86,6 +88,14 @@ impl Rewriter<'_> {
             "_pg_expandarray" => call("unnest", vec![call("pg_expandarray__", arguments)]),
             "pg_table_is_visible" | "pg_get_userbyid" | "format_type" | "pg_size_pretty" => return None,
             "pg_has_role" => truth(may(&arguments)),
+            "age" if arguments.len() == 1 => {
+                let of_row = arguments.first().filter(|value| is_transaction(value))?;
+                // Rows of catalogs are as old as PostgreSQL's frozen ones. What is asked about stays, for its parameters.
+                self.asked(&format!("CASE WHEN {of_row} IS NULL THEN NULL ELSE {FROZEN} END"))
+            }
+            "pg_indexam_has_property" | "pg_index_has_property" | "pg_index_column_has_property" => {
+                self.of_index(&name, &arguments)
+            }
             name if name.starts_with("has_") && name.ends_with("_privilege") => truth(may(&arguments)),
             name if name.ends_with("_is_visible") => truth(true),
             name if name.starts_with("pg_") && name != "pg_expandarray__" => cast(null(), DataType::Text),
@@ -163,9 +173,56 @@ impl Rewriter<'_> {
         ))
     }
 
+    /// What an index can do: all there are order the columns of a key.
+    fn of_index(&self, name: &str, arguments: &[Expr]) -> Expr {
+        const CAN: [(&str, bool); 18] = [
+            ("can_order", true),
+            ("can_unique", true),
+            ("can_multi_col", true),
+            ("can_exclude", true),
+            ("can_include", true),
+            ("clusterable", true),
+            ("index_scan", true),
+            ("bitmap_scan", true),
+            ("backward_scan", true),
+            ("asc", true),
+            ("desc", false),
+            ("nulls_first", false),
+            ("nulls_last", true),
+            ("orderable", true),
+            ("distance_orderable", false),
+            ("returnable", true),
+            ("search_array", true),
+            ("search_nulls", true),
+        ];
+        let wanted = arguments.last().and_then(text_of).unwrap_or_default();
+        let known = CAN.iter().find(|(property, _)| wanted.eq_ignore_ascii_case(property)).map(|(_, can)| *can);
+        let (Some(can), Some(of)) = (known, arguments.first()) else { return cast(null(), DataType::Boolean) };
+        let is_index =
+            if name == "pg_indexam_has_property" { format!("{of} = 403") } else { format!("{of} IS NOT NULL") };
+        self.asked(&format!("CASE WHEN {is_index} THEN {can} END"))
+    }
+
     fn asked(&self, sql: &str) -> Expr {
         let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).and_then(|mut parser| parser.parse_expr());
         parsed.unwrap_or_else(|_| cast(null(), DataType::Text))
+    }
+}
+
+/// The age of rows that are older than every transaction.
+const FROZEN: i32 = i32::MAX;
+
+/// Whether a value is the number of a transaction: `age` of anything else is a distance between times.
+fn is_transaction(value: &Expr) -> bool {
+    match value {
+        Expr::Nested(inner) => is_transaction(inner),
+        Expr::Cast { data_type, .. } => {
+            matches!(data_type.to_string().to_lowercase().as_str(), "xid" | "pg_catalog.xid" | "int unsigned")
+        }
+        other => {
+            let columns = ["xmin", "xmax", "relfrozenxid", "datfrozenxid", "relminmxid", "datminmxid"];
+            column_of(other).is_some_and(|name| columns.contains(&name.as_str()))
+        }
     }
 }
 

@@ -79,9 +79,23 @@ pub(super) fn tables_of(select: &Select) -> Vec<Named> {
     let factors = select.from.iter().flat_map(factors);
     let named = factors.filter_map(|factor| match factor {
         TableFactor::Table { name, args: None, .. } => Some((called(factor)?, name.clone())),
+        TableFactor::Derived { subquery, .. } => Some((called(factor)?, taken_apart(subquery)?)),
         _ => None,
     });
     named.collect()
+}
+
+/// The table of a select that only takes a list of its rows apart ([`super::within`]).
+fn taken_apart(query: &Query) -> Option<ObjectName> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    match select.from.as_slice() {
+        [TableWithJoins { relation: TableFactor::Table { name, args: None, .. }, joins }]
+            if joins.is_empty() && !select.lateral_views.is_empty() =>
+        {
+            Some(name.clone())
+        }
+        _ => None,
+    }
 }
 
 pub(super) fn factors(item: &TableWithJoins) -> impl Iterator<Item = &TableFactor> {
@@ -223,7 +237,7 @@ pub(super) fn cast_of(inner: &Expr, data_type: &DataType) -> Option<Expr> {
             Some(known.map_or_else(|| call("regtype_in", vec![inner.clone()]), |oid| number(i64::from(oid))))
         }
         "regtype" => Some(call("format_type", vec![inner.clone(), cast(null(), DataType::Integer(None))])),
-        "regnamespace" if is_text => Some(call("regnamespace_in", vec![inner.clone()])),
+        "regnamespace" if is_text || placeholder(inner).is_some() => Some(call("regnamespace_in", vec![inner.clone()])),
         "regnamespace" => Some(call("regnamespace_out", vec![inner.clone()])),
         "regrole" if !is_text => Some(call("pg_get_userbyid", vec![inner.clone()])),
         "regproc" | "regprocedure" | "regoper" | "regoperator" | "regconfig" | "regdictionary" | "regcollation"

@@ -145,7 +145,7 @@ fn column_of(expr: &Expr) -> Option<String> {
 }
 
 /// Columns of the catalogs that are always NULL: options and rights, which there are none of.
-const UNSET: [&str; 10] = [
+const UNSET: [&str; 13] = [
     "reloptions",
     "relacl",
     "attacl",
@@ -154,6 +154,9 @@ const UNSET: [&str; 10] = [
     "datacl",
     "spcoptions",
     "proconfig",
+    "conexclop",
+    "confkey",
+    "attfdwoptions",
     "evttags",
     "setconfig",
 ];
@@ -282,6 +285,7 @@ mod tests {
     #[case("SELECT a FROM fhir.pg_catalog.pg_constraint c, work.ana.t WHERE t.contype = 'f'", false)]
     #[case("SELECT a FROM work.ana.t WHERE contype = 'f'", false)]
     #[case("SELECT a FROM fhir.pg_catalog.pg_proc p, unnest(p.proconfig) AS c", true)]
+    #[case("SELECT a FROM fhir.pg_catalog.pg_constraint c, unnest(c.conexclop)", true)]
     #[case("SELECT a FROM work.ana.t, unnest(t.proconfig) AS c", false)]
     #[case("SELECT a FROM work.ana.t, fhir.pg_catalog.pg_proc p, unnest(t.proconfig) AS c", false)]
     #[case("SELECT a FROM work.ana.t, fhir.pg_catalog.pg_proc p, unnest(p.proconfig) AS c", true)]

@@ -10,7 +10,7 @@ use super::ast::{bare_call, call, last, quoted, value_of};
 use crate::system;
 
 /// Functions of one value that clients ask as if they were tables.
-const SCALARS: [&str; 17] = [
+pub(super) const SCALARS: [&str; 20] = [
     "version",
     "now",
     "current_database",
@@ -24,6 +24,9 @@ const SCALARS: [&str; 17] = [
     "inet_server_addr",
     "pg_backend_pid",
     "pg_conf_load_time",
+    "pg_index_column_has_property",
+    "pg_index_has_property",
+    "pg_indexam_has_property",
     "pg_is_in_recovery",
     "pg_postmaster_start_time",
     "pg_size_pretty",

@@ -19,7 +19,14 @@ use datafusion::{
 use mavis_catalog::{Catalog, Numbered};
 use mavis_types::{Principal, Zone};
 
-use super::{Postgres, path::parts_of, pattern, unknown::Beside, zone};
+use super::{
+    Postgres,
+    moment::{BEYOND, beyond, out_of_range},
+    path::parts_of,
+    pattern,
+    unknown::Beside,
+    zone,
+};
 use crate::{Error, Session, system, views};
 
 /// What a function takes in one place.
@@ -190,6 +197,10 @@ pub(crate) fn shared() -> Vec<Arc<ScalarUDF>> {
                 }
             }
             Ok(Arc::new(lists.finish()))
+        }),
+        made(BEYOND, &[Text], 1, DataType::Utf8, steady, |arrays, _| {
+            let text = first(arrays)?.as_string::<i32>().iter().flatten().find_map(out_of_range);
+            Err(beyond(text.unwrap_or("a time is out of range")))
         }),
         made("pg_expandarray__", &[Numbers], 1, pairs(), steady, |arrays, _| expanded(first(arrays)?)),
     ];

@@ -20,6 +20,7 @@ use super::{
     ast::{bare_call, call, cast, is_catalog, last, meant, number, quoted, value_of},
     compare::{Named, called, factors},
     vectors,
+    within::{self, Qualifiers},
 };
 
 /// Catalogs whose rows are read again, and their keys.
@@ -27,19 +28,21 @@ const KEYS: [(&str, &str); 5] =
     [("pg_index", "indexrelid"), ("pg_constraint", "oid"), ("pg_class", "oid"), ("pg_type", "oid"), ("pg_proc", "oid")];
 
 /// A function that takes lists apart.
-struct View {
-    name: Ident,
+pub(super) struct View {
+    pub(super) name: Ident,
     /// The list that is taken apart: of places, where items are named.
-    list: Expr,
+    pub(super) list: Expr,
     /// What the items of `list` are called.
-    item: Ident,
+    pub(super) item: Ident,
     /// Lists whose items at those places have names.
-    named: Vec<(Ident, Expr)>,
-    outer: bool,
+    pub(super) named: Vec<(Ident, Expr)>,
+    /// Other values that have names, of a select ([`within`]).
+    pub(super) computed: Vec<(Ident, Expr)>,
+    pub(super) outer: bool,
 }
 
 impl View {
-    fn of(factor: &TableFactor) -> Option<Self> {
+    pub(super) fn of(factor: &TableFactor) -> Option<Self> {
         match factor {
             TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_ordinality, .. } => {
                 Self::of_call("unnest", array_exprs.clone(), alias.as_ref(), *with_ordinality)
@@ -63,8 +66,9 @@ impl View {
         if !values.iter().any(|value| asks(value, |_| true)) {
             return None;
         }
-        let only =
-            |list: Expr, item: Ident| Some(Self { name: name.clone(), list, item, named: Vec::new(), outer: false });
+        let only = |list: Expr, item: Ident| {
+            Some(Self { name: name.clone(), list, item, named: Vec::new(), computed: Vec::new(), outer: false })
+        };
         match (function, values.as_slice()) {
             ("generate_subscripts", [list, ..]) if !numbered => {
                 let first = i64::from(!vectors::is_column(list));
@@ -84,7 +88,7 @@ impl View {
                 let named = values.iter().map(|list| (names.next().unwrap_or_else(|| name.clone()), list.clone()));
                 let named = named.collect();
                 let item = names.next().unwrap_or_else(|| Ident::new("ordinality"));
-                Some(Self { name: name.clone(), list: places, item, named, outer: false })
+                Some(Self { name: name.clone(), list: places, item, named, computed: Vec::new(), outer: false })
             }
             _ => None,
         }
@@ -135,7 +139,7 @@ fn length(list: &Expr) -> Expr {
 }
 
 /// The length of the longest of lists, one that is NULL being empty.
-fn longest(lists: &[Expr]) -> Expr {
+pub(super) fn longest(lists: &[Expr]) -> Expr {
     match lists {
         [only] => length(only),
         _ => call("greatest", lists.iter().map(|list| call("coalesce", vec![length(list), number(0)])).collect()),
@@ -143,7 +147,7 @@ fn longest(lists: &[Expr]) -> Expr {
 }
 
 /// Whether an expression names a column that `is` holds for.
-fn asks(expr: &Expr, is: impl Fn(&[Ident]) -> bool) -> bool {
+pub(super) fn asks(expr: &Expr, is: impl Fn(&[Ident]) -> bool) -> bool {
     struct Finder<F>(F);
     impl<F: Fn(&[Ident]) -> bool> Visitor for Finder<F> {
         type Break = ();
@@ -227,7 +231,7 @@ impl Parted {
 }
 
 /// The condition of an inner join; `None` for another join.
-fn inner(operator: &JoinOperator) -> Option<Option<Expr>> {
+pub(super) fn inner(operator: &JoinOperator) -> Option<Option<Expr>> {
     match operator {
         JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) | JoinOperator::CrossJoin(constraint) => {
             match constraint {
@@ -265,14 +269,14 @@ fn on(operator: &JoinOperator) -> Option<&Expr> {
     }
 }
 
-fn holds(constraint: &JoinConstraint) -> bool {
+pub(super) fn holds(constraint: &JoinConstraint) -> bool {
     matches!(constraint, JoinConstraint::On(Expr::Value(value)) if value.value == Value::Boolean(true))
 }
 
 /// Puts functions that take lists apart as views of their query. `around`: tables of the queries around it, the nearest last.
 pub(super) fn take_apart(query: &mut Query, around: &[Vec<Named>]) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };
-    let Some(mut parted) = Parted::of(&select.from) else { return };
+    let Some(mut parted) = Parted::of(&select.from) else { return within::take_apart(query) };
     let Some(again) = read_again(&parted, around) else { return };
     if parted.from.is_empty() && again.is_empty() {
         return;
@@ -300,7 +304,7 @@ pub(super) fn take_apart(query: &mut Query, around: &[Vec<Named>]) {
     }
 }
 
-fn both(left: Expr, right: Expr) -> Expr {
+pub(super) fn both(left: Expr, right: Expr) -> Expr {
     let nested = |expr| Box::new(Expr::Nested(Box::new(expr)));
     Expr::BinaryOp { left: nested(left), op: BinaryOperator::And, right: nested(right) }
 }
@@ -328,29 +332,12 @@ fn read_again(parted: &Parted, around: &[Vec<Named>]) -> Option<Vec<(String, Obj
     Some(again)
 }
 
-#[derive(Default)]
-struct Qualifiers {
-    names: Vec<String>,
-    /// Whether a column is named without its table.
-    plain: bool,
-}
-
-impl Visitor for Qualifiers {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        match expr {
-            Expr::Identifier(_) => self.plain = true,
-            Expr::CompoundIdentifier(idents) => self.names.extend(idents.first().map(meant)),
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    }
-}
-
 fn read(table: &ObjectName, alias: &str) -> Option<TableFactor> {
-    let sql = format!("{table} AS {}", quoted(alias));
-    Parser::new(&PostgreSqlDialect {}).try_with_sql(&sql).ok()?.parse_table_factor().ok()
+    parsed_factor(&format!("{table} AS {}", quoted(alias)))
+}
+
+pub(super) fn parsed_factor(sql: &str) -> Option<TableFactor> {
+    Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).ok()?.parse_table_factor().ok()
 }
 
 /// Columns of an answer that are items keep their names, and `*` has them too.
@@ -378,7 +365,7 @@ fn keep_names(select: &mut Select, views: &[View]) {
 }
 
 /// The parts of the name that an expression is.
-fn parts(expr: &Expr) -> &[Ident] {
+pub(super) fn parts(expr: &Expr) -> &[Ident] {
     match expr {
         Expr::Identifier(ident) => std::slice::from_ref(ident),
         Expr::CompoundIdentifier(idents) => idents,

@@ -2,8 +2,8 @@
 //!
 //! [`path`] completes names by the search path of the connection, [`shows`] those of `SHOW` and `DESCRIBE`; [`rewrite`] puts
 //! PostgreSQL's own forms (casts to `regclass`, `OPERATOR(pg_catalog.~)`, `array(SELECT ...)`) as the planner has them, [`calls`]
-//! its functions, [`from`] functions that stand in a FROM, and [`lists`] those that take a list apart beside its row;
-//! [`procedures`] and [`vectors`] are types of columns that the engine does not have, [`order`] what it cannot sort by;
+//! its functions, [`from`] functions that stand in a FROM, and [`lists`] and [`within`] those that take a list apart beside its row;
+//! [`procedures`] and [`vectors`] are types of columns that the engine does not have, [`order`] what it cannot sort by, [`merged`] columns of `USING`;
 //! [`empty`] leaves out what is read from catalogs that are always empty here; [`columns`] gives the columns of an answer the
 //! names that PostgreSQL gives them; [`functions`] has the functions that its clients call. Everything works on the parsed
 //! statement, but for what takes types to understand: [`parameters`] that it casts, and [`unknown`] texts beside what is none.
@@ -22,6 +22,7 @@ mod functions;
 mod interval;
 mod like;
 mod lists;
+mod merged;
 mod moment;
 mod order;
 mod parameters;
@@ -32,12 +33,13 @@ mod rewrite;
 mod shows;
 mod unknown;
 mod vectors;
+mod within;
 mod zone;
 
 pub use array::array_items;
 pub(crate) use functions::shared;
 pub use interval::Interval;
-pub use moment::Moment;
+pub use moment::{Moment, out_of_range};
 pub(crate) use shows::complete_asked;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -2,8 +2,9 @@
 //! asked becomes a column of a select within.
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, Ident, OrderBy, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Statement, TableAlias, TableFactor, TableWithJoins,
+    Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, OrderBy, OrderByExpr,
+    OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableAlias, TableFactor, TableWithJoins,
+    WildcardAdditionalOptions,
 };
 
 /// Puts a select within, where the statement needs one.
@@ -32,11 +33,13 @@ fn sort(query: &mut Query) {
     if !wanted.iter().any(|one| asks(&one.expr)) {
         return;
     }
-    let Some(names) = names(select) else { return };
+    let names = names(select);
+    let before = select.projection.len();
     for (number, one) in wanted.iter_mut().enumerate().filter(|(_, one)| asks(&one.expr)) {
         one.expr = column(select, format!("\0order {number}"), one.expr.clone());
     }
-    put_within(query, names, None);
+    let shown = shown(select, names, before);
+    put_within(query, shown, None);
 }
 
 /// `SELECT DISTINCT ON (a) (SELECT ...)`.
@@ -47,13 +50,14 @@ fn one_each(query: &mut Query) {
         None => Vec::new(),
     };
     let SetExpr::Select(select) = query.body.as_mut() else { return };
-    let Some(names) = names(select) else { return };
+    let names = names(select);
+    let before = select.projection.len();
     let Some(Distinct::On(written)) = select.distinct.take() else { return };
     let on = written.iter().enumerate();
     let on: Vec<Expr> = on.map(|(number, expr)| column(select, format!("\0on {number}"), expr.clone())).collect();
     // What is called as a column of the answer is meant by its name.
     let is_output = |expr: &Expr| match expr {
-        Expr::Identifier(ident) => names.iter().any(|name| name.value.eq_ignore_ascii_case(&ident.value)),
+        Expr::Identifier(ident) => names.iter().flatten().any(|name| name.value.eq_ignore_ascii_case(&ident.value)),
         Expr::Value(_) => true,
         _ => false,
     };
@@ -62,7 +66,8 @@ fn one_each(query: &mut Query) {
         let known = written.iter().position(|expr| *expr == one.expr).and_then(|place| on.get(place).cloned());
         one.expr = known.unwrap_or_else(|| column(select, format!("\0order {number}"), one.expr.clone()));
     }
-    put_within(query, names, Some(Distinct::On(on)));
+    let shown = shown(select, names, before);
+    put_within(query, shown, Some(Distinct::On(on)));
 }
 
 /// Adds a column to a select; what is outside calls it so.
@@ -72,8 +77,21 @@ fn column(select: &mut Select, name: String, expr: Expr) -> Expr {
     Expr::Identifier(alias)
 }
 
+/// What is selected of a select that was given columns after the first `before`: those of these names, or all others.
+fn shown(select: &Select, names: Option<Vec<Ident>>, before: usize) -> Vec<SelectItem> {
+    if let Some(names) = names {
+        return names.into_iter().map(|name| SelectItem::UnnamedExpr(Expr::Identifier(name))).collect();
+    }
+    let added = select.projection.iter().skip(before).filter_map(|item| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(ObjectName(vec![ObjectNamePart::Identifier(alias.clone())])),
+        _ => None,
+    });
+    let opt_exclude = Some(ExcludeSelectItem::Multiple(added.collect()));
+    vec![SelectItem::Wildcard(WildcardAdditionalOptions { opt_exclude, ..WildcardAdditionalOptions::default() })]
+}
+
 /// Puts a query's select into the FROM of one that has only some of its columns.
-fn put_within(query: &mut Query, names: Vec<Ident>, distinct: Option<Distinct>) {
+fn put_within(query: &mut Query, shown: Vec<SelectItem>, distinct: Option<Distinct>) {
     let with = query.with.take();
     let SetExpr::Select(select) = query.body.as_mut() else { return };
     let inner = Query {
@@ -88,7 +106,7 @@ fn put_within(query: &mut Query, names: Vec<Ident>, distinct: Option<Distinct>) 
         format_clause: None,
         pipe_operators: Vec::new(),
     };
-    select.projection = names.into_iter().map(|name| SelectItem::UnnamedExpr(Expr::Identifier(name))).collect();
+    select.projection = shown;
     select.distinct = distinct;
     select.selection = None;
     select.group_by = GroupByExpr::Expressions(Vec::new(), Vec::new());
@@ -125,6 +143,11 @@ mod tests {
         "SELECT DISTINCT ON (t.a) t.a, (SELECT 1) AS x FROM t ORDER BY t.a",
         "SELECT DISTINCT ON (\"\0on 0\") a, x FROM (SELECT t.a, (SELECT 1) AS x, t.a AS \"\0on 0\" FROM t) AS \"ordered\" \
          ORDER BY \"\0on 0\""
+    )]
+    #[case(
+        "SELECT DISTINCT ON (t.a) t.a, (SELECT 1) AS x, u.* FROM t, u",
+        "SELECT DISTINCT ON (\"\0on 0\") * EXCLUDE (\"\0on 0\") FROM \
+         (SELECT t.a, (SELECT 1) AS x, u.*, t.a AS \"\0on 0\" FROM t, u) AS \"ordered\""
     )]
     #[case("SELECT DISTINCT ON (a) a FROM t ORDER BY a", "SELECT DISTINCT ON (a) a FROM t ORDER BY a")]
     fn a_question_becomes_a_column(#[case] sql: &str, #[case] expected: &str) {

@@ -17,7 +17,7 @@ use crate::{Error, Session, names::TableKey, system, views};
 /// cast to `regclass` are numbered, so that the cast finds them.
 ///
 /// # Errors
-/// [`Error::Catalog`].
+/// [`Error::Catalog`]; [`Error::NoSuchTable`] where a right is asked about on a table that is not there for the principal.
 pub(super) async fn complete(session: &Session, own: &Postgres, statement: &mut Statement) -> Result<(), Error> {
     let mut named = Named::default();
     // Nothing stops the walk.
@@ -31,6 +31,15 @@ pub(super) async fn complete(session: &Session, own: &Postgres, statement: &mut 
     for text in &named.classes {
         if let Some(parts) = parts_of(text) {
             number(session, own, &parts).await?;
+        }
+    }
+    for text in &named.rights {
+        let Some(mut parts) = parts_of(text) else { continue };
+        if parts.len() == 3 && parts.first() == Some(&own.database) {
+            parts.remove(0);
+        }
+        if look_up(session, own, &parts).await?.is_none() {
+            return Err(Error::NoSuchTable { table: text.clone(), hint: String::new() });
         }
     }
     let _walked: ControlFlow<()> = VisitMut::visit(statement, &mut Completer { whole: &whole });
@@ -117,6 +126,8 @@ struct Named {
     tables: BTreeSet<Vec<String>>,
     ctes: BTreeSet<Vec<String>>,
     classes: HashSet<String>,
+    /// Tables that rights are asked about.
+    rights: BTreeSet<String>,
 }
 
 impl Visitor for Named {
@@ -139,6 +150,14 @@ impl Visitor for Named {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Function(call) = expr
+            && matches!(super::ast::last(&call.name).as_str(), "has_table_privilege" | "has_any_column_privilege")
+        {
+            // `[user,] table, right`: a number is one that a catalog told.
+            let table = super::ast::arguments(call).and_then(|arguments| arguments.into_iter().rev().nth(1));
+            let named = table.as_ref().and_then(text_of).filter(|text| text.parse::<u32>().is_err());
+            self.rights.extend(named);
+        }
         let text = match expr {
             Expr::Cast { expr, data_type, kind: CastKind::Cast | CastKind::DoubleColon, .. }
                 if is_regclass(data_type) =>

@@ -16,7 +16,7 @@ use super::{
     empty::{has_aggregate, is_rowless, leave_out},
     forms,
     like::escaped,
-    lists, order,
+    lists, merged, order,
     path::{is_regclass, text_of},
     procedures, vectors,
 };
@@ -58,9 +58,10 @@ impl VisitorMut for Rewriter<'_> {
         lists::take_apart(query, &self.around);
         self.around.push(tables(query));
         if let SetExpr::Select(select) = query.body.as_mut() {
+            merged::qualify(select);
             for item in &mut select.projection {
                 if let SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. } = item {
-                    counted(value);
+                    counted(value, self.scope());
                 }
             }
         }
@@ -82,8 +83,10 @@ impl VisitorMut for Rewriter<'_> {
                     && call.name.to_string().eq_ignore_ascii_case("array")
                 {
                     let mut query = query.clone();
-                    aggregate(&mut query, "array_agg");
-                    *expr = Expr::Subquery(query);
+                    *expr = series(&query).unwrap_or_else(|| {
+                        aggregate(&mut query, "array_agg");
+                        Expr::Subquery(query)
+                    });
                 } else if COLLECTING.contains(&last(&call.name).as_str()) {
                     self.collecting += 1;
                 }
@@ -116,13 +119,15 @@ impl VisitorMut for Rewriter<'_> {
 }
 
 /// `EXISTS` as a value, which the planner does not know: whether there are any.
-fn counted(expr: &mut Expr) {
+fn counted(expr: &mut Expr, scope: Scope<'_>) {
     match expr {
         Expr::BinaryOp { left, right, .. } => {
-            counted(left);
-            counted(right);
+            counted(left, scope);
+            counted(right, scope);
         }
-        Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => counted(inner),
+        Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => counted(inner, scope),
+        // What a query without rows says is known without counting.
+        Expr::Exists { subquery, .. } if is_rowless(subquery, scope) => {}
         Expr::Exists { subquery, negated } if asks_catalogs(subquery) => {
             let op = if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
             let mut query = subquery.clone();
@@ -146,6 +151,24 @@ fn rowless(expr: &Expr, scope: Scope<'_>) -> Option<Expr> {
         Expr::InSubquery { subquery, negated, .. } if is_rowless(subquery, scope) => truth(*negated),
         Expr::Function(call) => match &call.args {
             FunctionArguments::Subquery(query) if is_rowless(query, scope) => Some(cast(array(Vec::new()), texts())),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `(SELECT generate_series(1, 3))` as the list that the engine has for the series.
+fn series(query: &Query) -> Option<Expr> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let is_plain = select.from.is_empty()
+        && select.selection.is_none()
+        && select.distinct.is_none()
+        && query.with.is_none()
+        && query.order_by.is_none()
+        && query.limit_clause.is_none();
+    match select.projection.as_slice() {
+        [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] if is_plain => match value {
+            Expr::Function(call) if last(&call.name) == "generate_series" => Some(value.clone()),
             _ => None,
         },
         _ => None,
@@ -358,6 +381,10 @@ mod tests {
     #[case("SELECT (SELECT 1 FROM fhir.pg_catalog.pg_attrdef d WHERE d.adrelid = a.b) FROM a", "SELECT NULL FROM a")]
     #[case("SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM fhir.pg_catalog.pg_policy)", "SELECT 1 WHERE true")]
     #[case(
+        "SELECT EXISTS(SELECT 1 FROM fhir.pg_catalog.pg_constraint WHERE contype = 'f' AND a.n = ANY(conkey)) FROM a",
+        "SELECT false FROM a"
+    )]
+    #[case(
         "SELECT (SELECT t.x FROM fhir.pg_catalog.pg_type t WHERE t.oid = a.b)",
         "SELECT (SELECT max(t.x) FROM fhir.pg_catalog.pg_type t WHERE t.oid = a.b)"
     )]
@@ -389,6 +416,18 @@ mod tests {
     #[case("SELECT \"current_schema\"", "SELECT \"current_schema\"")]
     #[case("SELECT * FROM current_schema()", "SELECT * FROM (SELECT 'r4' AS \"current_schema\") AS \"current_schema\"")]
     #[case("SELECT * FROM pg_catalog.version() AS v", "SELECT * FROM (SELECT 'PostgreSQL 15.8 (Mavis)' AS \"v\") AS v")]
+    #[case("SELECT ARRAY(SELECT pg_catalog.generate_series(1, n) AS i)", "SELECT generate_series(1, n)")]
+    #[case("SELECT '2024-02-29 24:00'::timestamp", "SELECT CAST('2024-03-01 00:00:00.000000' AS TIMESTAMP)")]
+    #[case("SELECT 'infinity'::date, TIME '24:00'", "SELECT time_out_of_range('infinity'), time_out_of_range('24:00')")]
+    #[case(
+        "SELECT age(c.xmin) <= age('1'::xid)",
+        "SELECT CASE WHEN c.xmin IS NULL THEN NULL ELSE 2147483647 END <= CASE WHEN CAST('1' AS INT UNSIGNED) IS NULL THEN NULL ELSE 2147483647 END"
+    )]
+    #[case(
+        "SELECT pg_indexam_has_property(c.relam, 'can_order'), pg_index_has_property(i, 'x')",
+        "SELECT CASE WHEN c.relam = 403 THEN true END, CAST(NULL AS BOOLEAN)"
+    )]
+    #[case("SELECT $1::regnamespace", "SELECT regnamespace_in($1)")]
     #[case("SELECT ARRAY(SELECT x FROM t)", "SELECT (SELECT array_agg(x) FROM t)")]
     #[case("SELECT i FROM generate_series(1, 3) AS i", "SELECT i FROM generate_series(1, 3) AS i (i)")]
     fn a_form_of_postgresql_is_put_as(#[case] sql: &str, #[case] expected: &str) {

@@ -25,7 +25,7 @@ use datafusion::{
     sql::sqlparser::ast::BinaryOperator,
 };
 
-use super::moment::Moment;
+use super::moment::{Moment, beyond, farthest, infinity, out_of_range};
 use crate::Error;
 
 /// Reads texts beside operators.
@@ -131,20 +131,34 @@ fn numbers(list: Expr, item: Expr, schema: &DFSchema) -> Result<[Expr; 2]> {
         _ => DataType::Null,
     };
     let is_written = matches!(item, Expr::Literal(ScalarValue::Float64(_), _));
-    let item = if of_list == alike && of_item != alike && (is_short || is_written || of_item.is_integer()) {
-        item.cast_to(&alike, schema)?
-    } else {
-        item
+    // A list that was declared may keep more digits after the point than most.
+    let fits = match (&of_list, &of_item) {
+        (DataType::Decimal128(38, kept), DataType::Decimal128(digits, scale)) => {
+            scale <= kept && i16::from(*digits) - i16::from(*scale) <= i16::from(NUMBER.0) - i16::from(*kept)
+        }
+        (DataType::Decimal128(38, _), other) => is_written || other.is_integer(),
+        _ => false,
     };
+    let item = if fits && of_item != of_list { item.cast_to(&of_list, schema)? } else { item };
     Ok([list, item])
 }
 
 /// A text as it is meant beside a type.
 fn meant(value: Expr, of: Option<&DataType>) -> Result<Expr> {
     let (Expr::Literal(ScalarValue::Utf8(Some(text)), _), Some(of)) = (&value, of) else { return Ok(value) };
+    if matches!(of, DataType::Date32 | DataType::Timestamp(..)) {
+        if let Some(far) = infinity(text).and_then(|latest| farthest(of, latest)) {
+            return Ok(lit(far));
+        }
+        if Moment::read(text).is_none()
+            && let Some(reason) = out_of_range(text)
+        {
+            return Err(beyond(reason));
+        }
+    }
     let read = match of {
         DataType::Boolean => Some(lit(truth(text).ok_or_else(no_truth)?)),
-        DataType::Date32 => Moment::read(text).map(|moment| lit(moment.local.date().to_string())),
+        DataType::Date32 => Moment::read(text).map(|moment| lit(moment.date.to_string())),
         DataType::Timestamp(_, zone) => Moment::read(text).and_then(|moment| moment.written(zone.is_some())).map(lit),
         _ => None,
     };
@@ -230,8 +244,16 @@ mod tests {
     )]
     #[case("2024-02-29 +00", DataType::Date32, "2024-02-29")]
     #[case("2024", DataType::Date32, "2024")]
+    #[case("2024-02-29 24:00", DataType::Date32, "2024-02-29")]
     #[case("2024-02-29 12:00+02", DataType::Utf8, "2024-02-29 12:00+02")]
     fn a_text_is_meant_beside_a_type(#[case] text: &str, #[case] of: DataType, #[case] expected: &str) {
         assert_eq!(meant(lit(text), Some(&of)).unwrap(), lit(expected));
+    }
+
+    #[test]
+    fn an_infinity_is_farther_than_every_time() {
+        let meant = |text: &str| meant(lit(text), Some(&DataType::Date32));
+        assert_eq!(meant("-infinity").unwrap(), lit(farthest(&DataType::Date32, false).unwrap()));
+        assert!(meant("0044-03-15 BC").is_err());
     }
 }

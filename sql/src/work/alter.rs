@@ -11,7 +11,7 @@ use mavis_types::{Place, RunId, TableName};
 use super::{
     rewrite::position,
     statement::{column_comment, refused},
-    target::{hides_nothing, may_write, sees_all},
+    target::{may_write, sees_all},
 };
 use crate::{Error, Session, fault};
 
@@ -29,7 +29,7 @@ impl Session {
             })),
             Some(table) if view => Ok(self.lake().catalog().remove_table(table.id).await?),
             Some(table) => {
-                hides_nothing(self.principal(), name)?;
+                sees_all(self.principal(), name)?;
                 Ok(Box::pin(self.lake().drop_table(table.id, RunId::new())).await?)
             }
         }

@@ -18,7 +18,7 @@ use super::{
     rewrite::{self, Act, Over},
     rows::{broken, carry_out, fill, finished, only_parameters, places_of, push_values, typed_values, with_types},
     statement::{Write, column_comment},
-    target::{Bound, bound, hides_nothing, hollow, sees_all},
+    target::{Bound, bound, hollow, sees_all},
 };
 use crate::{
     Error, Limits, QueryStream, Session,
@@ -308,7 +308,7 @@ impl Session {
     ) -> Result<Option<u64>, Error> {
         match self.find_target(name).await? {
             Some(table) if or_replace && table.view.is_none() => {
-                hides_nothing(self.principal(), name)?;
+                sees_all(self.principal(), name)?;
                 let mut change = self.lake().change(table.id, RunId::new()).await?;
                 change.replace(&schema);
                 let filled = match rows {

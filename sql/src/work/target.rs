@@ -4,7 +4,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::{catalog::TableProvider, datasource::empty::EmptyTable};
 use mavis_catalog::Table;
 use mavis_lake::{Providers, work::PLACE};
-use mavis_types::{Principal, TableName, Zone};
+use mavis_types::{Mask, Principal, TableName, Zone};
 
 use datafusion::sql::sqlparser::ast::ObjectName;
 
@@ -102,7 +102,7 @@ pub(super) fn may_write(principal: &Principal, name: &TableName) -> Result<(), E
         }
     }
     if principal.may_write(name) {
-        return Ok(());
+        return tells_no_hashes(principal, name);
     }
     let own = TableName::new(Zone::Work, principal.own_schema(), &name.table);
     Err(if principal.may_write(&own) {
@@ -121,14 +121,16 @@ pub(super) fn sees_all(principal: &Principal, name: &TableName) -> Result<(), Er
     Err(refused(format!("rows or values of `{name}` are hidden from you, so that you may add to it but not change it")))
 }
 
+/// Equal texts have equal hashes in the whole lake, so that they can be joined: who could write a guess where it is shown as its
+/// hash could look for that hash in every other table.
+///
 /// # Errors
-/// [`Error::Refused`] where a filter or a mask hides something of the table from the caller, which would go with it.
-pub(super) fn hides_nothing(principal: &Principal, name: &TableName) -> Result<(), Error> {
-    // Who may not read the table at all may still drop it: nothing is hidden from them in particular.
-    if !principal.rights.hides(name) {
+/// [`Error::Refused`] where a column of that name's table is shown to the caller as a hash.
+fn tells_no_hashes(principal: &Principal, name: &TableName) -> Result<(), Error> {
+    if principal.rights.masks(name).all(|(_, mask)| mask != Mask::Hash) {
         return Ok(());
     }
-    sees_all(principal, name)
+    Err(refused(format!("a column of `{name}` is shown to you as a hash, so that you may not write there")))
 }
 
 /// What a name means in a query, and the provider behind it.

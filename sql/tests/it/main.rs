@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::large_futures, reason = "tests")]
 
 mod answers;
+mod closed;
 mod copies;
 mod fixture;
 mod guard;

@@ -146,3 +146,31 @@ async fn columns_are_called_by_words_that_postgresql_keeps_free() {
     lake.run("INSERT INTO work.shared.frame (index, key, level) VALUES (0, 'a', 1)").await;
     assert_eq!(lake.rows("SELECT index, key, level FROM work.shared.frame").await, ["0|a|1"]);
 }
+
+/// As in PostgreSQL, rights on a table that is not there are an error, and one that is hidden is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_are_told_of_tables_that_are_there() {
+    let lake = Fixture::new().await;
+    for (table, right, may) in [
+        ("hms.hms_patient", "select", "true"),
+        ("hms_patient", "SELECT", "true"),
+        ("processed.hms.hms_patient", "select", "true"),
+        ("hms.hms_patient", "update", "false"),
+        ("pg_class", "select", "true"),
+    ] {
+        for sql in [
+            format!("SELECT has_table_privilege('{table}', '{right}')"),
+            format!("SELECT has_any_column_privilege(current_user, '{table}', '{right}')"),
+        ] {
+            assert_eq!(told(&lake, "processed", &sql).await, [may], "{sql}");
+        }
+    }
+    let mut refusals = Vec::new();
+    for table in ["secret.staff", "secret.nobody", "staff", "nothing"] {
+        let sql = format!("SELECT pg_catalog.has_table_privilege('{table}', 'select')");
+        let error = ask(&lake, &lake.reader, "processed", &sql).await.unwrap_err();
+        assert!(matches!(error, Error::NoSuchTable { .. }), "{sql}: {error}");
+        refusals.push(error.to_string().replace(table, "T"));
+    }
+    assert!(refusals.iter().all(|refusal| *refusal == refusals[0]), "{refusals:?}");
+}

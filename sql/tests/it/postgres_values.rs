@@ -135,6 +135,10 @@ async fn what_holds_in_postgresql_holds_here() {
         "TIMESTAMP '2024-02-29 12:00+02' = TIMESTAMP '2024-02-29 12:00'",
         "'2024-02-29 12:00+02'::timestamptz = TIMESTAMPTZ '2024-02-29 10:00:00+00'",
         "'2024-02-29 +00'::date = DATE '2024-02-29'",
+        "'2024-02-29 24:00'::timestamp = TIMESTAMP '2024-03-01' AND '2024-02-29 24:00'::date = DATE '2024-02-29'",
+        "(SELECT d < 'infinity' AND d > '-infinity' AND d <> 'infinity' FROM (VALUES (DATE '9999-12-31')) AS v(d))",
+        "(SELECT t BETWEEN '-infinity' AND 'infinity' FROM (VALUES (TIMESTAMP '9999-12-31 23:59:59')) AS v(t))",
+        "(SELECT count(*) FROM (VALUES (TIMESTAMPTZ '2024-01-01 00:00+00')) AS v(t) WHERE 'infinity' > t) = 1",
         // zones
         "TIMESTAMP '2024-01-01 12:00' AT TIME ZONE 'Europe/Paris' = TIMESTAMPTZ '2024-01-01 11:00+00'",
         "TIMESTAMPTZ '2024-01-01 12:00+00' AT TIME ZONE 'Europe/Paris' = TIMESTAMP '2024-01-01 13:00'",
@@ -169,6 +173,19 @@ async fn a_value_has_the_type(#[case] value: &str, #[case] expected: DataType) {
     let lake = Fixture::new().await;
     let prepared = session(&lake, &[]).await.prepare(&format!("SELECT {value}")).await.unwrap();
     assert_eq!(*prepared.schema.field(0).data_type(), expected);
+}
+
+#[rstest]
+#[case("SELECT 'infinity'::timestamp")]
+#[case("SELECT DATE '-infinity'")]
+#[case("SELECT '0044-03-15 BC'::date")]
+#[case("SELECT TIME '24:00'")]
+#[case("SELECT 1 FROM (VALUES (DATE '2024-01-01')) AS v(d) WHERE d > '0044-03-15 BC'")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_there_is_none_of_is_said_to_be_out_of_range(#[case] sql: &str) {
+    let lake = Fixture::new().await;
+    let error = ask(&lake, sql, &[]).await.unwrap_err();
+    assert!(matches!(&error, Error::Value { message } if message.contains("times")), "{error:?}");
 }
 
 #[rstest]

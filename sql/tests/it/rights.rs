@@ -11,7 +11,7 @@ use mavis_sql::{Error, not_whole, not_whole_of};
 use mavis_types::{Principal, Role, Scope, SourceName, TableName, Zone};
 use rstest::rstest;
 
-use crate::fixture::{Fixture, principal, resources};
+use crate::fixture::{Fixture, lines, principal, resources};
 
 /// A name that only the hidden row has, and a number that is none.
 const CANARY: &str = "Zanzibar";
@@ -465,4 +465,32 @@ async fn planning_a_grant_grants_nothing() {
     let prepared = session.prepare("GRANT SELECT ON EVERYTHING TO PUBLIC").await.unwrap();
     assert_eq!(prepared.schema.fields().len(), 1);
     assert!(lake.lake.catalog().rights().await.unwrap().is_empty());
+}
+
+/// Who holds a page's link, or has a transaction open, asks a state of before.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_objection_hides_what_was_known_before_it() {
+    let lake = Fixture::new().await;
+    let patient = lake.find("fhir.r4.patient").await;
+    let objection = lake.table(Zone::Fhir, "r4", "consent", &resources(&[]).schema()).await;
+    lake.append(&objection, &resources(&[("b", "2020-01-01", "none")])).await;
+    lake.publish(&objection).await;
+    let before = lake.publish(&patient).await;
+    grant(&lake, "GRANT SELECT ON ZONE fhir TO analyst").await;
+    grant(
+        &lake,
+        "CREATE POLICY objections ON fhir.r4.patient TO analyst USING (id NOT IN (SELECT id FROM fhir.r4.consent))",
+    )
+    .await;
+    let ana = ana(&lake).await;
+    let then = async |sql: &str| {
+        let session = lake.engine.session(&ana, Some(before)).await.unwrap();
+        lines(session.query(sql, &[], None).await.unwrap()).await.unwrap()
+    };
+    let ids = "SELECT id FROM patient ORDER BY id";
+    assert_eq!(then(ids).await, ["a", "c"]);
+    lake.append(&objection, &resources(&[("a", "2024-01-01", "none")])).await;
+    lake.publish(&objection).await;
+    assert_eq!(lake.ask(&ana, ids).await.unwrap(), ["c"]);
+    assert_eq!(then(ids).await, ["c"]);
 }

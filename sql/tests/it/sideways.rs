@@ -64,6 +64,69 @@ async fn a_table_of_which_a_part_is_hidden_gets_no_other_name() {
     assert_eq!(lake.ask(&bob, "SELECT k, secret FROM work.shared.lab").await.unwrap(), ["1|NULL"]);
 }
 
+/// What goes with a table, or is put in its place, was there for its writer to see.
+#[rstest]
+#[case::some_columns(&["GRANT SELECT (k) ON work.shared.lab TO USER bob"], false)]
+#[case::no_sight(&[], false)]
+#[case::all_columns(&["GRANT SELECT ON work.shared.lab TO USER bob"], true)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_dropped_or_replaced_by_who_sees_all_of_it(#[case] rights: &[&str], #[case] may: bool) {
+    let lake = Fixture::new().await;
+    lake.run("CREATE TABLE work.shared.lab AS SELECT 1 AS k, 'Zanzibar' AS secret").await;
+    assert_eq!(lake.rows("GRANT MODIFY ON SCHEMA work.shared TO USER bob").await, ["granted"]);
+    for right in rights {
+        assert_eq!(lake.rows(right).await, ["granted"]);
+    }
+    let bob = bob(&lake).await;
+    let statements = [
+        "CREATE OR REPLACE TABLE work.shared.lab AS SELECT 2 AS k, 'x' AS secret",
+        "DROP TABLE IF EXISTS work.shared.lab",
+    ];
+    if may {
+        let session = lake.engine.session(&bob, None).await.unwrap();
+        for sql in statements {
+            session.execute(sql, &[], None).await.unwrap();
+        }
+        return;
+    }
+    for sql in statements {
+        let error = lake.no(&bob, sql).await;
+        assert!(matches!(error, Error::Refused { .. }), "{sql}: {error}");
+    }
+    assert_eq!(lake.rows("SELECT secret FROM work.shared.lab").await, ["Zanzibar"]);
+}
+
+/// Hashes are joined over all tables: a guess that is written where its hash is shown would be found in any of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_writes_where_a_hash_is_shown_to_them() {
+    let lake = Fixture::new().await;
+    lake.run("CREATE TABLE work.shared.names AS SELECT 'Zanzibar' AS name").await;
+    for right in [
+        "GRANT SELECT ON SCHEMA work.shared TO USER bob",
+        "GRANT MODIFY ON SCHEMA work.shared TO USER bob",
+        "CREATE MASK ON work.shared.names (name) TO USER bob USING HASH",
+    ] {
+        assert_eq!(lake.rows(right).await, ["granted"], "{right}");
+    }
+    let bob = bob(&lake).await;
+    let session = lake.engine.session(&bob, None).await.unwrap();
+    session.execute("CREATE TABLE work.bob.guesses AS SELECT 'Durand' AS name", &[], None).await.unwrap();
+    for sql in [
+        "INSERT INTO work.shared.names VALUES ('Durand')",
+        "UPDATE work.shared.names SET name = 'Durand'",
+        "CREATE OR REPLACE TABLE work.shared.names AS SELECT 'Durand' AS name",
+        "CREATE OR REPLACE VIEW work.shared.names AS SELECT 'Durand' AS name",
+        "ALTER TABLE work.bob.guesses RENAME TO work.shared.names",
+    ] {
+        let error = lake.no(&bob, sql).await;
+        assert!(error.to_string().contains("as a hash"), "{sql}: {error}");
+    }
+    // The name is kept for what is masked, also while no table has it.
+    lake.run("DROP TABLE work.shared.names").await;
+    let error = lake.no(&bob, "CREATE TABLE work.shared.names AS SELECT 'Durand' AS name").await;
+    assert!(error.to_string().contains("as a hash"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_number_of_a_row_does_not_tell_what_is_masked() {
     let lake = Fixture::new().await;

@@ -87,8 +87,8 @@ async fn answer(
     let signed_for = format!("{path}?{}", query_text(&wanted.applied));
     let place = match wanted.page.take() {
         None => None,
-        Some(text) => Some(Place::verify(&text, &app.signing_key, &signed_for).ok_or_else(|| {
-            Outcome::invalid("`_page` was not made by this server for this history: start again without it")
+        Some(text) => Some(Place::verify(&text, &app.page_key(principal), &signed_for).ok_or_else(|| {
+            Outcome::invalid("`_page` was not made by this server for you and this history: start again without it")
         })?),
     };
     let after = match place.as_ref().and_then(|place| place.after_id.as_deref()) {
@@ -118,7 +118,7 @@ async fn answer(
     if let (Some(mark), Some(snapshot)) = (&found.next, snapshot) {
         let offset = place.as_ref().map_or(0, |place| place.offset) + found.versions.len();
         let next = Place { snapshot, offset, after_id: Some(mark.write()) };
-        links.push(("next", link(Some(&next.sign(&app.signing_key, &signed_for)))));
+        links.push(("next", link(Some(&next.sign(&app.page_key(principal), &signed_for)))));
     }
     let bundle = bundle::History { base: &base, total: found.total, links, versions: &found.versions };
     let answer = format.answer(StatusCode::OK, bundle.to_json());

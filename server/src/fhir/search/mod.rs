@@ -175,9 +175,9 @@ async fn answer(
     let place = match &asked.page {
         None => None,
         Some(text) => {
-            let place = Place::verify(text, &app.signing_key, &asked.identity(&asked.parameters));
+            let place = Place::verify(text, &app.page_key(principal), &asked.identity(&asked.parameters));
             Some(place.ok_or_else(|| {
-                Outcome::invalid("`_page` was not made by this server for this search: start again without it")
+                Outcome::invalid("`_page` was not made by this server for you and this search: start again without it")
             })?)
         }
     };
@@ -229,7 +229,7 @@ async fn answer(
     let mut links = vec![("self", asked.link(&applied, None))];
     if let (Some(next), Some(snapshot)) = (found.next, session.snapshot()) {
         let next = Place { offset: next.offset, after_id: next.after_id, snapshot: SnapshotId(snapshot.0) };
-        let text = next.sign(&app.signing_key, &asked.identity(&applied));
+        let text = next.sign(&app.page_key(principal), &asked.identity(&applied));
         links.push(("next", asked.link(&applied, Some(&text))));
     }
     let outcome = (!warnings.is_empty()).then(|| outcome::issue("warning", "not-supported", &warnings.join("; ")));

@@ -60,8 +60,8 @@ pub(in crate::http) async fn list(
     let limit = asked::limit(range.limit, "limit")?;
     let walk = format!("{name}?{:?}{:?}{:?}{:?}", range.by, range.prefix, range.from, range.to);
     let cursor = range.cursor.as_deref().map(|text| {
-        Cursor::verify(text, &app.signing_key, &walk)
-            .ok_or_else(|| ApiError::invalid("the cursor is not one that this server gave for these rows"))
+        Cursor::verify(text, &app.page_key(&principal), &walk)
+            .ok_or_else(|| ApiError::invalid("the cursor is not one that this server gave you for these rows"))
     });
     let cursor = cursor.transpose()?;
 
@@ -107,7 +107,7 @@ pub(in crate::http) async fn list(
                     .to_owned(),
             ));
         }
-        let next = Cursor { state, after }.sign(&app.signing_key, &walk);
+        let next = Cursor { state, after }.sign(&app.page_key(&principal), &walk);
         said.push(Said { member: "next", header: "mavis-next", value: next.into() });
     }
     let shown: Vec<usize> = (0..keys).collect();

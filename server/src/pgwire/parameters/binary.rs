@@ -41,7 +41,9 @@ pub(super) fn read(of: &Type, mut value: Bytes) -> Option<ScalarValue> {
         Type::BYTEA => ScalarValue::Binary(Some(value.to_vec())),
         Type::DATE => {
             sized(4)?;
-            ScalarValue::Date32(Some(value.get_i32().checked_add(EPOCH_DAYS)?))
+            // The least number is an infinity.
+            let days = Some(value.get_i32()).filter(|days| *days != i32::MIN)?;
+            ScalarValue::Date32(Some(days.checked_add(EPOCH_DAYS)?))
         }
         Type::TIME => {
             sized(8)?;
@@ -49,7 +51,8 @@ pub(super) fn read(of: &Type, mut value: Bytes) -> Option<ScalarValue> {
         }
         Type::TIMESTAMP | Type::TIMESTAMPTZ => {
             sized(8)?;
-            let micros = value.get_i64().checked_add(i64::from(EPOCH_DAYS) * DAY)?;
+            let micros = Some(value.get_i64()).filter(|micros| *micros != i64::MIN)?;
+            let micros = micros.checked_add(i64::from(EPOCH_DAYS) * DAY)?;
             let zone = (*of == Type::TIMESTAMPTZ).then(|| "UTC".into());
             ScalarValue::TimestampMicrosecond(Some(micros), zone)
         }

@@ -6,7 +6,10 @@ mod text;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
+use arrow::{
+    array::Array as _,
+    datatypes::{DataType, Field, IntervalUnit, TimeUnit},
+};
 use bytes::Bytes;
 use datafusion::scalar::ScalarValue;
 use pgwire::api::Type;
@@ -84,6 +87,9 @@ pub(super) fn types(declared: &[u32], values: &[ScalarValue]) -> Vec<Option<Data
             (DataType::Decimal128(_, scale), Some(ScalarValue::Decimal128(Some(_), precision, own))) if own > scale => {
                 Some(DataType::Decimal128(*precision, *own))
             }
+            (DataType::List(_), Some(ScalarValue::List(list))) if *oid == Type::NUMERIC_ARRAY.oid() => {
+                Some(list.data_type().clone())
+            }
             _ => Some(known),
         }
     };
@@ -110,6 +116,12 @@ pub(super) fn told(declared: Option<u32>, field: &Field) -> Type {
 /// # Errors
 /// 22P02, 22P03: the value does not fit its type; it is not repeated.
 pub(super) fn read(number: usize, of: &Type, format: Format, value: Option<&Bytes>) -> Result<ScalarValue, Failure> {
+    if let Some(reason) = value.and_then(|value| out_of_range(of, format, value)) {
+        return Err(Failure::error(
+            state::TIME,
+            format!("the value of parameter ${number} is no {}: {reason}", of.name()),
+        ));
+    }
     let (read, code) = match (value, format) {
         (None, _) => (null(of), state::BAD_VALUE),
         (Some(value), Format::Text) => {
@@ -120,13 +132,38 @@ pub(super) fn read(number: usize, of: &Type, format: Format, value: Option<&Byte
     read.ok_or_else(|| Failure::error(code, format!("the value of parameter ${number} is not a {}", of.name())))
 }
 
+/// Why a time that PostgreSQL has is none here.
+fn out_of_range(of: &Type, format: Format, value: &Bytes) -> Option<&'static str> {
+    let is_moment = matches!(*of, Type::DATE | Type::TIMESTAMP | Type::TIMESTAMPTZ);
+    if !is_moment && *of != Type::TIME {
+        return None;
+    }
+    let known = match format {
+        Format::Text => std::str::from_utf8(value).ok()?,
+        Format::Binary if *of == Type::TIME && **value == DAY.to_be_bytes() => "24:00",
+        Format::Binary if **value == i64::MAX.to_be_bytes() || **value == i32::MAX.to_be_bytes() => "infinity",
+        Format::Binary if **value == i64::MIN.to_be_bytes() || **value == i32::MIN.to_be_bytes() => "-infinity",
+        Format::Binary => return None,
+    };
+    mavis_sql::out_of_range(known)
+}
+
 fn null(of: &Type) -> Option<ScalarValue> {
     arrow(of).map_or(Some(ScalarValue::Utf8(None)), |of| ScalarValue::try_from(&of).ok())
 }
 
 /// A list of values as an array has them, none of which may become another one.
 fn list(of: &Type, items: Vec<Option<ScalarValue>>) -> Option<ScalarValue> {
-    let of = arrow(of).unwrap_or(DataType::Utf8);
+    let of = match arrow(of).unwrap_or(DataType::Utf8) {
+        DataType::Decimal128(digits, scale) => {
+            let own = items.iter().flatten().filter_map(|item| match item {
+                ScalarValue::Decimal128(_, _, own) => Some(*own),
+                _ => None,
+            });
+            DataType::Decimal128(digits, own.fold(scale, i8::max))
+        }
+        other => other,
+    };
     let fitted = items.into_iter().map(|value| match value {
         None => ScalarValue::try_from(&of).ok(),
         Some(value) => {
@@ -155,6 +192,23 @@ mod tests {
     }
 
     #[rstest]
+    #[case(Type::DATE, Format::Text, b"infinity", "22008")]
+    #[case(Type::TIMESTAMP, Format::Text, b"0044-03-15 12:00 BC", "22008")]
+    #[case(Type::TIME, Format::Text, b"24:00", "22008")]
+    #[case(Type::DATE, Format::Binary, b"\x80\0\0\0", "22008")]
+    #[case(Type::TIMESTAMPTZ, Format::Binary, b"\x7f\xff\xff\xff\xff\xff\xff\xff", "22008")]
+    #[case(Type::TIMESTAMP, Format::Binary, b"\x80\0\0\0\0\0\0\0", "22008")]
+    #[case(Type::BOOL, Format::Text, b"infinity", "22P02")]
+    fn a_time_out_of_range_is_said_to_be_one(
+        #[case] of: Type,
+        #[case] format: Format,
+        #[case] value: &'static [u8],
+        #[case] code: &str,
+    ) {
+        assert_eq!(read(1, &of, format, Some(&Bytes::from_static(value))).unwrap_err().code, code);
+    }
+
+    #[rstest]
     #[case(Type::INT8, ScalarValue::Int64(None))]
     #[case(Type::TEXT, ScalarValue::Utf8(None))]
     #[case(Type::UUID, ScalarValue::Utf8(None))]
@@ -170,6 +224,16 @@ mod tests {
         let values = [ScalarValue::Decimal128(Some(15), 38, 1), ScalarValue::Decimal128(Some(15), 38, 12)];
         let expected = [Some(DataType::Decimal128(38, 10)), Some(DataType::Decimal128(38, 12)), None, None];
         assert_eq!(types(&declared, &values), expected);
+    }
+
+    #[test]
+    fn numbers_of_a_list_keep_their_digits() {
+        let list =
+            |text: &'static [u8]| read(1, &Type::NUMERIC_ARRAY, Format::Text, Some(&Bytes::from_static(text))).unwrap();
+        let of = |scale| DataType::List(Arc::new(Field::new_list_field(DataType::Decimal128(38, scale), true)));
+        let declared = [Type::NUMERIC_ARRAY.oid(), Type::NUMERIC_ARRAY.oid()];
+        let values = [list(b"{1.5}"), list(b"{1.123456789012,NULL,2}")];
+        assert_eq!(types(&declared, &values), [Some(of(10)), Some(of(12))]);
     }
 
     #[rstest]

@@ -40,18 +40,24 @@ pub(super) fn of_text(text: &str) -> Option<ScalarValue> {
         Some(digits) => (-1, digits),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
+    let (digits, exponent) = match digits.split_once(['e', 'E']) {
+        Some((digits, exponent)) => (digits, exponent.parse::<i16>().ok()?),
+        None => (digits, 0),
+    };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     if !is_number(whole) || !is_number(fraction) || whole.len() + fraction.len() == 0 {
         return None;
     }
+    let scale = i64::try_from(fraction.len()).ok()? - i64::from(exponent);
     let digits = format!("{whole}{fraction}");
     let digits = digits.trim_start_matches('0');
-    if digits.len() > 38 || fraction.len() > 38 {
+    let zeros = if digits.is_empty() { 0 } else { usize::try_from(-scale).unwrap_or(0) };
+    if digits.len() + zeros > 38 || scale > 38 {
         return None;
     }
-    let number: i128 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
-    Some(ScalarValue::Decimal128(Some(sign * number), 38, i8::try_from(fraction.len()).ok()?))
+    let number: i128 = if digits.is_empty() { 0 } else { format!("{digits}{}", "0".repeat(zeros)).parse().ok()? };
+    Some(ScalarValue::Decimal128(Some(sign * number), 38, i8::try_from(scale.max(0)).ok()?))
 }
 
 #[cfg(test)]
@@ -76,6 +82,15 @@ mod tests {
     }
 
     #[rstest]
+    #[case("1e3", 1_000, 0)]
+    #[case("-1.25E+1", -125, 1)]
+    #[case("5E-7", 5, 7)]
+    #[case("0e300", 0, 0)]
+    fn a_power_of_ten_is_read(#[case] text: &str, #[case] number: i128, #[case] scale: i8) {
+        assert_eq!(of_text(text), Some(ScalarValue::Decimal128(Some(number), 38, scale)));
+    }
+
+    #[rstest]
     #[case(0xD000)]
     #[case(0xF000)]
     fn an_infinity_is_refused(#[case] sign: u16) {
@@ -86,7 +101,9 @@ mod tests {
     #[rstest]
     #[case("")]
     #[case("-")]
-    #[case("1e3")]
+    #[case("1e")]
+    #[case("1e40")]
+    #[case("e3")]
     #[case("NaN")]
     #[case("1.2.3")]
     #[case("999999999999999999999999999999999999999")]

@@ -25,7 +25,7 @@ pub(super) fn read(of: &Type, text: &str) -> Option<ScalarValue> {
         Type::NUMERIC => numeric::of_text(text.trim()),
         // A distance from UTC is left out where the type has no zone, as PostgreSQL does: JDBC sends one with every time.
         Type::DATE => Moment::read(text).and_then(|moment| {
-            let days = moment.local.date().signed_duration_since(NaiveDate::default()).num_days();
+            let days = moment.date.signed_duration_since(NaiveDate::default()).num_days();
             Some(ScalarValue::Date32(Some(i32::try_from(days).ok()?)))
         }),
         Type::TIMESTAMP => {
@@ -77,7 +77,7 @@ mod tests {
     #[case(Type::INT4, "7", ScalarValue::Utf8(Some("7".to_owned())))]
     #[case(Type::BOOL, " T", ScalarValue::Boolean(Some(true)))]
     #[case(Type::NUMERIC, "-1.50", ScalarValue::Decimal128(Some(-150), 38, 2))]
-    #[case(Type::NUMERIC, "1e3", ScalarValue::Utf8(Some("1e3".to_owned())))]
+    #[case(Type::NUMERIC, "1e3", ScalarValue::Decimal128(Some(1_000), 38, 0))]
     #[case(Type::DATE, "2024-02-29 +00", ScalarValue::Date32(Some(19_782)))]
     #[case(Type::DATE, "infinity", ScalarValue::Utf8(Some("infinity".to_owned())))]
     #[case(Type::TIMESTAMP, "2024-02-29 02:00:00+02", ScalarValue::TimestampMicrosecond(Some(MIDNIGHT + 7_200_000_000), None))]
@@ -98,6 +98,7 @@ mod tests {
 
     #[rstest]
     #[case(Type::NUMERIC_ARRAY, "{1.5,-2,NULL}", 3)]
+    #[case(Type::NUMERIC_ARRAY, "{0.12345678901,1e3}", 2)]
     #[case(Type::INTERVAL_ARRAY, "{\"1 day\",PT1H}", 2)]
     #[case(Type::DATE_ARRAY, "{2024-02-29}", 1)]
     #[case(Type::TIMESTAMPTZ_ARRAY, "{\"2024-02-29 02:00:00+02\",NULL}", 2)]
@@ -114,7 +115,7 @@ mod tests {
     #[case(Type::INT8_ARRAY, "{1,x}")]
     #[case(Type::INT8_ARRAY, "1")]
     #[case(Type::TEXT_ARRAY, "{{a},{b}}")]
-    #[case(Type::NUMERIC_ARRAY, "{0.12345678901}")]
+    #[case(Type::NUMERIC_ARRAY, "{99999999999999999999999999999,0.12345678901}")]
     fn what_is_of_another_type_is_refused(#[case] of: Type, #[case] text: &str) {
         assert_eq!(read(&of, text), None);
     }

@@ -84,6 +84,46 @@ async fn types_are_loaded_as_drivers_load_them() {
     test.stop().await;
 }
 
+/// What DataGrip and drizzle-kit read of the index of a key, shortened.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_of_indexes_are_told_beside_what_they_are_joined_to() {
+    let test = with_tables().await;
+    let mut fhir = connect(&test, "fhir").await;
+    for sql in [
+        "SELECT ind_stor.relname || ' ' || k::text || ' ' || a.attname || ' ' || amcanorder::text || ' ' || opcname \
+         FROM pg_catalog.pg_index ind_head JOIN pg_catalog.pg_class ind_stor ON ind_stor.oid = ind_head.indexrelid \
+         CROSS JOIN unnest(ind_head.indkey) WITH ORDINALITY u(u, k) \
+         LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = ind_head.indrelid AND a.attnum = ind_head.indkey[k-1] \
+         CROSS JOIN pg_catalog.pg_indexam_has_property(ind_stor.relam, 'can_order') amcanorder \
+         LEFT JOIN pg_catalog.pg_opclass ON pg_opclass.oid = ind_head.indclass[k-1] \
+         WHERE pg_catalog.age(ind_stor.xmin) <= coalesce(nullif(greatest(pg_catalog.age('1'::varchar::xid), -1), -1), 2147483647) \
+         ORDER BY 1",
+        "SELECT ic.relname || ' ' || k.i::text || ' ' || coalesce(a.attname, pg_get_indexdef(i.indexrelid, k.i, false)) \
+         || ' ' || (NOT (i.indoption[k.i-1] & 1 = 1))::text || ' ' || opc.opcname \
+         FROM pg_class t LEFT JOIN pg_index i ON t.oid = i.indrelid LEFT JOIN pg_class ic ON ic.oid = i.indexrelid \
+         CROSS JOIN LATERAL (SELECT unnest(i.indkey), generate_subscripts(i.indkey, 1) + 1) AS k(attnum, i) \
+         LEFT JOIN pg_attribute AS a ON i.indrelid = a.attrelid AND k.attnum = a.attnum \
+         JOIN pg_opclass opc ON opc.oid = ANY(i.indclass) ORDER BY 1",
+    ] {
+        let told = names(&mut fhir, sql).await;
+        assert_eq!(told, ["observation_pkey 1 id true any_ops", "patient_pkey 1 id true any_ops"], "{sql}");
+    }
+    let sql = "SELECT c.column_name FROM information_schema.table_constraints tc \
+               JOIN information_schema.constraint_column_usage AS ccu USING (constraint_schema, constraint_name) \
+               JOIN information_schema.columns AS c ON c.table_schema = tc.constraint_schema \
+               AND tc.table_name = c.table_name AND ccu.column_name = c.column_name \
+               WHERE tc.table_name = 'patient' and constraint_schema = 'r4'";
+    assert_eq!(names(&mut fhir, sql).await, ["id"]);
+    // An index that a key made is no index of its own.
+    let sql = "SELECT idx.indexrelname FROM pg_stat_user_indexes idx JOIN pg_constraint con ON con.conindid = idx.indexrelid \
+               WHERE schemaname = 'r4' ORDER BY 1";
+    assert_eq!(names(&mut fhir, sql).await, ["observation_pkey", "patient_pkey"]);
+    let sql = "SELECT conname FROM pg_constraint WHERE connamespace = $1::regnamespace";
+    let keys = sqlx::query(sql).bind("r4").fetch_all(&mut fhir).await.unwrap();
+    assert_eq!(keys.len(), 2);
+    test.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn names_are_looked_for_along_the_search_path_and_then_as_at_every_door() {
     let test = with_tables().await;

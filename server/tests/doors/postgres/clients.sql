@@ -1956,3 +1956,506 @@ WHERE
 ORDER BY 
     a.attnum;  -- Order by column number
 ;
+-- DataGrip
+select ind_head.indexrelid index_id, k col_idx, k <= indnkeyatts in_key, ind_head.indkey[k-1] column_position, ind_head.indoption[k-1] column_options, ind_head.indcollation[k-1] as collation, colln.nspname as collation_schema, collname as collation_str, ind_head.indclass[k-1] as opclass, case when opcdefault then null else opcn.nspname end as opclass_schema, case when opcdefault then null else opcname end as opclass_str, case when indexprs is null then null when ind_head.indkey[k-1] = 0 then chr(27) || pg_catalog.pg_get_indexdef(ind_head.indexrelid, k::int, true) else pg_catalog.pg_get_indexdef(ind_head.indexrelid, k::int, true) end as expression, amcanorder can_order from pg_catalog.pg_index ind_head join pg_catalog.pg_class ind_stor on ind_stor.oid = ind_head.indexrelid cross join unnest(ind_head.indkey) with ordinality u(u, k) left join pg_catalog.pg_collation on pg_collation.oid = ind_head.indcollation[k-1] left join pg_catalog.pg_namespace colln on collnamespace = colln.oid cross join pg_catalog.pg_indexam_has_property(ind_stor.relam, 'can_order') amcanorder left join pg_catalog.pg_opclass on pg_opclass.oid = ind_head.indclass[k-1] left join pg_catalog.pg_namespace opcn on opcnamespace = opcn.oid where ind_stor.relnamespace = 16384::oid and ind_stor.relkind in ('i', 'I') and pg_catalog.age(ind_stor.xmin) <= coalesce(nullif(greatest(pg_catalog.age('1'::varchar::xid), -1), -1), 2147483647) order by index_id, k
+;
+-- DataGrip
+select T.oid table_id, relkind table_kind, C.oid::bigint con_id, C.xmin con_state_id, conname con_name, contype con_kind, conkey con_columns, conindid index_id, confrelid ref_table_id, condeferrable is_deferrable, condeferred is_init_deferred, confupdtype on_update, confdeltype on_delete, connoinherit no_inherit, pg_catalog.pg_get_expr(conbin, T.oid) con_expression, confkey ref_columns, conexclop::int[] excl_operators, array(select unnest::regoper::varchar from unnest(conexclop)) excl_operators_str from pg_catalog.pg_constraint C join pg_catalog.pg_class T on C.conrelid = T.oid where relkind in ('r', 'v', 'f', 'p') and relnamespace = 16384::oid and contype in ('p', 'u', 'f', 'c', 'x') and connamespace = 16384::oid order by table_id, con_id
+;
+-- DataGrip
+with T as (select T.oid as table_id, T.relname as table_name from pg_catalog.pg_class T where T.relnamespace = 16384::oid and T.relkind in ('r', 'm', 'v', 'f', 'p')) select T.table_id, C.attnum as column_position, C.attname as column_name, C.xmin as column_state_number, C.atttypmod as type_mod, C.attndims as dimensions_number, pg_catalog.format_type(C.atttypid, C.atttypmod) as type_spec, C.atttypid as type_id, C.attnotnull as mandatory, pg_catalog.pg_get_expr(D.adbin, T.table_id) as column_default_expression, not C.attislocal as column_is_inherited, C.attfdwoptions as options, C.attisdropped as column_is_dropped, C.attidentity as identity_kind, C.attgenerated as generated from T join pg_catalog.pg_attribute C on T.table_id = C.attrelid left join pg_catalog.pg_attrdef D on (C.attrelid, C.attnum) = (D.adrelid, D.adnum) where attnum > 0 order by table_id, attnum
+;
+-- DataGrip
+select T.relkind as table_kind, T.relname as table_name, T.oid as table_id, T.xmin as table_state_number, false as table_with_oids, T.reltablespace as tablespace_id, T.reloptions as options, T.relpersistence as persistence, (select pg_catalog.array_agg(inhparent::bigint order by inhseqno)::varchar from pg_catalog.pg_inherits where T.oid = inhrelid) as ancestors, (select pg_catalog.array_agg(inhrelid::bigint order by inhrelid)::varchar from pg_catalog.pg_inherits where T.oid = inhparent) as successors, T.relispartition as is_partition, pg_catalog.pg_get_partkeydef(T.oid) as partition_key, pg_catalog.pg_get_expr(T.relpartbound, T.oid) as partition_expression, T.relam am_id, pg_catalog.pg_get_userbyid(T.relowner) as "owner" from pg_catalog.pg_class T where relnamespace = 16384::oid and relkind in ('r', 'm', 'v', 'f', 'p') order by table_kind, table_id
+;
+-- drizzle-kit
+SELECT
+    n.nspname AS table_schema,
+    c.relname AS table_name,
+    CASE
+        WHEN c.relkind = 'r' THEN 'table'
+        WHEN c.relkind = 'v' THEN 'view'
+        WHEN c.relkind = 'm' THEN 'materialized_view'
+    END AS type,
+	c.relrowsecurity AS rls_enabled
+FROM
+    pg_catalog.pg_class c
+JOIN
+    pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE
+	c.relkind IN ('r', 'v', 'm')
+     AND n.nspname = 'r4'
+;
+-- drizzle-kit
+select s.nspname as table_schema
+  from pg_catalog.pg_namespace s
+  join pg_catalog.pg_user u on u.usesysid = s.nspowner
+  where nspname not in ('information_schema', 'pg_catalog', 'public')
+        and nspname not like 'pg_toast%'
+        and nspname not like 'pg_temp_%'
+  order by table_schema
+;
+-- drizzle-kit
+select schemaname, sequencename, start_value, min_value, max_value, increment_by, cycle, cache_size from pg_sequences as seq WHERE schemaname = 'r4'
+;
+-- drizzle-kit
+select n.nspname as enum_schema,
+  t.typname as enum_name,
+  e.enumlabel as enum_value,
+  e.enumsortorder as sort_order
+  from pg_type t
+  join pg_enum e on t.oid = e.enumtypid
+  join pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+   WHERE schemaname = 'r4'
+  order by enum_schema, enum_name, sort_order
+;
+-- drizzle-kit
+SELECT rolname, rolinherit, rolcreatedb, rolcreaterole FROM pg_roles
+;
+-- drizzle-kit
+SELECT schemaname, tablename, policyname as name, permissive as "as", roles as to, cmd as for, qual as using, with_check as "withCheck" FROM pg_policies WHERE schemaname = 'r4'
+;
+-- drizzle-kit
+SELECT c.column_name, c.data_type, constraint_type, constraint_name, constraint_schema
+      FROM information_schema.table_constraints tc
+      JOIN information_schema.constraint_column_usage AS ccu USING (constraint_schema, constraint_name)
+      JOIN information_schema.columns AS c ON c.table_schema = tc.constraint_schema
+        AND tc.table_name = c.table_name AND ccu.column_name = c.column_name
+      WHERE tc.table_name = 'patient' and constraint_schema = 'r4'
+;
+-- drizzle-kit
+SELECT
+						tc.constraint_name,
+						tc.constraint_type,
+						pg_get_constraintdef(con.oid) AS constraint_definition
+					FROM
+						information_schema.table_constraints AS tc
+						JOIN pg_constraint AS con
+							ON tc.constraint_name = con.conname
+							AND con.conrelid = (
+								SELECT oid
+								FROM pg_class
+								WHERE relname = tc.table_name
+								AND relnamespace = (
+									SELECT oid
+									FROM pg_namespace
+									WHERE nspname = tc.constraint_schema
+								)
+							)
+					WHERE
+						tc.table_name = 'patient'
+						AND tc.constraint_schema = 'r4'
+						AND tc.constraint_type = 'CHECK'
+						AND con.contype = 'c'
+;
+-- drizzle-kit
+SELECT
+            con.contype AS constraint_type,
+            nsp.nspname AS constraint_schema,
+            con.conname AS constraint_name,
+            rel.relname AS table_name,
+            att.attname AS column_name,
+            fnsp.nspname AS foreign_table_schema,
+            frel.relname AS foreign_table_name,
+            fatt.attname AS foreign_column_name,
+            CASE con.confupdtype
+              WHEN 'a' THEN 'NO ACTION'
+              WHEN 'r' THEN 'RESTRICT'
+              WHEN 'n' THEN 'SET NULL'
+              WHEN 'c' THEN 'CASCADE'
+              WHEN 'd' THEN 'SET DEFAULT'
+            END AS update_rule,
+            CASE con.confdeltype
+              WHEN 'a' THEN 'NO ACTION'
+              WHEN 'r' THEN 'RESTRICT'
+              WHEN 'n' THEN 'SET NULL'
+              WHEN 'c' THEN 'CASCADE'
+              WHEN 'd' THEN 'SET DEFAULT'
+            END AS delete_rule
+          FROM
+            pg_catalog.pg_constraint con
+            JOIN pg_catalog.pg_class rel ON rel.oid = con.conrelid
+            JOIN pg_catalog.pg_namespace nsp ON nsp.oid = con.connamespace
+            LEFT JOIN pg_catalog.pg_attribute att ON att.attnum = ANY (con.conkey)
+              AND att.attrelid = con.conrelid
+            LEFT JOIN pg_catalog.pg_class frel ON frel.oid = con.confrelid
+            LEFT JOIN pg_catalog.pg_namespace fnsp ON fnsp.oid = frel.relnamespace
+            LEFT JOIN pg_catalog.pg_attribute fatt ON fatt.attnum = ANY (con.confkey)
+              AND fatt.attrelid = con.confrelid
+          WHERE
+            nsp.nspname = 'r4'
+            AND rel.relname = 'patient'
+            AND con.contype IN ('f')
+;
+-- drizzle-kit
+SELECT conname AS primary_key
+            FROM   pg_constraint join pg_class on (pg_class.oid = conrelid)
+            WHERE  contype = 'p'
+            AND    connamespace = 'r4'::regnamespace
+            AND    pg_class.relname = 'patient'
+;
+-- drizzle-kit
+SELECT  DISTINCT ON (t.relname, ic.relname, k.i) t.relname as table_name, ic.relname AS indexname,
+        k.i AS index_order,
+        i.indisunique as is_unique,
+        am.amname as method,
+        ic.reloptions as with,
+        coalesce(a.attname, pg_get_indexdef(i.indexrelid, k.i, false)) AS column_name,
+          CASE
+        WHEN pg_get_expr(i.indexprs, i.indrelid) IS NOT NULL THEN 1
+        ELSE 0
+    END AS is_expression,
+        i.indoption[k.i-1] & 1 = 1 AS descending,
+        i.indoption[k.i-1] & 2 = 2 AS nulls_first,
+        pg_get_expr(
+                              i.indpred,
+                              i.indrelid
+                          ) as where,
+         opc.opcname
+      FROM pg_class t
+          LEFT JOIN pg_index i ON t.oid = i.indrelid
+          LEFT JOIN pg_class ic ON ic.oid = i.indexrelid
+		  CROSS JOIN LATERAL (SELECT unnest(i.indkey), generate_subscripts(i.indkey, 1) + 1) AS k(attnum, i)
+          LEFT JOIN pg_attribute AS a
+            ON i.indrelid = a.attrelid AND k.attnum = a.attnum
+          JOIN pg_namespace c on c.oid = t.relnamespace
+        LEFT JOIN pg_am AS am ON ic.relam = am.oid
+        JOIN pg_opclass opc ON opc.oid = ANY(i.indclass)
+      WHERE
+      c.nspname = 'r4' AND
+      t.relname = 'patient'
+;
+-- drizzle-kit
+SELECT
+          idx.indexrelname AS index_name,
+          idx.relname AS table_name,
+          schemaname,
+          CASE WHEN con.conname IS NOT NULL THEN 1 ELSE 0 END AS generated_by_constraint
+        FROM
+          pg_stat_user_indexes idx
+        LEFT JOIN
+          pg_constraint con ON con.conindid = idx.indexrelid
+        WHERE idx.relname = 'patient' and schemaname = 'r4'
+        group by index_name, table_name,schemaname, generated_by_constraint
+;
+-- drizzle-kit
+SELECT
+    c.relname AS view_name,
+    n.nspname AS schema_name,
+    pg_get_viewdef(c.oid, true) AS definition,
+    ts.spcname AS tablespace_name,
+    c.reloptions AS options,
+    pg_tablespace_location(ts.oid) AS location
+FROM
+    pg_class c
+JOIN
+    pg_namespace n ON c.relnamespace = n.oid
+LEFT JOIN
+    pg_tablespace ts ON c.reltablespace = ts.oid
+WHERE
+    (c.relkind = 'm' OR c.relkind = 'v')
+    AND n.nspname = 'r4'
+    AND c.relname = 'patient'
+;
+-- pgAdmin
+WITH INH_TABLES AS
+    (SELECT
+     at.attname AS name, ph.inhparent AS inheritedid, ph.inhseqno,
+     pg_catalog.concat(nmsp_parent.nspname, '.',parent.relname ) AS inheritedfrom
+    FROM
+        pg_catalog.pg_attribute at
+    JOIN
+        pg_catalog.pg_inherits ph ON ph.inhparent = at.attrelid AND ph.inhrelid = 16384::oid
+    JOIN
+        pg_catalog.pg_class parent ON ph.inhparent  = parent.oid
+    JOIN
+        pg_catalog.pg_namespace nmsp_parent ON nmsp_parent.oid  = parent.relnamespace
+    GROUP BY at.attname, ph.inhparent, ph.inhseqno, inheritedfrom
+    ORDER BY at.attname, ph.inhparent, ph.inhseqno, inheritedfrom
+    )
+SELECT DISTINCT ON (att.attnum) att.attname as name, att.atttypid, att.attlen, att.attnum, att.attndims,
+		att.atttypmod, att.attacl, att.attnotnull, att.attoptions, att.attfdwoptions, att.attstattarget,
+		att.attstorage, att.attidentity,
+		pg_catalog.pg_get_expr(def.adbin, def.adrelid) AS defval,
+		pg_catalog.format_type(ty.oid,NULL) AS typname,
+        pg_catalog.format_type(ty.oid,att.atttypmod) AS displaytypname,
+		pg_catalog.format_type(ty.oid,att.atttypmod) AS cltype,
+		inh.inheritedfrom,
+		inh.inheritedid,
+        CASE WHEN ty.typelem > 0 THEN ty.typelem ELSE ty.oid END as elemoid,
+		(SELECT nspname FROM pg_catalog.pg_namespace WHERE oid = ty.typnamespace) as typnspname,
+        ty.typstorage AS defaultstorage,
+		description, pi.indkey,
+	(SELECT count(1) FROM pg_catalog.pg_type t2 WHERE t2.typname=ty.typname) > 1 AS isdup,
+	CASE WHEN length(coll.collname::text) > 0 AND length(nspc.nspname::text) > 0  THEN
+	  pg_catalog.concat(pg_catalog.quote_ident(nspc.nspname),'.',pg_catalog.quote_ident(coll.collname))
+	ELSE '' END AS collspcname,
+	EXISTS(SELECT 1 FROM pg_catalog.pg_constraint WHERE conrelid=att.attrelid AND contype='f' AND att.attnum=ANY(conkey)) As is_fk,
+	(SELECT pg_catalog.array_agg(provider || '=' || label) FROM pg_catalog.pg_seclabels sl1 WHERE sl1.objoid=att.attrelid AND sl1.objsubid=att.attnum) AS seclabels,
+	(CASE WHEN (att.attnum < 1) THEN true ElSE false END) AS is_sys_column,
+	(CASE WHEN (att.attidentity in ('a', 'd')) THEN 'i' WHEN (att.attgenerated in ('s')) THEN 'g' ELSE 'n' END) AS colconstype,
+	(CASE WHEN (att.attgenerated in ('s')) THEN pg_catalog.pg_get_expr(def.adbin, def.adrelid) END) AS genexpr, tab.relname as relname,
+	(CASE WHEN tab.relkind = 'v' THEN true ELSE false END) AS is_view_only,
+	(CASE WHEN att.attcompression = 'p' THEN 'pglz' WHEN att.attcompression = 'l' THEN 'lz4' END) AS attcompression,
+	(SELECT dsd.refobjid
+	 FROM pg_catalog.pg_depend dsd
+	   JOIN pg_catalog.pg_class dsc ON dsd.refclassid='pg_catalog.pg_class'::regclass
+	     AND dsd.refobjid=dsc.oid AND dsc.relkind='S'
+	 WHERE dsd.classid='pg_catalog.pg_attrdef'::regclass
+	   AND dsd.objid=def.oid AND dsd.deptype='n'
+	 ORDER BY dsd.refobjid
+	 LIMIT 1) AS defseqrelid,
+	seq.*
+FROM pg_catalog.pg_attribute att
+  JOIN pg_catalog.pg_type ty ON ty.oid=atttypid
+  LEFT OUTER JOIN pg_catalog.pg_attrdef def ON adrelid=att.attrelid AND adnum=att.attnum
+  LEFT OUTER JOIN pg_catalog.pg_description des ON (des.objoid=att.attrelid AND des.objsubid=att.attnum AND des.classoid='pg_class'::regclass)
+  LEFT OUTER JOIN (pg_catalog.pg_depend dep JOIN pg_catalog.pg_class cs ON dep.classid='pg_class'::regclass AND dep.objid=cs.oid AND cs.relkind='S') ON dep.refobjid=att.attrelid AND dep.refobjsubid=att.attnum
+  LEFT OUTER JOIN pg_catalog.pg_index pi ON pi.indrelid=att.attrelid AND indisprimary
+  LEFT OUTER JOIN pg_catalog.pg_collation coll ON att.attcollation=coll.oid
+  LEFT OUTER JOIN pg_catalog.pg_namespace nspc ON coll.collnamespace=nspc.oid
+  LEFT OUTER JOIN pg_catalog.pg_sequence seq ON cs.oid=seq.seqrelid
+  LEFT OUTER JOIN pg_catalog.pg_class tab on tab.oid = att.attrelid
+  LEFT OUTER join INH_TABLES as INH ON att.attname = INH.name
+WHERE att.attrelid = 16384::oid
+    AND att.attnum > 0
+    AND att.attisdropped IS FALSE
+    ORDER BY att.attnum
+;
+-- pgAdmin
+WITH INH_TABLES AS
+    (SELECT
+     at.attname AS name, ph.inhparent AS inheritedid, ph.inhseqno,
+     pg_catalog.concat(nmsp_parent.nspname, '.',parent.relname ) AS inheritedfrom
+    FROM
+        pg_catalog.pg_attribute at
+    JOIN
+        pg_catalog.pg_inherits ph ON ph.inhparent = at.attrelid AND ph.inhrelid = 16384::oid
+    JOIN
+        pg_catalog.pg_class parent ON ph.inhparent  = parent.oid
+    JOIN
+        pg_catalog.pg_namespace nmsp_parent ON nmsp_parent.oid  = parent.relnamespace
+    GROUP BY at.attname, ph.inhparent, ph.inhseqno, inheritedfrom
+    ORDER BY at.attname, ph.inhparent, ph.inhseqno, inheritedfrom
+    )
+SELECT DISTINCT ON (att.attnum) att.attname as name, att.atttypid, att.attlen, att.attnum, att.attndims,
+		att.atttypmod, att.attacl, att.attnotnull, att.attoptions, att.attfdwoptions, att.attstattarget,
+		att.attstorage, att.attidentity,
+		pg_catalog.pg_get_expr(def.adbin, def.adrelid) AS defval,
+		pg_catalog.format_type(ty.oid,NULL) AS typname,
+        pg_catalog.format_type(ty.oid,att.atttypmod) AS displaytypname,
+		pg_catalog.format_type(ty.oid,att.atttypmod) AS cltype,
+		inh.inheritedfrom,
+		inh.inheritedid,
+        CASE WHEN ty.typelem > 0 THEN ty.typelem ELSE ty.oid END as elemoid,
+		(SELECT nspname FROM pg_catalog.pg_namespace WHERE oid = ty.typnamespace) as typnspname,
+        ty.typstorage AS defaultstorage,
+		description, pi.indkey,
+	(SELECT count(1) FROM pg_catalog.pg_type t2 WHERE t2.typname=ty.typname) > 1 AS isdup,
+	CASE WHEN length(coll.collname::text) > 0 AND length(nspc.nspname::text) > 0  THEN
+	  pg_catalog.concat(pg_catalog.quote_ident(nspc.nspname),'.',pg_catalog.quote_ident(coll.collname))
+	ELSE '' END AS collspcname,
+	EXISTS(SELECT 1 FROM pg_catalog.pg_constraint WHERE conrelid=att.attrelid AND contype='f' AND att.attnum=ANY(conkey)) As is_fk,
+	(SELECT pg_catalog.array_agg(provider || '=' || label) FROM pg_catalog.pg_seclabels sl1 WHERE sl1.objoid=att.attrelid AND sl1.objsubid=att.attnum) AS seclabels,
+	(CASE WHEN (att.attnum < 1) THEN true ElSE false END) AS is_sys_column,
+	(CASE WHEN (att.attidentity in ('a', 'd')) THEN 'i' WHEN (att.attgenerated in ('s')) THEN 'g' ELSE 'n' END) AS colconstype,
+	(CASE WHEN (att.attgenerated in ('s')) THEN pg_catalog.pg_get_expr(def.adbin, def.adrelid) END) AS genexpr, tab.relname as relname,
+	(CASE WHEN tab.relkind = 'v' THEN true ELSE false END) AS is_view_only,
+	(CASE WHEN att.attcompression = 'p' THEN 'pglz' WHEN att.attcompression = 'l' THEN 'lz4' END) AS attcompression,
+	(SELECT dsd.refobjid
+	 FROM pg_catalog.pg_depend dsd
+	   JOIN pg_catalog.pg_class dsc ON dsd.refclassid='pg_catalog.pg_class'::regclass
+	     AND dsd.refobjid=dsc.oid AND dsc.relkind='S'
+	 WHERE dsd.classid='pg_catalog.pg_attrdef'::regclass
+	   AND dsd.objid=def.oid AND dsd.deptype='n'
+	 ORDER BY dsd.refobjid
+	 LIMIT 1) AS defseqrelid,
+	seq.*
+FROM pg_catalog.pg_attribute att
+  JOIN pg_catalog.pg_type ty ON ty.oid=atttypid
+  LEFT OUTER JOIN pg_catalog.pg_attrdef def ON adrelid=att.attrelid AND adnum=att.attnum
+  LEFT OUTER JOIN pg_catalog.pg_description des ON (des.objoid=att.attrelid AND des.objsubid=att.attnum AND des.classoid='pg_class'::regclass)
+  LEFT OUTER JOIN (pg_catalog.pg_depend dep JOIN pg_catalog.pg_class cs ON dep.classid='pg_class'::regclass AND dep.objid=cs.oid AND cs.relkind='S') ON dep.refobjid=att.attrelid AND dep.refobjsubid=att.attnum
+  LEFT OUTER JOIN pg_catalog.pg_index pi ON pi.indrelid=att.attrelid AND indisprimary
+  LEFT OUTER JOIN pg_catalog.pg_collation coll ON att.attcollation=coll.oid
+  LEFT OUTER JOIN pg_catalog.pg_namespace nspc ON coll.collnamespace=nspc.oid
+  LEFT OUTER JOIN pg_catalog.pg_sequence seq ON cs.oid=seq.seqrelid
+  LEFT OUTER JOIN pg_catalog.pg_class tab on tab.oid = att.attrelid
+  LEFT OUTER join INH_TABLES as INH ON att.attname = INH.name
+WHERE att.attrelid = 16384::oid
+    AND att.attnum = 1::int
+    AND att.attnum > 0
+    AND att.attisdropped IS FALSE
+    ORDER BY att.attnum
+;
+-- pgAdmin
+SELECT
+  idx_scan AS "Index scans",
+    idx_tup_read AS "Index tuples read",
+    idx_tup_fetch AS "Index tuples fetched",
+    idx_blks_read AS "Index blocks read",
+    idx_blks_hit AS "Index blocks hit",
+    pg_relation_size(16384::OID) AS "Index size"
+FROM
+    pg_catalog.pg_stat_all_indexes stat
+    JOIN pg_catalog.pg_statio_all_indexes statio ON stat.indexrelid = statio.indexrelid
+    JOIN pg_catalog.pg_class cl ON cl.oid=stat.indexrelid
+    WHERE stat.indexrelid = 16384::OID
+;
+-- pgAdmin
+SELECT
+    indexrelname AS "Index name",
+    pg_catalog.pg_relation_size(indexrelid) AS "Size",
+    idx_scan AS "Index scans",
+    idx_tup_read AS "Index tuples read",
+    idx_tup_fetch AS "Index tuples fetched"
+FROM
+    pg_catalog.pg_stat_all_indexes stat
+    JOIN pg_catalog.pg_class cls ON cls.oid=indexrelid
+    LEFT JOIN pg_catalog.pg_depend dep ON (dep.classid = cls.tableoid AND dep.objid = cls.oid AND dep.refobjsubid = '0'
+        AND dep.refclassid=(SELECT oid FROM pg_catalog.pg_class WHERE relname='pg_constraint'))
+    LEFT OUTER JOIN pg_catalog.pg_constraint con ON (con.tableoid = dep.refclassid AND con.oid = dep.refobjid)
+WHERE
+    schemaname = 'r4'
+    AND stat.relname = 'patient'
+    AND (con.contype IS NULL OR con.contype = 'p')
+ORDER BY indexrelname
+;
+-- pgAdmin
+SELECT
+    i.indexrelid,
+    CASE i.indoption[i.attnum - 1]
+    WHEN 0 THEN ARRAY['ASC', 'NULLS LAST']
+    WHEN 1 THEN ARRAY['DESC', 'NULLS LAST']
+    WHEN 2 THEN ARRAY['ASC', 'NULLS FIRST']
+    WHEN 3 THEN ARRAY['DESC', 'NULLS FIRST']
+    ELSE ARRAY['UNKNOWN OPTION' || i.indoption[i.attnum - 1]::text, '']
+    END::text[] AS options,
+    i.attnum,
+    pg_catalog.pg_get_indexdef(i.indexrelid, i.attnum, true) as attdef,
+    CASE WHEN pg_catalog.pg_get_indexdef(i.indexrelid, i.attnum, true) = a.attname THEN FALSE ELSE TRUE END AS is_exp,
+    a.attstattarget as statistics,
+    CASE WHEN (o.opcdefault = FALSE) THEN o.opcname ELSE null END AS opcname,
+    op.oprname AS oprname,
+	CASE WHEN length(nspc.nspname::text) > 0 AND length(coll.collname::text) > 0  THEN
+	  pg_catalog.concat(pg_catalog.quote_ident(nspc.nspname), '.', pg_catalog.quote_ident(coll.collname))
+	ELSE '' END AS collnspname
+FROM (
+      SELECT
+          indexrelid, i.indoption, i.indclass,
+          pg_catalog.unnest(ARRAY(SELECT pg_catalog.generate_series(1, i.indnkeyatts) AS n)) AS attnum
+      FROM
+          pg_catalog.pg_index i
+      WHERE i.indexrelid = 16384::OID
+) i
+    LEFT JOIN pg_catalog.pg_opclass o ON (o.oid = i.indclass[i.attnum - 1])
+    LEFT OUTER JOIN pg_catalog.pg_constraint c ON (c.conindid = i.indexrelid)
+    LEFT OUTER JOIN pg_catalog.pg_operator op ON (op.oid = c.conexclop[i.attnum])
+    LEFT JOIN pg_catalog.pg_attribute a ON (a.attrelid = i.indexrelid AND a.attnum = i.attnum)
+    LEFT OUTER JOIN pg_catalog.pg_collation coll ON a.attcollation=coll.oid
+    LEFT OUTER JOIN pg_catalog.pg_namespace nspc ON coll.collnamespace=nspc.oid
+ORDER BY i.attnum
+;
+-- pgAdmin
+-- pg_get_indexdef did not support INCLUDE columns
+SELECT a.attname as colname
+FROM (
+    SELECT
+      i.indnkeyatts,
+      i.indrelid,
+      pg_catalog.unnest(indkey) AS table_colnum,
+      pg_catalog.unnest(ARRAY(SELECT pg_catalog.generate_series(1, i.indnatts) AS n)) attnum
+    FROM
+      pg_catalog.pg_index i
+    WHERE i.indexrelid = 16384::OID
+) i JOIN pg_catalog.pg_attribute a
+ON (a.attrelid = i.indrelid AND i.table_colnum = a.attnum)
+WHERE i.attnum > i.indnkeyatts
+ORDER BY i.attnum
+;
+-- pgAdmin
+SELECT
+    idx_scan AS "Index scans",
+    idx_tup_read AS "Index tuples read",
+    idx_tup_fetch AS "Index tuples fetched",
+    idx_blks_read AS "Index blocks read",
+    idx_blks_hit AS "Index blocks hit",
+    pg_catalog.pg_relation_size(16384::OID) AS "Index size"
+FROM
+    pg_catalog.pg_stat_all_indexes stat
+    JOIN pg_catalog.pg_statio_all_indexes statio ON stat.indexrelid = statio.indexrelid
+    JOIN pg_catalog.pg_class cl ON cl.oid=stat.indexrelid
+    WHERE stat.indexrelid = 16384::OID
+;
+-- pgAdmin
+SELECT
+    st.relname AS "Table name",
+    pg_catalog.pg_relation_size(st.relid)
+        + CASE WHEN cl.reltoastrelid = 0 THEN 0 ELSE pg_catalog.pg_relation_size(cl.reltoastrelid)
+        + COALESCE((SELECT SUM(pg_catalog.pg_relation_size(indexrelid))
+                        FROM pg_catalog.pg_index WHERE indrelid=cl.reltoastrelid)::int8, 0) END
+        + COALESCE((SELECT SUM(pg_catalog.pg_relation_size(indexrelid))
+                        FROM pg_catalog.pg_index WHERE indrelid=st.relid)::int8, 0) AS "Total Size",
+    n_tup_ins AS "Tuples inserted",
+    n_tup_upd AS "Tuples updated",
+    n_tup_del AS "Tuples deleted",
+    n_tup_hot_upd AS "Tuples HOT updated",
+    n_live_tup AS "Live tuples",
+    n_dead_tup AS "Dead tuples",
+    last_vacuum AS "Last vacuum",
+    last_autovacuum AS "Last autovacuum",
+    last_analyze AS "Last analyze",
+    last_autoanalyze AS "Last autoanalyze",
+    vacuum_count AS "Vacuum counter",
+    autovacuum_count AS "Autovacuum counter",
+    analyze_count AS "Analyze counter",
+    autoanalyze_count AS "Autoanalyze counter"
+FROM
+    pg_catalog.pg_stat_all_tables st
+JOIN
+    pg_catalog.pg_class cl on cl.oid=st.relid and cl.relkind IN ('r','s','t','p')
+WHERE
+    schemaname = 'r4'
+ORDER BY st.relname
+;
+-- pgAdmin
+SELECT
+    seq_scan AS "Sequential scans",
+    seq_tup_read AS "Sequential tuples read",
+    idx_scan AS "Index scans",
+    idx_tup_fetch AS "Index tuples fetched",
+    n_tup_ins AS "Tuples inserted",
+    n_tup_upd AS "Tuples updated",
+    n_tup_del AS "Tuples deleted",
+    n_tup_hot_upd AS "Tuples HOT updated",
+    n_live_tup AS "Live tuples",
+    n_dead_tup AS "Dead tuples",
+    heap_blks_read AS "Heap blocks read",
+    heap_blks_hit AS "Heap blocks hit",
+    idx_blks_read AS "Index blocks read",
+    idx_blks_hit AS "Index blocks hit",
+    toast_blks_read AS "Toast blocks read",
+    toast_blks_hit AS "Toast blocks hit",
+    tidx_blks_read AS "Toast index blocks read",
+    tidx_blks_hit AS "Toast index blocks hit",
+    last_vacuum AS "Last vacuum",
+    last_autovacuum AS "Last autovacuum",
+    last_analyze AS "Last analyze",
+    last_autoanalyze AS "Last autoanalyze",
+    pg_catalog.pg_relation_size(stat.relid) AS "Table size",
+    CASE WHEN cl.reltoastrelid = 0 THEN NULL ELSE pg_catalog.pg_size_pretty(pg_catalog.pg_relation_size(cl.reltoastrelid)
+        + COALESCE((SELECT SUM(pg_catalog.pg_relation_size(indexrelid))
+                        FROM pg_catalog.pg_index WHERE indrelid=cl.reltoastrelid)::int8, 0))
+        END AS "Toast table size",
+    COALESCE((SELECT SUM(pg_catalog.pg_relation_size(indexrelid))
+                                FROM pg_catalog.pg_index WHERE indrelid=stat.relid)::int8, 0)
+        AS "Indexes size"
+FROM
+    pg_catalog.pg_stat_all_tables stat
+JOIN
+    pg_catalog.pg_statio_all_tables statio ON stat.relid = statio.relid
+JOIN
+    pg_catalog.pg_class cl ON cl.oid=stat.relid
+WHERE
+    stat.relid = 16384::oid
+;

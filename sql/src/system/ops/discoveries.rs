@@ -5,7 +5,7 @@ use futures::StreamExt;
 use mavis_catalog::DiscoveryItem;
 use mavis_types::SourceId;
 
-use super::{NEWEST_LINES, whole_sources};
+use super::{NEWEST_LINES, discovered_sources};
 use crate::system::{
     Definition, Lines, Request,
     sheet::{Sheet, number, word},
@@ -35,7 +35,7 @@ fn sheet(items: &[DiscoveryItem], sources: &HashMap<SourceId, String>) -> Sheet 
 
 fn read(request: Request) -> Lines {
     try_stream! {
-        let sources = whole_sources(&request).await?;
+        let sources = discovered_sources(&request).await?;
         let mut items = match request.equal("run_id").map(|text| text.parse()) {
             Some(Ok(run)) => request.catalog.discovery_items(run).await?,
             Some(Err(_)) => Vec::new(),

@@ -5,7 +5,7 @@ use futures::StreamExt;
 use mavis_catalog::Drift;
 use mavis_types::SourceId;
 
-use super::{NEWEST_LINES, whole_sources};
+use super::{NEWEST_LINES, discovered_sources};
 use crate::system::{
     Definition, Lines, Request,
     sheet::{Sheet, word},
@@ -36,7 +36,7 @@ fn sheet(drift: &[Drift], sources: &HashMap<SourceId, String>) -> Sheet {
 
 fn read(request: Request) -> Lines {
     try_stream! {
-        let sources = whole_sources(&request).await?;
+        let sources = discovered_sources(&request).await?;
         let wanted = request.equal("source").map(ToOwned::to_owned);
         let only = match &wanted {
             None => None,

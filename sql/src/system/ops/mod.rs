@@ -27,12 +27,12 @@ pub(super) use schedules::SCHEDULES;
 use std::collections::HashMap;
 
 use mavis_catalog::Run;
-use mavis_types::{RunId, SourceId};
+use mavis_types::{RunId, SourceId, SourceName};
 
 use super::{Request, sheet::Sheet};
 use crate::{
     Error,
-    sight::{Sizes, knows_run},
+    sight::{Sizes, knows_run, not_whole_of},
 };
 
 /// Runs, units, audit entries that a table shows at most, the newest first.
@@ -81,6 +81,23 @@ async fn whole_sources(request: &Request) -> Result<HashMap<SourceId, String>, E
         }
     }
     Ok(whole)
+}
+
+/// Those of them that nothing is hidden of: what a discovery finds is told of these only.
+async fn discovered_sources(request: &Request) -> Result<HashMap<SourceId, String>, Error> {
+    let mut discovered = whole_sources(request).await?;
+    if request.principal.rights.hides_anything() {
+        for (id, name) in request.sources().await? {
+            let whole = match SourceName::new(&name) {
+                Ok(source) => not_whole_of(&request.catalog, &request.principal, &source).await?.is_none(),
+                Err(_) => false,
+            };
+            if !whole {
+                discovered.remove(&id);
+            }
+        }
+    }
+    Ok(discovered)
 }
 
 /// The run that a query names, if it names one.

@@ -117,13 +117,29 @@ fn rule(principal: &Principal, view: &Relation) -> Row {
 
 const STATISTICS_COLUMNS: &str = "relid:oid schemaname:text relname:text seq_scan:int8 seq_tup_read:int8 idx_scan:int8 \
     idx_tup_fetch:int8 n_tup_ins:int8=0 n_tup_upd:int8=0 n_tup_del:int8=0 n_live_tup:int8 n_dead_tup:int8=0 last_vacuum:time \
-    last_analyze:time";
+    last_analyze:time n_tup_hot_upd:int8=0 n_mod_since_analyze:int8=0 n_ins_since_vacuum:int8=0 last_autovacuum:time \
+    last_autoanalyze:time vacuum_count:int8=0 autovacuum_count:int8=0 analyze_count:int8=0 autoanalyze_count:int8=0";
 
 pub(super) const STATISTICS: Definition = catalog!("pg_stat_all_tables", STATISTICS_COLUMNS, statistics);
 pub(super) const USER_STATISTICS: Definition = catalog!("pg_stat_user_tables", STATISTICS_COLUMNS, statistics);
 
 fn statistics(request: Request) -> Lines {
-    listed(request, STATISTICS_COLUMNS, "relname", |_, relation| {
+    of_tables(request, STATISTICS_COLUMNS)
+}
+
+const READS_COLUMNS: &str = "relid:oid schemaname:text relname:text heap_blks_read:int8 heap_blks_hit:int8 idx_blks_read:int8 \
+    idx_blks_hit:int8 toast_blks_read:int8 toast_blks_hit:int8 tidx_blks_read:int8 tidx_blks_hit:int8";
+
+pub(super) const READS: Definition = catalog!("pg_statio_all_tables", READS_COLUMNS, reads);
+pub(super) const USER_READS: Definition = catalog!("pg_statio_user_tables", READS_COLUMNS, reads);
+
+fn reads(request: Request) -> Lines {
+    of_tables(request, READS_COLUMNS)
+}
+
+/// What is known of tables, none of which is counted but their rows.
+fn of_tables(request: Request, spec: &'static str) -> Lines {
+    listed(request, spec, "relname", |_, relation| {
         (relation.own.is_none() && relation.kind == "r").then(|| {
             vec![
                 ("relid", relation.oid.into()),

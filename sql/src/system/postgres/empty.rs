@@ -72,9 +72,11 @@ empty! {
     "pg_shdescription" "objoid:oid classoid:oid description:text",
     "pg_stat_gssapi" "pid:int4 gss_authenticated:bool principal:text encrypted:bool",
     "pg_stat_replication" "pid:int4 usename:text state:text",
+    "pg_stat_subscription" "subid:oid subname:text pid:int4 relid:oid received_lsn:text last_msg_send_time:time \
+        last_msg_receipt_time:time latest_end_lsn:text latest_end_time:time",
+    "pg_stat_user_functions" "funcid:oid schemaname:text funcname:text calls:int8 total_time:float8 self_time:float8",
+    "pg_statio_all_sequences" "relid:oid schemaname:text relname:text blks_read:int8 blks_hit:int8",
     "pg_stat_ssl" "pid:int4 ssl:bool version:text cipher:text bits:int4",
-    "pg_stat_user_indexes" "relid:oid indexrelid:oid schemaname:text relname:text indexrelname:text idx_scan:int8",
-    "pg_statio_user_tables" "relid:oid schemaname:text relname:text heap_blks_read:int8 heap_blks_hit:int8",
     "pg_statistic_ext" "oid:oid stxrelid:oid stxname:text stxnamespace:oid stxowner:oid stxstattarget:int4 stxkeys:int2s \
         stxkind:texts stxexprs:text",
     "pg_stats" "schemaname:text tablename:text attname:text inherited:bool null_frac:float4 avg_width:int4 n_distinct:float4",

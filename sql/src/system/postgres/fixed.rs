@@ -83,6 +83,18 @@ pub(super) const DATABASE: Definition = catalog!("pg_database", DATABASE_COLUMNS
     rows(DATABASE_COLUMNS, all.collect())
 });
 
+const DATABASE_STATISTICS_COLUMNS: &str = "datid:oid datname:text numbackends:int4 xact_commit:int8 xact_rollback:int8 \
+    blks_read:int8 blks_hit:int8 tup_returned:int8 tup_fetched:int8 tup_inserted:int8 tup_updated:int8 tup_deleted:int8 \
+    conflicts:int8=0 temp_files:int8 temp_bytes:int8 deadlocks:int8=0 checksum_failures:int8 checksum_last_failure:time \
+    blk_read_time:float8 blk_write_time:float8 session_time:float8 active_time:float8 idle_in_transaction_time:float8 \
+    sessions:int8 sessions_abandoned:int8 sessions_fatal:int8 sessions_killed:int8 stats_reset:time";
+
+/// Databases by name: what goes on in them is counted by metrics, and is no matter of a catalog.
+pub(super) const DATABASE_STATISTICS: Definition = catalog!("pg_stat_database", DATABASE_STATISTICS_COLUMNS, |_| {
+    let all = (5_u32..).zip(catalogs()).map(|(oid, name)| vec![("datid", oid.into()), ("datname", name.into())]);
+    rows(DATABASE_STATISTICS_COLUMNS, all.collect())
+});
+
 /// The roles that a principal is told of: itself and the owner.
 fn roles(request: &Request) -> [(u32, String, bool); 2] {
     let principal = &request.principal;

@@ -75,6 +75,37 @@ pub(super) const INDEXES: Definition = catalog!("pg_indexes", INDEXES_COLUMNS, |
     })
 });
 
+const STATISTICS_COLUMNS: &str = "relid:oid indexrelid:oid schemaname:text relname:text indexrelname:text idx_scan:int8 \
+    last_idx_scan:time idx_tup_read:int8 idx_tup_fetch:int8";
+
+pub(super) const STATISTICS: Definition = catalog!("pg_stat_all_indexes", STATISTICS_COLUMNS, statistics);
+pub(super) const USER_STATISTICS: Definition = catalog!("pg_stat_user_indexes", STATISTICS_COLUMNS, statistics);
+
+const READS_COLUMNS: &str = "relid:oid indexrelid:oid schemaname:text relname:text indexrelname:text idx_blks_read:int8 \
+    idx_blks_hit:int8";
+
+pub(super) const READS: Definition = catalog!("pg_statio_all_indexes", READS_COLUMNS, reads);
+pub(super) const USER_READS: Definition = catalog!("pg_statio_user_indexes", READS_COLUMNS, reads);
+
+fn statistics(request: Request) -> Lines {
+    with_keys(request, STATISTICS_COLUMNS, "relid", "indexrelid", of_index)
+}
+
+fn reads(request: Request) -> Lines {
+    with_keys(request, READS_COLUMNS, "relid", "indexrelid", of_index)
+}
+
+/// An index by its names; how it is used is not counted.
+fn of_index(relation: &Relation, _: Vec<i64>) -> Row {
+    vec![
+        ("relid", relation.oid.into()),
+        ("indexrelid", (relation.oid + 1).into()),
+        ("schemaname", relation.schema.as_str().into()),
+        ("relname", relation.name.as_str().into()),
+        ("indexrelname", format!("{}_pkey", relation.name).into()),
+    ]
+}
+
 /// A row for each table with a key; `row` is given the places of the key's columns. `table`, `own`: the columns of the table's
 /// number and of the row's own.
 fn with_keys(

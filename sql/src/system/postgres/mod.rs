@@ -44,7 +44,7 @@ pub(super) fn definition(schema: &str, table: &str) -> Option<&'static Definitio
     groups.into_iter().flatten().find(|definition| definition.schema == schema && definition.table == table)
 }
 
-static TABLES: [Definition; 27] = [
+static TABLES: [Definition; 34] = [
     classes::CLASS,
     classes::NAMESPACE,
     classes::TABLES,
@@ -53,12 +53,19 @@ static TABLES: [Definition; 27] = [
     classes::DESCRIPTION,
     classes::STATISTICS,
     classes::USER_STATISTICS,
+    classes::READS,
+    classes::USER_READS,
     attributes::ATTRIBUTE,
     keys::INDEX,
     keys::CONSTRAINT,
     keys::INDEXES,
+    keys::STATISTICS,
+    keys::USER_STATISTICS,
+    keys::READS,
+    keys::USER_READS,
     fixed::TYPE,
     fixed::DATABASE,
+    fixed::DATABASE_STATISTICS,
     fixed::ROLES,
     fixed::AUTHID,
     fixed::USER,
