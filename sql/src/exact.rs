@@ -7,7 +7,7 @@ use arrow::{
     array::{Array, ArrayRef, AsArray},
     compute::{
         CastOptions, cast_with_options,
-        kernels::numeric::{add, mul, sub},
+        kernels::numeric::{add, mul, neg, sub},
     },
     datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type},
 };
@@ -52,6 +52,7 @@ fn concerns(plan: &LogicalPlan) -> Result<bool> {
             expr.apply(|expr| {
                 found |= match expr {
                     Expr::BinaryExpr(BinaryExpr { op, .. }) => Kind::of(*op).is_some(),
+                    Expr::Negative(_) => true,
                     Expr::Cast(Cast { field, .. }) => *field.data_type() == DataType::Float32,
                     _ => false,
                 };
@@ -84,6 +85,9 @@ fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 _ => return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))),
             }
         }
+        Expr::Negative(expr) if expr.get_type(schema).is_ok_and(|own| own.is_signed_integer()) => {
+            (Kind::Opposite, vec![*expr])
+        }
         Expr::Cast(Cast { expr, field }) if *field.data_type() == DataType::Float32 => {
             let from = expr.get_type(schema).ok();
             if !from.is_some_and(|from| from == DataType::Float64 || from.is_string() || from.is_decimal()) {
@@ -115,6 +119,7 @@ enum Kind {
     Sum,
     Difference,
     Product,
+    Opposite,
     /// A number as a `REAL`.
     Real,
 }
@@ -134,7 +139,14 @@ impl Kind {
             Self::Sum => " + ",
             Self::Difference => " - ",
             Self::Product => " * ",
-            Self::Real => "",
+            Self::Opposite | Self::Real => "",
+        }
+    }
+
+    fn written(self, args: &[String]) -> String {
+        match self {
+            Self::Opposite => format!("(- {})", args.concat()),
+            _ => args.join(self.sign()),
         }
     }
 
@@ -143,6 +155,7 @@ impl Kind {
             (Self::Sum, [one, other]) => Ok(add(one, other)?),
             (Self::Difference, [one, other]) => Ok(sub(one, other)?),
             (Self::Product, [one, other]) => Ok(mul(one, other)?),
+            (Self::Opposite, [one]) => Ok(neg(one.as_ref())?),
             (Self::Real, [one]) => real(one),
             _ => Err(too_large()),
         }
@@ -180,6 +193,7 @@ impl ScalarUDFImpl for Checked {
             Kind::Sum => "sum__",
             Kind::Difference => "difference__",
             Kind::Product => "product__",
+            Kind::Opposite => "opposite__",
             Kind::Real => "real__",
         }
     }
@@ -204,12 +218,12 @@ impl ScalarUDFImpl for Checked {
     /// As what it stands for.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
         let names: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
-        Ok(names.join(self.kind.sign()))
+        Ok(self.kind.written(&names))
     }
 
     fn display_name(&self, args: &[Expr]) -> Result<String> {
         let names: Vec<String> = args.iter().map(ToString::to_string).collect();
-        Ok(names.join(self.kind.sign()))
+        Ok(self.kind.written(&names))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -244,6 +258,7 @@ mod tests {
     #[case("9223372036854775807 + 1")]
     #[case("x + 1 FROM (VALUES (9223372036854775807)) AS t(x)")]
     #[case("x - 1 FROM (VALUES (-9223372036854775807 - 1)) AS t(x)")]
+    #[case("-x FROM (VALUES (-9223372036854775807 - 1)) AS t(x)")]
     #[case("CAST(x AS INT) * CAST(x AS INT) FROM (VALUES (100000)) AS t(x)")]
     #[case("sum(x * x) FROM (VALUES (9223372036854775807)) AS t(x)")]
     #[case("count(*) FROM (VALUES (9223372036854775807)) AS t(x) WHERE x + 1 > 0")]
@@ -268,6 +283,8 @@ mod tests {
     #[case("CAST(x AS REAL) FROM (VALUES (1.5)) AS t(x)", "1.5")]
     #[case("CAST('inf' AS REAL)", "inf")]
     #[case("TRY_CAST('many' AS INT) + 1", "")]
+    #[case("-x FROM (VALUES (3)) AS t(x)", "-3")]
+    #[case("-(-9223372036854775807)", "9223372036854775807")]
     #[case("1 LIMIT 1 + 1", "1")]
     #[tokio::test]
     async fn what_fits_is_as_it_was(#[case] expr: &str, #[case] expected: &str) {
@@ -281,6 +298,7 @@ mod tests {
             "x + 1 FROM (VALUES (1)) AS t(x)",
             "sum(x * 2) + 1 FROM (VALUES (1)) AS t(x)",
             "CAST(x AS REAL) FROM (VALUES (1.5)) AS t(x)",
+            "-x FROM (VALUES (1)) AS t(x)",
         ] {
             let frame = plain.sql(&format!("SELECT {expr}")).await.unwrap();
             assert_eq!(answer(expr).await.unwrap().0, *frame.schema().field(0).name());

@@ -1,6 +1,8 @@
 //! What DataFusion and the parser report, as the error that a caller reads: with a place in the SQL, without a value of a
 //! row.
 
+mod mismatch;
+
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 
@@ -51,7 +53,7 @@ pub(crate) fn planning(error: &DataFusionError) -> Error {
         },
         _ => {
             let message = first_sentence(&root.message());
-            let message = twice(&message).unwrap_or(message);
+            let message = twice(&message).or_else(|| mismatch::mismatch(&message)).unwrap_or(message);
             match span {
                 Some(span) => Error::Invalid {
                     message,
@@ -230,10 +232,12 @@ fn cast(message: &str) -> String {
 fn twice(message: &str) -> Option<String> {
     let rest = message.strip_prefix("Projections require unique expression names but the expression \"")?;
     let name = rest.split_once("\" at position").map_or(rest, |(name, _)| name);
+    // (The word stands in casts, too.)
+    let name = name.rsplit_once(" AS ").map(|(_, alias)| alias).filter(|alias| !alias.contains(')')).unwrap_or(name);
     Some(format!("two columns of the SELECT are called `{name}`: give one of them another name with AS"))
 }
 
-/// Without back traces and without the lists of candidates that DataFusion puts after a newline.
+/// Without back traces, and without what DataFusion says of itself.
 fn first_sentence(message: &str) -> String {
     let text = message.split("\n\nbacktrace").next().unwrap_or(message);
     // It takes some mistakes for defects of its own, and asks to be told of them.

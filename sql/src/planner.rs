@@ -28,6 +28,7 @@ use crate::{
     fault, functions, inferred,
     lateral::LateralViews,
     micros::in_micros,
+    names::{APART, told},
     subqueries::as_values,
 };
 
@@ -302,8 +303,8 @@ fn loses(value: &ScalarValue, cast: &ScalarValue) -> bool {
     cast.is_null() || cast.cast_to(&from).is_ok_and(|back| back != *value)
 }
 
-/// The columns of a plan's answer as every door tells them: told before running, and what the batches then have. Views
-/// and dictionaries come as the plain types that every client reads; metadata of files is left out.
+/// The columns of a plan's answer as every door tells them: told before running, and what the batches then have. Two of them
+/// may have one name. Views and dictionaries come as the plain types that every client reads; metadata of files is left out.
 ///
 /// # Errors
 /// [`Error::Invalid`] when types do not fit together.
@@ -320,7 +321,12 @@ pub(crate) fn answer(state: &SessionState, plan: &LogicalPlan, types: &[DataType
         plan.clone().with_param_values(ParamValues::from(nulls)).map_err(fail)?
     };
     let analyzed = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(fail)?;
-    Ok(plain(analyzed.schema().as_arrow()))
+    let schema = plain(analyzed.schema().as_arrow());
+    if !schema.fields().iter().any(|field| field.name().contains(APART)) {
+        return Ok(schema);
+    }
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_name(told(field.name())));
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<Field>>())))
 }
 
 /// A schema without views, dictionaries and metadata.

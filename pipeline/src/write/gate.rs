@@ -56,10 +56,16 @@ impl Gate {
         let Some(smart) = &self.0 else { return Ok(Answer::GoOn) };
         let missing = || Answer::Refuse(Refusal::new(Reason::Missing, format!("there is no such {resource}")));
         let Some(live) = live else {
-            // Under an id of the caller's choice: where only some resources are shown to it, the answer would tell whether
-            // one that is not has the id.
+            // Under an id of the caller's choice: where only some resources are shown to it, another answer than for one that
+            // is hidden would tell whether there is one.
             let sees_all = smart::rows(smart, resource, "rs", &shape::base_schema(resource)) == Rows::All;
-            return Ok(if wants == (Wants::Put { fresh: false }) && !sees_all { missing() } else { Answer::GoOn });
+            return Ok(match wants {
+                Wants::Put { fresh: true } => Answer::GoOn,
+                _ if sees_all => Answer::GoOn,
+                // One that was deleted is no more known to the caller than one that is hidden.
+                Wants::Delete { blindly: true } => Answer::AsIfNothing,
+                Wants::Put { fresh: false } | Wants::Delete { blindly: false } => missing(),
+            });
         };
         let letter = if matches!(wants, Wants::Put { .. }) { "u" } else { "d" };
         let text = live.text.as_deref().unwrap_or_default();
@@ -131,7 +137,10 @@ mod tests {
     #[case("system/Observation.rs", DELETE, Some("b"), "forbidden")]
     #[case("patient/Observation.d", DELETE, Some("a"), "go on")]
     #[case("patient/Observation.cruds", DELETE, Some("b"), "nothing")]
-    #[case("patient/Observation.cruds", DELETE, None, "go on")]
+    #[case("patient/Observation.cruds", DELETE, None, "nothing")]
+    #[case("patient/Observation.cruds", Wants::Delete { blindly: false }, None, "missing")]
+    #[case("system/Observation.cruds", DELETE, None, "go on")]
+    #[case("system/Observation.cruds", Wants::Delete { blindly: false }, None, "go on")]
     #[case("patient/Observation.cruds", Wants::Delete { blindly: false }, Some("b"), "missing")]
     #[case("patient/Observation.cud system/Observation.rs", PUT, Some("b"), "forbidden")]
     fn what_a_caller_may_not_read_is_not_there(

@@ -2,7 +2,7 @@
 //! they are. The guard of queries knows nothing of what the pipeline reads.
 
 use mavis_sql::{knows_source, not_whole, not_whole_of};
-use mavis_types::{Principal, SourceName, TableName, Zone};
+use mavis_types::{Mask, Principal, SourceName, TableName, Zone};
 use tonic::Status;
 
 use super::{status, visible};
@@ -50,6 +50,31 @@ pub(super) async fn nothing(app: &App, by: &Principal, source: &SourceName, acti
         return Err(refused(app, by, action, source.as_str(), reason).await);
     }
     Ok(())
+}
+
+/// Lets through to whom no element of a resource is shown as a hash: equal texts have equal hashes, so that the hash of a guess,
+/// brought in as a resource, could be looked for among the others.
+pub(super) async fn no_hashes(app: &App, by: &Principal, source: &SourceName, action: &str) -> Result<(), Status> {
+    if by.rights.masks.iter().any(|(on, _, mask)| on.zone == Zone::Fhir && *mask == Mask::Hash) {
+        let reason = "elements of resources are shown to you as hashes, and so would be what you import";
+        return Err(refused(app, by, action, source.as_str(), reason).await);
+    }
+    Ok(())
+}
+
+/// Lets through who may say what a row that was set aside has in it: who is shown what it has.
+pub(super) async fn no_payload(
+    app: &App,
+    by: &Principal,
+    shown: bool,
+    table: &TableName,
+    action: &str,
+) -> Result<(), Status> {
+    if shown {
+        return Ok(());
+    }
+    let reason = "the row's content is not shown to you, so that you may not give it another";
+    Err(refused(app, by, action, &table.to_string(), reason).await)
 }
 
 /// Lets through who will see everything that a new source brings: it would be nobody else's to use or to remove, and what may

@@ -41,6 +41,7 @@ pub(super) async fn receive(
     };
     let options = self::options(options)?;
     super::visible::source_to_be(by, &options.source)?;
+    super::hidden::no_hashes(app, by, &options.source, "import.files").await?;
     let mut files = Vec::new();
     let mut next = match stream.message().await? {
         Some(message) => required(message.part, "part")?,

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::{
     caller::engineer,
     convert::{Names, run_id, timestamp, word},
-    status,
+    hidden, status,
 };
 use crate::{App, auth::Door};
 
@@ -134,7 +134,12 @@ impl QuarantineService for Quarantine {
             return Err(Status::invalid_argument("a corrected payload replaces exactly one row: name one id"));
         }
         for id in &request.ids {
-            self.visible(&by, *id).await?;
+            let (found, table) = self.visible(&by, *id).await?;
+            if request.corrected.is_some() {
+                let shown =
+                    Payloads::default().are_shown(&self.app.catalog, &by, &found, &table).await.map_err(status)?;
+                hidden::no_payload(&self.app, &by, shown, &table, "quarantine.replay").await?;
+            }
         }
         let run = self.app.pipeline.replay(&by, &request.ids, request.corrected.as_deref()).await.map_err(status)?;
         let run = Names::new(&self.app.catalog, &by).run(run).await?;

@@ -102,11 +102,17 @@ async fn statements_are_answered_with_the_schema_that_was_promised() {
         "SELECT make_array(1, 2) AS list, named_struct('a', 1) AS s",
         "SHOW TABLES",
         "EXPLAIN SELECT 1",
+        // Two columns of one name.
+        "SELECT t.*, n, 'b' AS n FROM (SELECT 'a' AS n) t",
+        "EXPLAIN SELECT t.*, n FROM (SELECT 'a' AS n) t",
     ] {
         let info = client.execute(sql.to_owned(), None).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         fetch(&mut client, info).await;
     }
     assert_eq!(integers(&rows(&mut client, "SELECT 41 + 1 AS n").await), [42]);
+    let alike = rows(&mut client, "SELECT t.*, n FROM (SELECT 'a' AS n) t").await;
+    assert_eq!((texts(&alike, 0), texts(&alike, 1)), (vec!["a".to_owned()], vec!["a".to_owned()]));
+    assert!(alike.iter().all(|batch| batch.schema().fields().iter().all(|field| field.name() == "n")));
     let many = rows(&mut client, "SELECT unnest(range(0, 300000)) AS n").await;
     assert_eq!(integers(&many).len(), 300_000);
     test.stop().await;

@@ -377,3 +377,34 @@ async fn what_is_hidden_of_resources_is_hidden_in_the_tables_of_their_source() {
     }
     test.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hash_of_a_guess_is_not_to_be_had_by_bringing_it_in() {
+    let test = TestServer::start().await;
+    let folder = test.folder.path().join("guesses");
+    std::fs::create_dir(&folder).unwrap();
+    let patient = |id: &str, gender: Value| json!({ "resourceType": "Patient", "id": id, "gender": gender });
+    let text = format!("{}\n{}\n", patient("p", json!("female")), patient("bad", json!(["male"])));
+    std::fs::write(folder.join("patients.ndjson"), text).unwrap();
+    let imported = test.mavis(&["fhir", "import", folder.to_str().unwrap(), "--source", "clinic"]).await;
+    assert!(imported.status.success(), "{}", stderr(&imported));
+    let mut quarantine = QuarantineServiceClient::new(test.channel().await);
+    let list = with(&test.admin_token(), pb::ListQuarantinedRequest::default());
+    let rows = quarantine.list_quarantined(list).await.unwrap().into_inner().rows;
+    let eve = engineer(&test, &[], &["CREATE MASK ON fhir.r4.patient (gender) TO USER eve USING HASH"]).await;
+    let guess = pb::ReplayQuarantinedRequest {
+        ids: vec![rows[0].id],
+        corrected: Some(patient("bad", json!("female")).to_string()),
+    };
+    let refused = quarantine.replay_quarantined(with(&eve, guess)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    assert!(refused.message().contains("content is not shown"), "{refused}");
+    let options = pb::ImportOptions { source: "clinic".to_owned(), ..Default::default() };
+    let part = pb::import_files_request::Part::Options(options);
+    let messages = tokio_stream::iter([pb::ImportFilesRequest { part: Some(part) }]);
+    let mut ingest = IngestServiceClient::new(test.channel().await);
+    let refused = ingest.import_files(with(&eve, messages)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    assert!(refused.message().contains("shown to you as hashes"), "{refused}");
+    test.stop().await;
+}

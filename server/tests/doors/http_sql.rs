@@ -71,6 +71,34 @@ async fn each_format_holds_the_same_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_columns_of_one_name_come_in_formats_without_names_beside_values() {
+    let test = TestServer::start().await;
+    for sql in [
+        "SELECT t.*, x AS a FROM (SELECT 1 AS a, 2 AS x) t",
+        "SELECT t.*, u.* FROM (SELECT 1 AS a) t, (SELECT 2 AS a) u",
+    ] {
+        let sql = json!({"sql": sql});
+        let csv = ask(&test, Some("text/csv"), sql.clone()).await.text().await.unwrap();
+        let (head, row) = csv.split_once('\n').unwrap();
+        assert_eq!((head.matches('a').count(), row.ends_with("2\n")), (2, true), "{csv}");
+        let json: Value = ask(&test, None, sql.clone()).await.json().await.unwrap();
+        let names = json["columns"].as_array().unwrap().iter().filter(|column| column["name"] == "a");
+        assert_eq!(names.count(), 2, "{json}");
+        let arrow = ask(&test, Some("application/vnd.apache.arrow.stream"), sql.clone()).await.bytes().await.unwrap();
+        let batch = StreamReader::try_new(arrow.as_ref(), None).unwrap().next().unwrap().unwrap();
+        let schema = batch.schema();
+        assert_eq!(schema.fields().iter().filter(|field| field.name() == "a").count(), 2, "{schema}");
+        for format in ["application/x-ndjson", "application/vnd.apache.parquet"] {
+            let refused = ask(&test, Some(format), sql.clone()).await;
+            assert_eq!(refused.status(), 400, "{format}");
+            let text = refused.text().await.unwrap();
+            assert!(text.contains("two columns are called `a`") && text.contains("AS"), "{text}");
+        }
+    }
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn values_are_written_exactly() {
     let test = TestServer::start().await;
     let cases = [

@@ -37,6 +37,7 @@ mod secrets;
 mod security;
 mod served;
 mod smart;
+mod smart_hidden;
 mod sql_export;
 mod sql_on_fhir;
 mod ssh;

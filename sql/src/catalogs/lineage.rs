@@ -12,7 +12,7 @@ use mavis_types::{Mask, Principal, TableName, Zone, is_copy};
 use super::flow;
 use crate::{
     Error,
-    guard::{NAME, Policy},
+    guard::{Policy, Untold},
 };
 
 /// Columns that every table of resources has, whatever brought it.
@@ -81,14 +81,14 @@ fn of_mapping(policy: &mut Policy, mapping: &Mapping, masks: &[&(TableName, Stri
     if let Some(json) = &mapping.resource_json {
         hide(json, Mask::Null);
     }
-    let nameless = masks.iter().any(|(_, element, _)| element == NAME);
+    let untold = Untold::of(|repeated| masks.iter().any(|(_, element, _)| element == repeated));
     for (path, made_of) in &mapping.set {
         for (on, element, mask) in masks.iter().copied() {
             if on.table == mapping.resource.table() && is_part(path, element) {
                 hide(made_of, *mask);
             }
         }
-        if repeats(mapping.resource, path, nameless) {
+        if repeats(mapping.resource, path, untold) {
             hide(made_of, Mask::Null);
         }
     }
@@ -99,11 +99,11 @@ fn is_part(path: &ElementPath, element: &str) -> bool {
     path.0.first().is_some_and(|step| step.name.starts_with(element) || element.starts_with(&step.name))
 }
 
-/// Whether a path leads to what a resource repeats of others: words, or (`nameless`) the name in a reference.
-fn repeats(resource: ResourceType, path: &ElementPath, nameless: bool) -> bool {
+/// Whether a path leads to what a resource repeats of others: words, or what references do not tell.
+fn repeats(resource: ResourceType, path: &ElementPath, untold: Untold) -> bool {
     let mut of = Some(root(resource));
     for step in &path.0 {
-        if nameless && step.name == "display" && of.is_none_or(|of| of.is_reference()) {
+        if untold.has(&step.name) && of.is_none_or(|of| of.is_reference()) {
             return true;
         }
         of = of.and_then(|of| definitions::element(of, &step.name)).map(|element| element.type_id);
@@ -121,13 +121,18 @@ mod tests {
     use super::*;
 
     #[rstest]
-    #[case("subject.display", true, true)]
-    #[case("subject.display", false, false)]
-    #[case("performer[0].display", true, true)]
-    #[case("code.coding[0].display", true, false)]
-    #[case("code.text", true, false)]
-    #[case("text.div", false, true)]
-    fn a_reference_repeats_a_name(#[case] path: &str, #[case] nameless: bool, #[case] is: bool) {
-        assert_eq!(repeats("Observation".parse().unwrap(), &path.parse().unwrap(), nameless), is);
+    #[case("subject.display", "name", true)]
+    #[case("subject.display", "", false)]
+    #[case("subject.display", "identifier", false)]
+    #[case("subject.identifier.value", "identifier", true)]
+    #[case("subject.identifier.value", "name", false)]
+    #[case("identifier[0].value", "identifier", false)]
+    #[case("performer[0].display", "name", true)]
+    #[case("code.coding[0].display", "name", false)]
+    #[case("code.text", "name", false)]
+    #[case("text.div", "", true)]
+    fn a_reference_repeats_what_is_hidden(#[case] path: &str, #[case] hidden: &str, #[case] is: bool) {
+        let untold = Untold::of(|element| element == hidden);
+        assert_eq!(repeats("Observation".parse().unwrap(), &path.parse().unwrap(), untold), is);
     }
 }

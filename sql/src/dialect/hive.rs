@@ -10,6 +10,8 @@ use datafusion::sql::sqlparser::ast::{
     VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
 };
 
+use super::gathered;
+
 /// Puts calls of Hive's functions as DataFusion has them.
 pub(super) fn rewrite<T: VisitMut>(part: &mut T) {
     if let ControlFlow::Break(never) = part.visit(&mut Habits) {
@@ -26,6 +28,7 @@ impl VisitorMut for Habits {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Never> {
         grouping(&mut select.group_by);
+        gathered::keep_names(&mut select.projection);
         apart(&mut select.projection);
         ControlFlow::Continue(())
     }
@@ -56,6 +59,12 @@ impl VisitorMut for Habits {
                 "array" if matches!(call.args, FunctionArguments::List(_)) => rename(call, "make_array"),
                 "sign" => rename(call, "signum"),
                 "sort_array" => sort_array(call),
+                "json_agg" | "jsonb_agg" | "json_object_agg" | "jsonb_object_agg" | "percentile_disc" | "mode"
+                | "make_interval" => {
+                    if let Some(other) = gathered::put(call, &name) {
+                        *expr = other;
+                    }
+                }
                 "if" | "mod" | "percentile" | "percentile_approx" => {
                     let other = match name.as_str() {
                         "if" => case(call),
@@ -176,7 +185,7 @@ fn or_empty(list: &Expr) -> Expr {
     call("coalesce", vec![list.clone(), call("make_array", Vec::new())])
 }
 
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
     Expr::Function(Function {
         name: ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),
@@ -191,7 +200,7 @@ fn call(name: &str, args: Vec<Expr>) -> Expr {
 }
 
 /// What a call is given, where all of it are values.
-fn values(call: &Function) -> Option<Vec<Expr>> {
+pub(super) fn values(call: &Function) -> Option<Vec<Expr>> {
     let FunctionArguments::List(list) = &call.args else { return None };
     let values = list.args.iter().map(|arg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),

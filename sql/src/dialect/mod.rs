@@ -1,11 +1,14 @@
 //! The SQL that we read: one dialect, one statement at a time, reading only.
 //!
 //! [`syntax`] names what the parser accepts, [`parse`] turns text into one statement, [`statement`] lets through what
-//! reads and turns `SHOW` and `DESCRIBE` into queries on `information_schema`. [`depth`] refuses what would end a stack,
+//! reads and turns `SHOW` and `DESCRIBE` into queries on `information_schema`. [`chains`] puts lists in the place of long chains of
+//! OR, [`depth`] refuses what would end a stack,
 //! [`types`] reads types that the planner does not know,
 //! [`quoted`] tells who wrote a text in double quotes what those are.
 
+mod chains;
 mod depth;
+mod gathered;
 mod hive;
 mod parse;
 mod quoted;

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::{
     tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace},
 };
 
-use super::{depth, syntax::Syntax, words};
+use super::{chains, depth, syntax::Syntax, words};
 use crate::{Error, fault};
 
 /// How deep expressions and subqueries may nest.
@@ -66,11 +66,12 @@ fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
     if sql.len() > LONGEST {
         return Err(fault::invalid(format!("the statement is longer than {LONGEST} bytes")));
     }
-    let tokens = Tokenizer::new(&Syntax, sql).tokenize_with_location().map_err(|error| Error::Invalid {
+    let mut tokens = Tokenizer::new(&Syntax, sql).tokenize_with_location().map_err(|error| Error::Invalid {
         message: error.message,
         line: Some(error.location.line),
         column: Some(error.location.column),
     })?;
+    chains::to_lists(&mut tokens);
     depth::check(&tokens)?;
     Ok(tokens)
 }
@@ -250,7 +251,7 @@ fn alias_before(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
     }
 }
 
-fn keyword(tokens: &[TokenWithSpan], at: usize) -> Option<Keyword> {
+pub(super) fn keyword(tokens: &[TokenWithSpan], at: usize) -> Option<Keyword> {
     match &tokens.get(at)?.token {
         Token::Word(word) if word.quote_style.is_none() => Some(word.keyword),
         _ => None,
@@ -270,11 +271,11 @@ fn is_blank(token: &TokenWithSpan) -> bool {
     )
 }
 
-fn next(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
+pub(super) fn next(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
     (at + 1..tokens.len()).find(|index| !is_blank(&tokens[*index]))
 }
 
-fn previous(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
+pub(super) fn previous(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
     (0..at).rev().find(|index| !is_blank(&tokens[*index]))
 }
 

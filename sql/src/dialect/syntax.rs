@@ -2,9 +2,10 @@ use std::any::TypeId;
 
 use datafusion::sql::sqlparser::{
     ast::{BinaryOperator, CastKind, DataType, Expr},
-    dialect::{Dialect, GenericDialect},
+    dialect::{Dialect, GenericDialect, Precedence},
     keywords::Keyword,
     parser::{Parser, ParserError},
+    tokenizer::Token,
 };
 
 /// What analysts of PostgreSQL, Spark and DuckDB are used to, where the three do not contradict each other: identifiers in
@@ -135,6 +136,16 @@ impl Dialect for Syntax {
     /// `!x` of Hive.
     fn supports_bang_not_operator(&self) -> bool {
         true
+    }
+
+    /// Arrows into JSON bind before comparisons, and as `||` does, which stands beside them: in PostgreSQL both are operators
+    /// like any other.
+    fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        matches!(
+            parser.peek_token_ref().token,
+            Token::Arrow | Token::LongArrow | Token::HashArrow | Token::HashLongArrow
+        )
+        .then(|| Ok(self.prec_value(Precedence::MulDivModOp)))
     }
 
     /// `a DIV b`, as Hive has it: whole, what is left over is dropped.

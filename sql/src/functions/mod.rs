@@ -1,7 +1,14 @@
 //! The functions that queries have: DataFusion's own, less those that tell about files, and those that mappings share.
 
+mod ages;
 mod bounded;
 mod hive;
+mod json;
+mod ordered;
+mod own;
+mod patterns;
+mod sum;
+mod various;
 
 use std::sync::Arc;
 
@@ -34,7 +41,9 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
         .with_expr_planners(SessionStateDefaults::default_expr_planners())
         .with_scalar_functions(scalar_functions())
         .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())
-        .with_aggregate_functions(SessionStateDefaults::default_aggregate_functions())
+        .with_aggregate_functions(
+            SessionStateDefaults::default_aggregate_functions().into_iter().map(sum::checked).collect(),
+        )
         .with_window_functions(SessionStateDefaults::default_window_functions())
         .with_table_function_list(SessionStateDefaults::default_table_functions())
         .with_analyzer_rule(Arc::new(Microseconds))
@@ -44,6 +53,11 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
     for function in hive::functions() {
         state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;
     }
+    let of_postgres = [ages::functions(), json::functions(), ordered::functions(), various::functions()];
+    for function in of_postgres.into_iter().flatten() {
+        state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;
+    }
+    state.register_expr_planner(Arc::new(json::Arrows)).map_err(|error| crate::fault::planning(&error))?;
     for function in crate::postgres::shared() {
         state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;
     }
@@ -56,7 +70,14 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
 fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let mut functions = SessionStateDefaults::default_scalar_functions();
     functions.retain(|function| !LEAKING.contains(&function.name()));
-    functions.into_iter().map(bounded::bounded).map(crate::micros::far).map(hive::beside).collect()
+    functions
+        .into_iter()
+        .map(bounded::bounded)
+        .map(crate::micros::far)
+        .map(patterns::with_patterns)
+        .map(hive::beside)
+        .map(various::named)
+        .collect()
 }
 
 /// A table function by name: `generate_series` and `range`.
@@ -65,15 +86,21 @@ pub(crate) fn table_function(state: &SessionState, name: &str) -> Option<Arc<Tab
 }
 
 /// What the dialect puts in other words, beside what is registered.
-const SPELLINGS: [(&str, &str); 10] = [
+const SPELLINGS: [(&str, &str); 16] = [
     ("array", "scalar"),
     ("collect_list", "aggregate"),
     ("collect_set", "aggregate"),
     ("explode", "table"),
     ("if", "scalar"),
+    ("json_agg", "aggregate"),
+    ("json_object_agg", "aggregate"),
+    ("jsonb_agg", "aggregate"),
+    ("jsonb_object_agg", "aggregate"),
     ("mod", "scalar"),
+    ("mode", "aggregate"),
     ("percentile", "aggregate"),
     ("percentile_approx", "aggregate"),
+    ("percentile_disc", "aggregate"),
     ("sign", "scalar"),
     ("sort_array", "scalar"),
 ];
@@ -88,6 +115,8 @@ pub(crate) fn names(state: &SessionState) -> Vec<(String, &'static str)> {
         .chain(of(state.table_functions().keys().cloned().collect(), "table"))
         .chain(SPELLINGS.map(|(name, kind)| (name.to_owned(), kind)))
         .collect();
+    // Those that only the dialect calls.
+    names.retain(|(name, _)| !name.ends_with("__"));
     names.sort_unstable();
     names.dedup_by(|one, other| one.0 == other.0);
     names

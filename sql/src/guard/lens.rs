@@ -18,7 +18,7 @@ use mavis_types::Smart;
 use super::{
     mask::Shown,
     policy::Policy,
-    resource::{Cut, has_references},
+    resource::{Cut, has_untold},
 };
 
 /// The column with the JSON of a resource.
@@ -45,7 +45,7 @@ impl Lens {
         }
         let mut lens = Self::default();
         let mut places = Vec::new();
-        let resource = policy.resource();
+        let (resource, untold) = (policy.resource(), policy.untold());
         for (place, field) in schema.fields().iter().enumerate() {
             let name = field.name();
             if !policy.has_column(name) {
@@ -58,7 +58,7 @@ impl Lens {
             let shown = match policy.mask(name) {
                 Some(mask) => Some(Shown::of(mask, name, key)),
                 None if name == RESOURCE && policy.cuts_text() => Some(Shown::Resource(Arc::new(cut(policy, key)))),
-                None if policy.nameless() && has_references(field.data_type(), of) => Some(Shown::Nameless(of)),
+                None if has_untold(field.data_type(), untold, of) => Some(Shown::Untold(untold, of)),
                 None => None,
             };
             if let Some(shown) = shown {
@@ -106,7 +106,7 @@ fn cut(policy: &Policy, key: &Arc<[u8; 32]>) -> Cut {
         resource: policy.resource(),
         kept: policy.kept(),
         within: policy.within().map(Arc::clone),
-        nameless: policy.nameless(),
+        untold: policy.untold(),
         key: Arc::clone(key),
     }
 }

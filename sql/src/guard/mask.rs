@@ -15,7 +15,10 @@ use mavis_fhir::definitions::TypeId;
 use mavis_types::Mask;
 use sha2::Sha256;
 
-use super::resource::{Cut, without_displays};
+use super::{
+    resource::{Cut, without_untold},
+    untold::Untold,
+};
 
 /// Bytes of a hash that are shown, in hexadecimal letters twice as many.
 const HASH_BYTES: usize = 16;
@@ -32,8 +35,8 @@ pub(super) enum Shown {
     YearEnd,
     /// A resource's JSON without what is hidden.
     Resource(Arc<Cut>),
-    /// Any value without the names that references carry; of a type that is known where the value is an element's.
-    Nameless(Option<TypeId>),
+    /// Any value without what references do not tell; of a type that is known where the value is an element's.
+    Untold(Untold, Option<TypeId>),
 }
 
 impl Shown {
@@ -61,7 +64,7 @@ impl Shown {
             Shown::Year => moments(values, 0)?.unwrap_or_else(nothing),
             Shown::YearEnd => moments(values, 1)?.unwrap_or_else(nothing),
             Shown::Resource(cut) => texts(values, |text| cut.shown(text)).unwrap_or_else(nothing),
-            Shown::Nameless(of) => without_displays(values, *of)?,
+            Shown::Untold(untold, of) => without_untold(values, *untold, *of)?,
         })
     }
 }

@@ -10,12 +10,13 @@ use mavis_fhir::{
 };
 use mavis_types::{Mask, Principal, Sight, Smart, TableName, Zone, is_copy};
 
-use super::kept::{self, Brought, Kept};
+use super::{
+    kept::{self, Brought, Kept},
+    untold::Untold,
+};
 
 /// Elements of a resource that are there for everybody who sees anything of it: without them it is not one.
 const IDENTITY: [&str; 5] = ["id", "__version", "__last_updated", "__deleted", "resource"];
-/// The element that says what a person is called, which references repeat.
-pub(crate) const NAME: &str = "name";
 /// Columns that are made of all that a row says.
 const OF_ALL: [&str; 2] = ["__hash", "__row"];
 /// The column with the patient whose compartment a resource is in.
@@ -45,8 +46,8 @@ pub(crate) struct Policy {
     smart: Option<Arc<Smart>>,
     /// Values of some resource are hidden from the principal: what resources repeat of each other is left out.
     cuts: bool,
-    /// Names of people are hidden from the principal: references do not tell them.
-    nameless: bool,
+    /// What is hidden from the principal that references repeat.
+    untold: Untold,
     /// What is shown of resources within the table's own; `None`: all.
     within: Option<Arc<BTreeMap<ResourceType, Kept>>>,
     /// The table is a source's, and holds resources of which something is hidden.
@@ -105,12 +106,13 @@ impl Policy {
         let cuts = is_fhir
             && (rights.masks.iter().any(|(on, ..)| hides(on))
                 || rights.reads.iter().any(|(place, column)| partly(place, column)));
-        let nameless = cuts
-            && (rights.masks.iter().any(|(on, column, _)| hides(on) && column == NAME)
+        let untold = Untold::of(|element| {
+            cuts && (rights.masks.iter().any(|(on, column, _)| hides(on) && column == element)
                 || rights.reads.iter().any(|(place, column)| {
                     partly(place, column)
-                        && matches!(place, mavis_types::Place::Table(on) if !principal.sight(on).shows(NAME))
-                }));
+                        && matches!(place, mavis_types::Place::Table(on) if !principal.sight(on).shows(element))
+                }))
+        });
         Seen::Through(Self {
             table: table.clone(),
             columns,
@@ -120,7 +122,7 @@ impl Policy {
             shut: false,
             smart,
             cuts,
-            nameless,
+            untold,
             within: None,
             brought: None,
         })
@@ -137,7 +139,7 @@ impl Policy {
         let mut kept = Kept::default();
         for (on, element, mask) in rights.masks.iter().filter(|(on, ..)| on.zone == Zone::Fhir) {
             self.cuts = true;
-            self.nameless |= element == NAME;
+            self.untold = self.untold.and(Untold::of(|repeated| repeated == element));
             if is_of_type(on) {
                 kept.mask(element, *mask);
             }
@@ -173,8 +175,8 @@ impl Policy {
         self.smart.as_ref()
     }
 
-    pub(crate) fn nameless(&self) -> bool {
-        self.nameless
+    pub(crate) fn untold(&self) -> Untold {
+        self.untold
     }
 
     /// Whether the table has no rows for the principal.
@@ -238,9 +240,9 @@ impl Policy {
         if self.is_open() {
             return String::new();
         }
-        let Self { columns, masks, all_masked, conditions, shut, smart, cuts, nameless, within, brought, .. } = self;
+        let Self { columns, masks, all_masked, conditions, shut, smart, cuts, untold, within, brought, .. } = self;
         format!(
-            "{columns:?} {masks:?} {all_masked} {conditions:?} {shut} {smart:?} {cuts} {nameless} {within:?} {brought:?}"
+            "{columns:?} {masks:?} {all_masked} {conditions:?} {shut} {smart:?} {cuts} {untold:?} {within:?} {brought:?}"
         )
     }
 
@@ -339,7 +341,7 @@ mod tests {
         {
             assert_eq!(policy.has_column(column), there, "{column}");
         }
-        assert!(policy.cuts_text() && policy.nameless());
+        assert!(policy.cuts_text() && policy.untold().has("display") && policy.untold().has("identifier"));
     }
 
     #[test]
@@ -347,8 +349,11 @@ mod tests {
         let masks = vec![("fhir.r4.patient".parse().unwrap(), "name".to_owned(), Mask::Null)];
         let rights = Rights { reads: all(), masks, ..Rights::default() };
         let other = policy(rights.clone(), "fhir.r4.observation");
-        assert!(other.cuts_text() && other.nameless() && !other.is_open());
+        assert!(other.cuts_text() && other.untold().has("display") && !other.is_open());
+        assert!(!other.untold().has("identifier"));
         assert!(policy(rights, "raw.hms.visit").is_open());
+        let other = policy(masked("fhir.r4.person identifier"), "fhir.r4_history.observation");
+        assert!(other.untold().has("identifier") && !other.untold().has("display"));
     }
 
     fn masked(element: &str) -> Rights {

@@ -17,6 +17,7 @@ use mavis_types::Mask;
 use super::{
     kept::Kept,
     mask::{hashed, year_of},
+    untold::Untold,
 };
 
 /// Members that a cut resource always keeps.
@@ -34,8 +35,8 @@ pub(super) struct Cut {
     pub(super) kept: Kept,
     /// What is shown of resources within them; `None`: all of all.
     pub(super) within: Option<Arc<BTreeMap<ResourceType, Kept>>>,
-    /// Whether references lose the names of what they point to.
-    pub(super) nameless: bool,
+    /// What references lose of what they point to.
+    pub(super) untold: Untold,
     pub(super) key: Arc<[u8; 32]>,
 }
 
@@ -77,13 +78,13 @@ impl Cut {
         self.forget(value, root);
     }
 
-    /// Takes out what repeats others, however deep: narratives, resources of which something is hidden, names in references. What
-    /// R4 does not know may be any of them.
+    /// Takes out what repeats others, however deep: narratives, resources of which something is hidden, names and identifiers in references.
+    /// What R4 does not know may be any of them.
     fn forget(&self, value: &mut Value<'_>, of: TypeId) {
         match value {
             Value::Object(members) => {
-                if self.nameless && of.is_reference() {
-                    members.retain(|(name, _)| name != "display" && name != "_display");
+                if of.is_reference() {
+                    members.retain(|(name, _)| !self.untold.has(name));
                 }
                 members.retain_mut(|(name, member)| self.stays(of, name.as_ref(), member));
             }
@@ -148,17 +149,17 @@ fn member_type(of: TypeId, name: &str) -> Option<TypeId> {
     })
 }
 
-/// Columns with `display` of every reference, however deep, as NULL. `of`: the type of an element's values.
-pub(super) fn without_displays(values: &ArrayRef, of: Option<TypeId>) -> Result<ArrayRef> {
+/// Columns with what every reference, however deep, does not tell as NULL. `of`: the type of an element's values.
+pub(super) fn without_untold(values: &ArrayRef, untold: Untold, of: Option<TypeId>) -> Result<ArrayRef> {
     match values.data_type() {
         DataType::Struct(fields) => {
             let parts = values.as_struct();
             let is_reference = is_reference(fields, of);
             let columns = fields.iter().zip(parts.columns()).map(|(field, column)| {
-                if is_reference && field.name() == "display" {
+                if is_reference && untold.has(field.name()) {
                     Ok(new_null_array(column.data_type(), column.len()))
                 } else {
-                    without_displays(column, of.and_then(|of| member_type(of, field.name())))
+                    without_untold(column, untold, of.and_then(|of| member_type(of, field.name())))
                 }
             });
             let columns = columns.collect::<Result<Vec<_>>>()?;
@@ -166,7 +167,7 @@ pub(super) fn without_displays(values: &ArrayRef, of: Option<TypeId>) -> Result<
         }
         DataType::List(item) => {
             let lists = values.as_list::<i32>();
-            let items = without_displays(lists.values(), of)?;
+            let items = without_untold(lists.values(), untold, of)?;
             let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
             Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, items, nulls)?))
         }
@@ -174,16 +175,18 @@ pub(super) fn without_displays(values: &ArrayRef, of: Option<TypeId>) -> Result<
     }
 }
 
-/// Whether a type has references with names in it.
-pub(super) fn has_references(data_type: &DataType, of: Option<TypeId>) -> bool {
+/// Whether a type has references in it with something that they do not tell.
+pub(super) fn has_untold(data_type: &DataType, untold: Untold, of: Option<TypeId>) -> bool {
     match data_type {
+        _ if untold.is_nothing() => false,
         DataType::Struct(fields) => {
-            let is_named = is_reference(fields, of) && fields.iter().any(|field| field.name() == "display");
-            let within =
-                |field: &Arc<Field>| has_references(field.data_type(), of.and_then(|of| member_type(of, field.name())));
-            is_named || fields.iter().any(within)
+            let tells = is_reference(fields, of) && fields.iter().any(|field| untold.has(field.name()));
+            let within = |field: &Arc<Field>| {
+                has_untold(field.data_type(), untold, of.and_then(|of| member_type(of, field.name())))
+            };
+            tells || fields.iter().any(within)
         }
-        DataType::List(item) => has_references(item.data_type(), of),
+        DataType::List(item) => has_untold(item.data_type(), untold, of),
         _ => false,
     }
 }
@@ -212,7 +215,7 @@ mod tests {
             resource: "Patient".parse().ok(),
             kept: kept(elements, masks),
             within: None,
-            nameless: true,
+            untold: Untold::of(|element| element == "name"),
             key: Arc::new([1; 32]),
         }
     }
@@ -257,6 +260,23 @@ mod tests {
         assert_eq!(cut.shown(text).as_deref(), Some(left));
     }
 
+    #[rstest]
+    #[case(
+        "Observation",
+        r#"{"resourceType":"Observation","identifier":[{"value":"own"}],"subject":{"reference":"Patient/a","identifier":{"system":"urn:mrn","value":"4711"},"display":"Ana Durand"},"extension":[{"url":"u","valueReference":{"identifier":{"value":"4711"}}}],"device":{"extension":[{"url":"v","valueIdentifier":{"value":"d"}}]}}"#,
+        r#"{"resourceType":"Observation","identifier":[{"value":"own"}],"subject":{"reference":"Patient/a","display":"Ana Durand"},"extension":[{"url":"u","valueReference":{}}],"device":{"extension":[{"url":"v","valueIdentifier":{"value":"d"}}]}}"#
+    )]
+    #[case(
+        "Patient",
+        r#"{"resourceType":"Patient","link":[{"other":{"identifier":{"value":"4711"}},"type":"seealso"}]}"#,
+        r#"{"resourceType":"Patient","link":[{"other":{},"type":"seealso"}]}"#
+    )]
+    fn identifiers_are_gone_where_a_reference_repeats_them(#[case] of: &str, #[case] text: &str, #[case] left: &str) {
+        let untold = Untold::of(|element| element == "identifier");
+        let cut = Cut { resource: of.parse().ok(), untold, ..cut(None, &[]) };
+        assert_eq!(cut.shown(text).as_deref(), Some(left));
+    }
+
     /// What a bundle shows of a patient, where this is known of patients.
     #[rstest]
     #[case(
@@ -285,10 +305,13 @@ mod tests {
         let display: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["Ana Durand"]));
         let field = Arc::new(Field::new("display", DataType::Utf8, true));
         let column: ArrayRef = Arc::new(StructArray::from(vec![(field, display)]));
-        assert!(has_references(column.data_type(), Some(subject.type_id)));
-        let shown = without_displays(&column, Some(subject.type_id)).unwrap();
+        let names = Untold::of(|element| element == "name");
+        assert!(has_untold(column.data_type(), names, Some(subject.type_id)));
+        let shown = without_untold(&column, names, Some(subject.type_id)).unwrap();
         assert_eq!(shown.as_struct().column(0).null_count(), 1);
         let coding = TypeId::from_name("Coding");
-        assert!(!has_references(column.data_type(), coding));
+        assert!(!has_untold(column.data_type(), names, coding));
+        let identifiers = Untold::of(|element| element == "identifier");
+        assert!(!has_untold(column.data_type(), identifiers, Some(subject.type_id)));
     }
 }

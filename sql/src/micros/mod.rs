@@ -3,6 +3,7 @@
 //! The engine makes nanoseconds of `TIMESTAMP`, of `now()`, and of what a time is compared with. Their years end in 2262, and
 //! a stay that has not ended ends in 9999. So whatever is nanoseconds in a plan becomes microseconds, before it is optimised.
 
+mod reach;
 mod trunc;
 
 use std::sync::Arc;
@@ -364,6 +365,30 @@ mod tests {
     #[case("to_timestamp_nanos(5) < TIMESTAMP '9999-12-31'")]
     #[tokio::test]
     async fn times_meet_whatever_else_tells_a_time(#[case] expr: &str) {
+        assert_eq!(answer(expr).await, Ok((DataType::Boolean, "true".to_owned())));
+    }
+
+    #[rstest]
+    #[case("date_bin(INTERVAL '1 day', TIMESTAMP '2500-03-01 10:11:12')")]
+    #[case(
+        "date_bin(INTERVAL '1 day', x) FROM (VALUES (TIMESTAMP '2024-01-01'), (NULL), (TIMESTAMP '1500-01-01')) t(x)"
+    )]
+    #[case("date_bin(INTERVAL '1 day', DATE '2500-03-11')")]
+    #[case("generate_series(TIMESTAMP '2300-01-01', TIMESTAMP '2300-01-03', INTERVAL '1 day')")]
+    #[case("unnest(range(x, x + INTERVAL '2 days', INTERVAL '1 day')) FROM (VALUES (TIMESTAMP '2300-01-01')) t(x)")]
+    #[tokio::test]
+    async fn what_a_function_does_not_reach_is_no_null(#[case] expr: &str) {
+        let told = answer(expr).await.unwrap_err();
+        assert!(told.contains("the years 1678 to 2261 only"), "{told}");
+    }
+
+    #[rstest]
+    #[case("date_bin(INTERVAL '1 day', CAST(NULL AS TIMESTAMP)) IS NULL")]
+    #[case("date_bin(INTERVAL '1 day', x) IS NULL FROM (VALUES (CAST(NULL AS TIMESTAMP))) t(x)")]
+    #[case("range(1, CAST(NULL AS BIGINT)) IS NULL")]
+    #[case("array_length(range(DATE '2300-01-01', DATE '2300-01-03', INTERVAL '1 day')) = 2")]
+    #[tokio::test]
+    async fn null_stays_null_and_days_reach_further(#[case] expr: &str) {
         assert_eq!(answer(expr).await, Ok((DataType::Boolean, "true".to_owned())));
     }
 

@@ -5,23 +5,33 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{
+    doubled::{Given, tell_apart},
     expr::{column, element, name_of, spell},
     query::Walk,
     scope::{Col, Relation, exact, means},
 };
 use crate::Error;
 
-/// Spells a select list and tells the columns that it gives, as far as they have names.
-pub(super) fn projection(items: &mut [SelectItem], walk: &mut Walk<'_>) -> Result<Vec<Col>, Error> {
+/// Spells a select list and tells the columns that it gives, as far as they have names. `apart`: what tells those of one
+/// name apart, where that is allowed.
+pub(super) fn projection(
+    items: &mut [SelectItem],
+    walk: &mut Walk<'_>,
+    apart: Option<char>,
+) -> Result<Vec<Col>, Error> {
     let mut columns = Vec::new();
     // Fields of columns, with the names they could have: the planner would call them `p.name[family]`.
     let mut fields: Vec<(usize, String)> = Vec::new();
+    let (mut given, mut starred) = (Vec::new(), Vec::new());
     for (position, item) in items.iter_mut().enumerate() {
         match item {
             SelectItem::UnnamedExpr(expr) => {
                 if let Some((name, data_type, is_nested)) = named(expr, walk)?.filter(|(name, ..)| !name.is_empty()) {
                     if is_nested {
                         fields.push((position, name.clone()));
+                    } else {
+                        let is_plain = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+                        given.push(Given { place: position, name: name.clone(), is_plain });
                     }
                     columns.push(Col { name, data_type });
                 }
@@ -29,12 +39,15 @@ pub(super) fn projection(items: &mut [SelectItem], walk: &mut Walk<'_>) -> Resul
             SelectItem::ExprWithAlias { expr, alias } => {
                 let data_type = named(expr, walk)?.and_then(|(_, data_type, _)| data_type);
                 *alias = exact(alias, &alias.value.clone());
+                given.push(Given { place: position, name: alias.value.clone(), is_plain: false });
                 columns.push(Col { name: alias.value.clone(), data_type });
             }
             SelectItem::ExprWithAliases { expr, .. } => spell(expr, walk)?,
             SelectItem::Wildcard(options) => {
                 let relations = walk.scopes.last().map(|scope| scope.relations.clone()).unwrap_or_default();
-                columns.extend(wildcard(&relations, options, walk)?);
+                let known = wildcard(&relations, options, walk)?;
+                starred.extend(known.iter().map(|col| col.name.clone()));
+                columns.extend(known);
             }
             SelectItem::QualifiedWildcard(kind, options) => {
                 let relations = match kind {
@@ -44,7 +57,9 @@ pub(super) fn projection(items: &mut [SelectItem], walk: &mut Walk<'_>) -> Resul
                         Vec::new()
                     }
                 };
-                columns.extend(wildcard(&relations, options, walk)?);
+                let known = wildcard(&relations, options, walk)?;
+                starred.extend(known.iter().map(|col| col.name.clone()));
+                columns.extend(known);
             }
         }
     }
@@ -56,6 +71,10 @@ pub(super) fn projection(items: &mut [SelectItem], walk: &mut Walk<'_>) -> Resul
         {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', &name) };
         }
+    }
+    if let Some(apart) = apart {
+        let is_one = walk.scopes.last().is_some_and(|scope| scope.relations.len() == 1);
+        walk.several.extend(tell_apart(items, &given, starred.into_iter(), apart, is_one));
     }
     Ok(columns)
 }

@@ -8,12 +8,14 @@
 //! is left as it is: the planner reports it.
 
 mod columns;
+mod doubled;
 mod expr;
 mod query;
 mod scope;
 mod tables;
 
-pub(crate) use query::resolve;
+pub(crate) use doubled::{APART, told};
+pub(crate) use query::{resolve, resolve_answer};
 pub(crate) use tables::{TableKey, compared, tables};
 
 use std::{collections::HashMap, sync::Arc};

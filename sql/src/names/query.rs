@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::{
     Bindings,
     columns::{projection, values_columns},
+    doubled::{APART, check_order},
     expr::{column, name_of, spell},
     scope::{Col, Relation, Scope, exact, means},
     tables::TableKey,
@@ -21,10 +22,25 @@ use crate::{Error, fault, lateral};
 /// What binding a table said, for a table that is really named; [`Error::Invalid`] for an ambiguous column and for forms
 /// of FROM that are not known.
 pub(crate) fn resolve(statement: &mut Statement, bindings: &mut Bindings) -> Result<(), Error> {
-    let mut walk = Walk { bindings, scopes: Vec::new(), ctes: Vec::new() };
+    resolve_as(statement, bindings, None)
+}
+
+/// As [`resolve`], for a statement whose rows somebody is told: two of its columns may have one name, which stand apart in the
+/// plan by what follows [`APART`].
+///
+/// # Errors
+/// As [`resolve`]; and for an order by such a name.
+pub(crate) fn resolve_answer(statement: &mut Statement, bindings: &mut Bindings) -> Result<(), Error> {
+    // A plan is shown as it is.
+    let apart = if matches!(statement, Statement::Explain { .. }) { ' ' } else { APART };
+    resolve_as(statement, bindings, Some(apart))
+}
+
+fn resolve_as(statement: &mut Statement, bindings: &mut Bindings, apart: Option<char>) -> Result<(), Error> {
+    let mut walk = Walk { bindings, scopes: Vec::new(), ctes: Vec::new(), apart, several: Vec::new() };
     match statement {
         Statement::Query(query) => walk.query(query).map(drop),
-        Statement::Explain { statement, .. } => resolve(statement, walk.bindings),
+        Statement::Explain { statement, .. } => resolve_as(statement, walk.bindings, apart),
         other => Err(Error::Refused { reason: format!("`{}` is not a query", keyword(other)) }),
     }
 }
@@ -40,18 +56,25 @@ pub(super) struct Walk<'a> {
     pub(super) scopes: Vec<Scope>,
     /// CTEs in reach by their names in the plan, innermost last.
     ctes: Vec<HashMap<String, Option<Vec<Col>>>>,
+    /// Set while what comes next is the answer itself: what tells columns of one name apart.
+    apart: Option<char>,
+    /// Names of the answer's columns that may mean several values.
+    pub(super) several: Vec<String>,
 }
 
 impl Walk<'_> {
     /// Walks a query and tells the columns of its answer, as far as they have names.
     pub(super) fn query(&mut self, query: &mut Query) -> Result<Vec<Col>, Error> {
+        let apart = self.apart.take();
         self.ctes.push(HashMap::new());
         if let Some(with) = &mut query.with {
             for cte in &mut with.cte_tables {
                 self.cte(cte, with.recursive)?;
             }
         }
+        self.apart = apart;
         let (columns, mut scope) = self.body(&mut query.body)?;
+        self.apart = None;
         scope.outputs.clone_from(&columns);
         scope.outputs_first = true;
         self.scopes.push(scope);
@@ -64,6 +87,9 @@ impl Walk<'_> {
         spell(&mut query.fetch, self)?;
         self.scopes.pop();
         self.ctes.pop();
+        if apart.is_some() {
+            check_order(query, &self.several)?;
+        }
         Ok(columns)
     }
 
@@ -96,11 +122,19 @@ impl Walk<'_> {
             SetExpr::Select(select) => self.select(select),
             SetExpr::Query(query) => Ok((self.query(query)?, Scope::default())),
             SetExpr::SetOperation { left, right, .. } => {
+                let apart = self.apart;
                 let (columns, _) = self.body(left)?;
+                let several = self.several.len();
+                self.apart = apart;
                 self.body(right)?;
+                // The names are those of the left side.
+                self.several.truncate(several);
                 Ok((columns, Scope::default()))
             }
-            SetExpr::Values(values) => self.values(values),
+            SetExpr::Values(values) => {
+                self.apart = None;
+                self.values(values)
+            }
             _ => Err(fault::invalid("write `SELECT * FROM t`")),
         }
     }
@@ -116,6 +150,7 @@ impl Walk<'_> {
         if !select.connect_by.is_empty() || select.prewhere.is_some() {
             return Err(fault::invalid("CONNECT BY and PREWHERE are not known"));
         }
+        let apart = self.apart.take();
         self.scopes.push(Scope::default());
         for item in &mut select.from {
             self.table_with_joins(item)?;
@@ -125,7 +160,7 @@ impl Walk<'_> {
         }
         lateral::carry(select);
         spell(&mut select.distinct, self)?;
-        let columns = projection(&mut select.projection, self)?;
+        let columns = projection(&mut select.projection, self, apart)?;
         if let Some(scope) = self.scopes.last_mut() {
             scope.outputs.clone_from(&columns);
         }

@@ -3,7 +3,7 @@ use std::{collections::HashMap, sync::Arc};
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use rstest::rstest;
 
-use super::{Bindings, BoundName, TableKey, resolve, tables};
+use super::{APART, Bindings, BoundName, TableKey, resolve, resolve_answer, tables};
 use crate::{Error, dialect::parse, time_travel::AsOf};
 
 fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
@@ -161,4 +161,32 @@ fn identifiers_are_spelled_as_the_tables_do(#[case] sql: &str, #[case] expected:
 fn what_cannot_be_resolved_is_told(#[case] sql: &str, #[case] told: &str) {
     let error = resolved(sql).unwrap_err().to_string();
     assert!(error.contains(told), "{error}");
+}
+
+#[rstest]
+#[case::beside_a_star("SELECT *, ID FROM patient ORDER BY id", r#"SELECT *, "id" AS "id^2" FROM"#)]
+#[case::before_a_star("SELECT id, p.* FROM patient p", r#"SELECT "id" AS "id^2", "p".* FROM"#)]
+#[case::aliases("SELECT id AS a, id AS a, id AS a FROM patient", r#""id" AS "a", "id" AS "a^2", "id" AS "a^3" FROM"#)]
+#[case::an_alias_and_a_column("SELECT birthDate AS id, id FROM patient", r#""birthDate" AS "id", "id" AS "id^2" FROM"#)]
+#[case::two_tables_are_apart("SELECT p.id, e.id FROM patient p, encounter e", r#"SELECT "p"."id", "e"."id" FROM"#)]
+#[case::one_of_two_tables("SELECT p.*, e.id FROM patient p, encounter e", r#"SELECT "p".*, "e"."id" AS "id^2" FROM"#)]
+#[case::what_a_star_leaves_out("SELECT * EXCLUDE (id), id FROM patient", r#", "id" FROM"#)]
+#[case::in_a_plan("EXPLAIN SELECT *, id FROM patient", r#"SELECT *, "id" AS "id 2" FROM"#)]
+#[case::in_a_union("SELECT 1 AS a, 2 AS a UNION ALL SELECT 1 AS b, 2 AS b", r#"1 AS "b", 2 AS "b^2""#)]
+#[case::not_below("SELECT * FROM (SELECT *, id FROM patient) t", r#"(SELECT *, "id" FROM"#)]
+fn columns_of_an_answer_may_be_called_alike(#[case] sql: &str, #[case] expected: &str) {
+    let mut statement = parse(sql).unwrap();
+    resolve_answer(&mut statement, &mut bindings(sql)).unwrap();
+    let text = statement.to_string().replace(APART, "^");
+    assert!(text.contains(expected), "{text}");
+}
+
+#[rstest]
+#[case("SELECT id AS a, birthDate AS a FROM patient ORDER BY a")]
+#[case("SELECT *, 1 AS id FROM patient ORDER BY id DESC")]
+#[case("SELECT p.*, e.id FROM patient p, encounter e ORDER BY id")]
+fn an_order_by_one_of_them_is_ambiguous(#[case] sql: &str) {
+    let mut statement = parse(sql).unwrap();
+    let error = resolve_answer(&mut statement, &mut bindings(sql)).unwrap_err().to_string();
+    assert!(error.contains("may mean several columns"), "{error}");
 }

@@ -44,6 +44,11 @@ impl Rewriter<'_> {
         }
         Some(match name.as_str() {
             "version" => text(VERSION),
+            // (Hive's is that of a population.)
+            "variance" => {
+                of.name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new("var_samp"))]);
+                return None;
+            }
             "obj_description" => self.description(arguments.first()?, &number(0)),
             "col_description" => self.description(arguments.first()?, arguments.get(1)?),
             "pg_get_constraintdef" => self.definition("pg_constraint", ("oid", "definition__"), arguments.first()?),
@@ -75,7 +80,9 @@ impl Rewriter<'_> {
             "pg_blocking_pids" => cast(array(Vec::new()), parsed("int[]")?),
             "bpchar" | "text" if arguments.len() == 1 => cast(arguments.first()?.clone(), DataType::Text),
             "pg_my_temp_schema" | "txid_current" | "pg_current_xact_id" | "pg_trigger_depth" => number(0),
-            "pg_postmaster_start_time" | "pg_conf_load_time" => call("now", Vec::new()),
+            "pg_postmaster_start_time" | "pg_conf_load_time" | "statement_timestamp" | "transaction_timestamp" => {
+                call("now", Vec::new())
+            }
             "pg_typeof" => call("arrow_typeof", arguments),
             "to_regclass" | "regclass" => call("regclass_in", arguments),
             "to_regtype" => call("regtype_in", arguments),

@@ -4,9 +4,7 @@ use arrow::datatypes::DataType as Arrow;
 use datafusion::sql::sqlparser::ast::{DataType, Expr, Ident, SelectItem, SetExpr, Statement, TimezoneInfo, Value};
 
 use super::{Postgres, ast, path::is_regclass, procedures, vectors};
-
-/// What stands after this in a name only tells columns apart that PostgreSQL would call alike; doors leave it out.
-const APART: char = '\0';
+use crate::names::APART;
 
 /// Gives the columns of an answer the names that PostgreSQL gives them, told apart where they are alike: the planner wants
 /// each name once. A parameter that is a column by itself has the type that was declared for it.

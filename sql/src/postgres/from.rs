@@ -6,7 +6,10 @@ use datafusion::sql::sqlparser::{
     parser::Parser,
 };
 
-use super::ast::{bare_call, call, last, quoted, value_of};
+use super::{
+    ast::{bare_call, call, last, meant, quoted, value_of},
+    series::{SERIES, called, is_of_json, is_table},
+};
 use crate::system;
 
 /// Functions of one value that clients ask as if they were tables.
@@ -84,6 +87,8 @@ pub(super) fn table_function(factor: &mut TableFactor, database: &str) {
                 with_ordinality: false,
             };
         }
+        SERIES if !is_table(&values) => rows(factor, &of, values),
+        of_json if is_of_json(of_json) => rows(factor, &of, values),
         "generate_series" | "range" => {
             *name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(&of))]);
             *alias = alias.take().map(with_column);
@@ -102,6 +107,15 @@ pub(super) fn table_function(factor: &mut TableFactor, database: &str) {
         }
         _ => {}
     }
+}
+
+/// A function that gives rows as the rows of its list.
+fn rows(factor: &mut TableFactor, of: &str, values: Vec<Expr>) {
+    let TableFactor::Table { alias, with_ordinality: false, .. } = factor else { return };
+    let own = with_column(alias.take().unwrap_or_else(|| called(of)));
+    let column = own.columns.first().map(|column| meant(&column.name)).unwrap_or_default();
+    *alias = Some(own);
+    replace(factor, &format!("(SELECT unnest({}) AS {})", call(of, values), quoted(&column)));
 }
 
 /// The only column of a function is called as the function's alias.

@@ -23,7 +23,7 @@ use super::{
     Postgres,
     moment::{BEYOND, beyond, out_of_range},
     path::parts_of,
-    pattern,
+    pattern, series,
     unknown::Beside,
     zone,
 };
@@ -412,7 +412,8 @@ pub(crate) fn register(session: &Session, own: &Postgres, state: &mut SessionSta
         numbered("regclass_in", Asker::number_of),
         numbered("regnamespace_in", Asker::number_of_schema),
     ];
-    for function in all {
+    let series = state.scalar_functions().get(series::SERIES).cloned().map(series::typed);
+    for function in all.into_iter().chain(series) {
         state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;
     }
     state.register_expr_planner(Arc::new(Beside)).map_err(|error| crate::fault::planning(&error))

@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::{
 use super::{
     ast::{bare_call, call, cast, is_catalog, last, meant, number, quoted, value_of},
     compare::{Named, called, factors},
+    series::is_of_json,
     vectors,
     within::{self, Qualifiers},
 };
@@ -81,6 +82,9 @@ impl View {
             }
             ("generate_series", _) if !numbered => {
                 only(call("generate_series", values), names.next().unwrap_or_else(|| name.clone()))
+            }
+            (of_json, [_]) if !numbered && is_of_json(of_json) => {
+                only(call(of_json, values), names.next().unwrap_or_else(|| name.clone()))
             }
             ("unnest", [list]) if !numbered => only(list.clone(), names.next().unwrap_or_else(|| name.clone())),
             ("unnest", [_, ..]) if numbered => {

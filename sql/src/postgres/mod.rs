@@ -2,7 +2,8 @@
 //!
 //! [`path`] completes names by the search path of the connection, [`shows`] those of `SHOW` and `DESCRIBE`; [`rewrite`] puts
 //! PostgreSQL's own forms (casts to `regclass`, `OPERATOR(pg_catalog.~)`, `array(SELECT ...)`) as the planner has them, [`calls`]
-//! its functions, [`from`] functions that stand in a FROM, and [`lists`] and [`within`] those that take a list apart beside its row;
+//! its functions, [`from`] functions that stand in a FROM, and [`lists`] and [`within`] those that take a list apart beside its row,
+//! [`series`] those that give rows anywhere;
 //! [`procedures`] and [`vectors`] are types of columns that the engine does not have, [`order`] what it cannot sort by, [`merged`] columns of `USING`;
 //! [`empty`] leaves out what is read from catalogs that are always empty here; [`columns`] gives the columns of an answer the
 //! names that PostgreSQL gives them; [`functions`] has the functions that its clients call. Everything works on the parsed
@@ -30,6 +31,7 @@ mod path;
 mod pattern;
 mod procedures;
 mod rewrite;
+mod series;
 mod shows;
 mod unknown;
 mod vectors;

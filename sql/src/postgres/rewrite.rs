@@ -18,7 +18,7 @@ use super::{
     like::escaped,
     lists, merged, order,
     path::{is_regclass, text_of},
-    procedures, vectors,
+    procedures, series as rows, vectors,
 };
 
 /// Aggregates in which nothing that asks another table can stand.
@@ -55,6 +55,7 @@ impl VisitorMut for Rewriter<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        rows::put(query);
         lists::take_apart(query, &self.around);
         self.around.push(tables(query));
         if let SetExpr::Select(select) = query.body.as_mut() {
@@ -430,6 +431,24 @@ mod tests {
     #[case("SELECT $1::regnamespace", "SELECT regnamespace_in($1)")]
     #[case("SELECT ARRAY(SELECT x FROM t)", "SELECT (SELECT array_agg(x) FROM t)")]
     #[case("SELECT i FROM generate_series(1, 3) AS i", "SELECT i FROM generate_series(1, 3) AS i (i)")]
+    #[case("SELECT generate_series(1, 3) * 2", "SELECT unnest(generate_series(1, 3)) * 2")]
+    #[case("SELECT unnest(generate_series(1, 3))", "SELECT unnest(generate_series(1, 3))")]
+    #[case(
+        "SELECT d FROM generate_series(a(), '2024-01-03', '1 day') AS d",
+        "SELECT d FROM (SELECT unnest(generate_series(a(), '2024-01-03', '1 day')) AS \"d\") AS d (d)"
+    )]
+    #[case(
+        "SELECT e ->> 'a' FROM json_array_elements('[]') AS e",
+        "SELECT e ->> 'a' FROM (SELECT unnest(json_array_elements('[]')) AS \"e\") AS e (e)"
+    )]
+    #[case(
+        "SELECT value FROM json_array_elements('[]') AS e",
+        "SELECT value FROM (SELECT unnest(json_array_elements('[]')) AS \"value\") AS e (value)"
+    )]
+    #[case(
+        "SELECT t.a, e FROM t, jsonb_array_elements(t.j) AS e",
+        "SELECT t.a, e FROM t LATERAL VIEW explode(jsonb_array_elements(t.j)) e AS e"
+    )]
     fn a_form_of_postgresql_is_put_as(#[case] sql: &str, #[case] expected: &str) {
         let mut statement = parse(sql).unwrap();
         let own = Postgres { database: "fhir".to_owned(), path: vec!["r4".to_owned()], ..Postgres::default() };

@@ -17,7 +17,7 @@ use crate::{
     dialect::Admitted,
     extent, guard,
     micros::in_micros,
-    names::resolve,
+    names::resolve_answer,
     planner::{self, Sources, plain_type},
     postgres, rights, told,
 };
@@ -86,7 +86,7 @@ impl Session {
                 reason: "EXPLAIN would show the definition of a view that you may not see".to_owned(),
             });
         }
-        resolve(&mut statement, &mut opened.bindings)?;
+        resolve_answer(&mut statement, &mut opened.bindings)?;
         let mut planned = self.typed(&opened.sources, &statement, values)?;
         if self.postgres.is_some() {
             let known = planned.parameters.len().max(parameters);

@@ -127,6 +127,23 @@ async fn a_filter_holds_on_a_copy_whatever_cleaning_changed(
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identifier_that_a_reference_repeats_is_gone_where_it_came_from() {
+    let lake = Fixture::new().await;
+    let text =
+        r#"{"resourceType":"Observation","id":"o1","subject":{"identifier":{"value":"Zanzibar"},"display":"Ana"}}"#;
+    let columns = [
+        ("id", texts(&[Some("o1")])),
+        ("resource_type", texts(&[Some("Observation")])),
+        ("resource", texts(&[Some(text)])),
+    ];
+    put(&lake, Zone::Raw, "north", "observation", &columns).await;
+    grant(&lake, "GRANT SELECT ON EVERYTHING TO analyst").await;
+    grant(&lake, "CREATE MASK ON fhir.r4.patient (identifier) TO USER ana USING NULL").await;
+    let seen = lake.ask(&ana(&lake).await, "SELECT resource FROM raw.north.observation").await.unwrap();
+    assert_eq!(seen, [r#"{"resourceType":"Observation","id":"o1","subject":{"display":"Ana"}}"#]);
+}
+
 /// What a mapping says, and what is left of the columns `nom`, `day` and `clinic` that it reads.
 #[rstest]
 #[case("Patient", "processed.hms.visit v", "name[0].family", "v.nom", "NULL|2024-01-05|3")]

@@ -153,3 +153,10 @@ async fn a_role_has_limits_of_its_own_and_a_query_hears_which_it_reached() {
     let stream = session.query("SELECT * FROM range(0, 5000)", &[], Some(asked)).await.unwrap();
     assert!(lines(stream).await.unwrap_err().to_string().contains("1000 rows"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_values_that_is_written_with_or_may_be_long() {
+    let lake = Fixture::new().await;
+    let among = (0..10_000).map(|n| format!("id = {n}")).collect::<Vec<_>>().join(" OR ");
+    assert_eq!(lake.rows(&format!("SELECT count(*) FROM hms.hms_patient WHERE {among}")).await, ["3"]);
+}

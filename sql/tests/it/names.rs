@@ -31,6 +31,23 @@ async fn an_answer_has_the_tables_spelling_and_an_alias_the_callers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn columns_that_are_called_alike_are_told_so_before_and_with_the_rows() {
+    let lake = Fixture::new().await;
+    let session = lake.engine.session(&lake.admin, None).await.unwrap();
+    for sql in ["SELECT id, id AS x, nom AS x FROM hms.hms_patient", "SELECT x.*, x FROM (SELECT 1 AS id, 2 AS x) x"] {
+        let promised = session.prepare(sql).await.unwrap().schema;
+        assert_eq!(promised.fields().iter().filter(|field| field.name() == "x").count(), 2, "{sql}");
+        // The second time from memory.
+        for _ in 0..2 {
+            let stream = session.query(sql, &[], None).await.unwrap();
+            assert_eq!(stream.schema, promised, "{sql}");
+            let rows = crate::fixture::batches(stream).await.unwrap();
+            assert!(rows.iter().all(|batch| batch.schema() == promised), "{sql}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_quoted_identifier_is_exact() {
     let lake = Fixture::new().await;
     let error = lake.error(&lake.admin, "SELECT\n  \"birthdate\" FROM patient").await;

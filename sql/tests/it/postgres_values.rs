@@ -164,6 +164,27 @@ async fn what_holds_in_postgresql_holds_here() {
     }
 }
 
+/// As PostgreSQL 15 answers.
+#[rstest]
+#[case("SELECT generate_series(1, 3)", &["1", "2", "3"])]
+#[case("SELECT generate_series(1, 3, 2) * 10 AS x ORDER BY x DESC", &["30", "10"])]
+#[case("SELECT x FROM (SELECT generate_series(1, 3) AS x) t WHERE x > 1 ORDER BY x", &["2", "3"])]
+#[case("SELECT generate_series('2024-01-01'::timestamp, '2024-01-02', '1 day')", &["2024-01-01T00:00:00", "2024-01-02T00:00:00"])]
+#[case("SELECT d FROM generate_series('2024-01-01'::timestamp, '2024-01-02', '12 hours') AS d", &["2024-01-01T00:00:00", "2024-01-01T12:00:00", "2024-01-02T00:00:00"])]
+#[case("SELECT d::date FROM generate_series(DATE '2024-01-01', '2024-03-01', '1 month') AS d", &["2024-01-01", "2024-02-01", "2024-03-01"])]
+#[case("SELECT count(*) FROM generate_series(current_date - 3, current_date, INTERVAL '1 day') AS t(d)", &["4"])]
+#[case("SELECT e ->> 'a' FROM json_array_elements('[{\"a\":1},{\"a\":\"x\"}]'::json) AS e", &["1", "x"])]
+#[case("SELECT e.value FROM jsonb_array_elements_text('[1,null]'::jsonb) AS e", &["1", "NULL"])]
+#[case("SELECT t.id, e FROM (VALUES (1, '[5,6]'), (2, 'none')) AS t(id, j), json_array_elements(t.j) AS e", &["1|5", "1|6"])]
+#[case("SELECT round(variance(x), 3) FROM (VALUES (1), (2), (2), (3)) AS t(x)", &["0.667"])]
+#[case("SELECT statement_timestamp() <= clock_timestamp()", &["true"])]
+#[case("SELECT json_object_keys('{\"b\":1,\"a\":2}')", &["b", "a"])]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_gives(#[case] sql: &str, #[case] expected: &[&str]) {
+    let lake = Fixture::new().await;
+    assert_eq!(ask(&lake, sql, &[]).await.unwrap(), expected);
+}
+
 #[rstest]
 #[case("TIMESTAMP '2024-01-01' AT TIME ZONE 'Europe/Paris'", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())))]
 #[case("TIMESTAMPTZ '2024-01-01' AT TIME ZONE 'Europe/Paris'", TIME)]

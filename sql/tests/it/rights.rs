@@ -204,6 +204,9 @@ async fn practitioners(lake: &Fixture) {
 #[case("SELECT resource FROM fhir.{}.practitioner")]
 #[case("SELECT get_json_object(resource, '$.name[0].family'), name[1].family FROM fhir.{}.practitioner")]
 #[case("SELECT n.family FROM fhir.{}.practitioner p LATERAL VIEW explode(p.name) t AS n")]
+#[case(
+    "SELECT resource #>> '{name,0,family}', resource -> 'name', json_agg(resource) FROM fhir.{}.practitioner GROUP BY 1, 2"
+)]
 #[case("SELECT count(*) FILTER (WHERE resource LIKE '%Zanz%') || 'x' FROM fhir.{}.practitioner")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_masked_element_is_gone_from_the_resource_and_its_history(#[case] sql: &str) {

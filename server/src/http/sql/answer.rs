@@ -1,6 +1,6 @@
 //! From batches to the body of an answer.
 
-use std::io;
+use std::{collections::HashSet, io};
 
 use arrow::{
     array::RecordBatch,
@@ -147,6 +147,9 @@ async fn send_all(
 }
 
 pub(super) fn encoder(format: Format, schema: &SchemaRef) -> Result<Box<dyn Encode>, ApiError> {
+    if matches!(format, Format::Ndjson | Format::Parquet) {
+        check_names(schema)?;
+    }
     let made: Result<Box<dyn Encode>, ArrowError> = match format {
         Format::Json => Ok(Box::new(rows::Json::new(schema.clone()))),
         Format::Ndjson => Ok(Box::new(rows::Lines::new(schema))),
@@ -158,6 +161,20 @@ pub(super) fn encoder(format: Format, schema: &SchemaRef) -> Result<Box<dyn Enco
         },
     };
     made.map_err(|error| failed(&error))
+}
+
+/// # Errors
+/// 400 for two columns of one name, where a format has its values by their names.
+pub(super) fn check_names(schema: &SchemaRef) -> Result<(), ApiError> {
+    let mut names = HashSet::new();
+    match schema.fields().iter().find(|field| !names.insert(field.name())) {
+        None => Ok(()),
+        Some(twice) => Err(ApiError::invalid(format!(
+            "two columns are called `{}`, which this format cannot hold: give one of them another name with AS, or ask for \
+             json, csv or arrow",
+            twice.name()
+        ))),
+    }
 }
 
 /// Why a schema cannot be a Parquet file.

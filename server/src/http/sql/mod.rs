@@ -63,6 +63,9 @@ pub(crate) enum Written {
 /// Those of the query before its first batch.
 pub(crate) async fn send(query: QueryStream, written: Written) -> Result<Response, ApiError> {
     let schema = &query.schema;
+    if written == Written::Objects {
+        answer::check_names(schema)?;
+    }
     let (encoder, content_type): (Box<dyn answer::Encode>, _) = match written {
         Written::Objects => (Box::new(rows::Objects::new(schema)), Format::Json.content_type()),
         Written::Parameters => (Box::new(fhir::Parameters::default()), "application/fhir+json; fhirVersion=4.0"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use sqlx::{
-    ConnectOptions, Connection, Either, Executor, Row, SqlSafeStr, Statement, TypeInfo,
+    Column, ConnectOptions, Connection, Either, Executor, Row, SqlSafeStr, Statement, TypeInfo,
     postgres::types::PgInterval,
     types::{
         Json, Uuid,
@@ -40,6 +40,22 @@ async fn values_of_every_kind_travel_in_binary() {
     assert_eq!(row.get::<Vec<Option<i64>>, _>("list"), [Some(1), Some(2), None]);
     assert_eq!(row.get::<Json<serde_json::Value>, _>("object").0, serde_json::json!({"a": 1, "b": "x"}));
     assert_eq!(row.get::<Option<String>, _>("nothing"), None);
+    test.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_may_be_called_alike() {
+    let test = TestServer::start().await;
+    let mut connection = connect(&test, "fhir").await;
+    for sql in [
+        "SELECT *, a FROM (SELECT 1::bigint AS a) t ORDER BY a",
+        "SELECT *, 1::bigint AS a FROM (SELECT 1::bigint AS a) t",
+        "SELECT n AS a, n AS a FROM (SELECT 1::bigint AS n) t",
+    ] {
+        let row = sqlx::query(sql).fetch_one(&mut connection).await.unwrap();
+        assert!(row.columns().iter().all(|column| column.name() == "a"), "{sql}");
+        assert_eq!((row.get::<i64, _>(0), row.get::<i64, _>(1)), (1, 1), "{sql}");
+    }
     test.stop().await;
 }
 
