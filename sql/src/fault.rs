@@ -132,6 +132,13 @@ fn pattern(message: &str) -> Option<String> {
 
 /// A form of SQL that the engine cannot run; what follows the first bracket of its message is its own debug text.
 fn unsupported(message: &str) -> Error {
+    if message.contains("support logical expression") {
+        // (What it calls a logical expression is a part of a subquery that it could not turn into a join.)
+        return invalid(
+            "not supported: a subquery that compares columns of the query around it by other than `=`, or takes only some of its \
+             rows; write it as a join",
+        );
+    }
     let told = message.split('(').next().unwrap_or_default().trim();
     invalid(format!("not supported: {told}"))
 }
@@ -295,6 +302,14 @@ mod tests {
         assert!(matches!(told, Error::Invalid { .. } | Error::Value { .. }), "{told:?}");
         let text = told.to_string();
         assert!(text.contains(expected) && !text.contains("Durand") && !text.contains("1950"), "{text}");
+    }
+
+    #[test]
+    fn a_subquery_that_is_no_join_is_told_of() {
+        let error = DataFusionError::NotImplemented(
+            "Physical plan does not support logical expression ScalarSubquery(<subquery>)".to_owned(),
+        );
+        assert!(planning(&error).to_string().contains("write it as a join"));
     }
 
     #[test]

@@ -3,20 +3,21 @@
 //! Where a row is kept or left out by them, DataFusion joins. In a list of columns, in an aggregate, a window or an order they
 //! are counts here: `EXISTS (q)` is `(SELECT count(*) FROM q) > 0`, which becomes a join with groups, and of `x IN (q)` the
 //! rows that are equal are counted. Whether it is NULL (nothing is equal, and `x` or something of `q` is NULL) is told by
-//! counting once more, where there may be NULLs.
+//! counting once more, where there may be NULLs. `x NOT IN (q)` that is asked anew for each row is a `NOT EXISTS`, and a query in
+//! the condition of a join is computed on the side that it asks about.
 
 use datafusion::{
     common::{
-        Column, DFSchema, Result,
+        Column, DFSchema, DataFusionError, Result,
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     functions_aggregate::expr_fn::count,
     logical_expr::{
-        Aggregate, Distinct, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Sort, SortExpr,
-        Subquery, Window, binary_expr,
+        Aggregate, Distinct, Expr, ExprSchemable, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator,
+        Sort, SortExpr, Subquery, Window, binary_expr,
         expr::{Exists, InSubquery},
         expr_rewriter::NamePreserver,
-        lit, not, scalar_subquery,
+        lit, not, not_exists, scalar_subquery,
         utils::{conjunction, split_conjunction_owned},
         when,
     },
@@ -37,29 +38,20 @@ pub(crate) fn as_values(plan: LogicalPlan) -> Result<LogicalPlan> {
         LogicalPlan::Window(window) if any(&window.window_expr)? => windowed(window),
         LogicalPlan::Filter(filter) if any([&filter.predicate])? => filtered(filter),
         LogicalPlan::Sort(sort) if any(sort.expr.iter().map(|key| &key.expr))? => sorted(sort),
+        LogicalPlan::Join(join) if has_sides(&join) => joined(join),
         _ => Ok(Transformed::no(node)),
     })?;
     Ok(plan.data)
 }
 
-/// Conditions: those that stand by themselves, or in an `AND`, are joins with every rule of NULL. Within an `OR` the engine
-/// takes what is not known for `false`, which a `NOT` around it makes true: there it is a value.
+/// Conditions. A question that is asked alone is a join with every rule of NULL, and so is one within `AND` and `OR`, where it
+/// makes no difference that what is not known is taken for `false`. But what is not known is not made true by a `NOT`.
 fn filtered(node: Filter) -> Result<Transformed<LogicalPlan>> {
-    let parts = split_conjunction_owned(node.predicate);
     let mut changed = false;
-    let parts = parts.into_iter().map(|part| {
-        if is_plain(&part, true) {
-            return Ok(part);
-        }
-        let valued = part.transform_up(|expr| match expr {
-            // (One that asks for each row may compare in ways that only a join can.)
-            Expr::InSubquery(ref asked) if asked.subquery.outer_ref_columns.is_empty() => {
-                value(expr, node.input.schema())
-            }
-            other => Ok(Transformed::no(other)),
-        })?;
-        changed |= valued.transformed;
-        Ok(valued.data)
+    let parts = split_conjunction_owned(node.predicate).into_iter().map(|part| {
+        let part = condition(part, true, node.input.schema())?;
+        changed |= part.transformed;
+        Ok(part.data)
     });
     let parts = parts.collect::<Result<Vec<Expr>>>()?;
     let predicate = conjunction(parts).unwrap_or_else(|| lit(true));
@@ -67,17 +59,65 @@ fn filtered(node: Filter) -> Result<Transformed<LogicalPlan>> {
     Ok(if changed { Transformed::yes(filter) } else { Transformed::no(filter) })
 }
 
-/// Whether it makes no difference in a condition that what is not known is taken for `false`. `alone`: nothing but `AND` is
-/// around it.
-fn is_plain(expr: &Expr, alone: bool) -> bool {
+/// A condition that leaves a row out where it is not known. `alone`: nothing but `AND` is around it.
+fn condition(expr: Expr, alone: bool, outer: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
-        Expr::InSubquery(asked) => alone || !asked.negated,
-        Expr::Not(inner) if alone && is_question(inner) => true,
         Expr::BinaryExpr(binary) if matches!(binary.op, Operator::And | Operator::Or) => {
-            is_plain(&binary.left, false) && is_plain(&binary.right, false)
+            let (left, right) = (condition(*binary.left, false, outer)?, condition(*binary.right, false, outer)?);
+            let changed = left.transformed || right.transformed;
+            let both = binary_expr(left.data, binary.op, right.data);
+            Ok(if changed { Transformed::yes(both) } else { Transformed::no(both) })
         }
-        other => !other.exists(|expr| Ok(matches!(expr, Expr::InSubquery(_)))).unwrap_or(true),
+        Expr::Not(inner) if matches!(*inner, Expr::InSubquery(_)) => match *inner {
+            Expr::InSubquery(asked) => in_condition(turned(asked), alone, outer),
+            inner => Ok(Transformed::no(not(inner))),
+        },
+        Expr::InSubquery(asked) => in_condition(asked, alone, outer),
+        other => other.transform_up(|expr| match expr {
+            // (One that asks for each row, and is never unknown, may compare in ways that only a join can.)
+            Expr::InSubquery(asked) if !is_correlated(&asked) || is_unknown_at_times(&asked, outer)? => {
+                value(Expr::InSubquery(asked), outer)
+            }
+            other => Ok(Transformed::no(other)),
+        }),
     }
+}
+
+fn in_condition(asked: InSubquery, alone: bool, outer: &DFSchema) -> Result<Transformed<Expr>> {
+    let is_told = |asked: &InSubquery| Ok::<_, DataFusionError>(!asked.negated || !is_unknown_at_times(asked, outer)?);
+    match is_correlated(&asked) {
+        true if is_told(&asked)? => Ok(Transformed::no(Expr::InSubquery(asked))),
+        true => nowhere(asked, outer),
+        false if alone || !asked.negated => Ok(Transformed::no(Expr::InSubquery(asked))),
+        false => value(Expr::InSubquery(asked), outer),
+    }
+}
+
+/// `x NOT IN (q)` for each row, as a condition: there is nothing in `q` that is `x`, or of which that is not known. The engine's
+/// own join takes a NULL that `q` has for one row for one of all rows.
+fn nowhere(asked: InSubquery, outer: &DFSchema) -> Result<Transformed<Expr>> {
+    if is_beyond(&asked)? || is_one_row(&asked.subquery.subquery) {
+        return value(Expr::InSubquery(asked), outer);
+    }
+    let Some((items, sought)) = items(&asked.expr, &asked.subquery, outer)? else {
+        return value(Expr::InSubquery(asked), outer);
+    };
+    let may_be = binary_expr(item(), Operator::Eq, sought.clone()).or(item().is_null()).or(sought.is_null());
+    let may_be = LogicalPlanBuilder::from(items).filter(may_be)?.build()?;
+    Ok(Transformed::yes(not_exists(Arc::new(may_be))))
+}
+
+fn is_correlated(asked: &InSubquery) -> bool {
+    !asked.subquery.outer_ref_columns.is_empty()
+}
+
+fn turned(asked: InSubquery) -> InSubquery {
+    InSubquery { negated: !asked.negated, ..asked }
+}
+
+/// Whether the answer may be NULL.
+fn is_unknown_at_times(asked: &InSubquery, outer: &DFSchema) -> Result<bool> {
+    Ok(asked.subquery.subquery.schema().field(0).is_nullable() || asked.expr.nullable(outer)?)
 }
 
 fn is_question(expr: &Expr) -> bool {
@@ -119,11 +159,20 @@ fn listed(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 struct Lifted {
     input: Arc<LogicalPlan>,
     values: Vec<Expr>,
+    /// What tells its values from those of another input.
+    mark: &'static str,
 }
 
 impl Lifted {
     fn over(input: &Arc<LogicalPlan>) -> Self {
-        Self { input: Arc::clone(input), values: Vec::new() }
+        Self { input: Arc::clone(input), values: Vec::new(), mark: "" }
+    }
+
+    /// A column in the place of a value that is computed below.
+    fn keep(&mut self, value: Expr) -> Expr {
+        let name = format!("\0asked {}{}", self.mark, self.values.len());
+        self.values.push(value.alias(&name));
+        Expr::Column(Column::new_unqualified(name))
     }
 
     /// The expression with columns where questions stood.
@@ -133,9 +182,7 @@ impl Lifted {
             if !changed.transformed {
                 return Ok(changed);
             }
-            let name = format!("\0asked {}", self.values.len());
-            self.values.push(changed.data.alias(&name));
-            Ok(Transformed::yes(Expr::Column(Column::new_unqualified(name))))
+            Ok(Transformed::yes(self.keep(changed.data)))
         })?;
         Ok(lifted.data)
     }
@@ -197,22 +244,65 @@ fn sorted(node: Sort) -> Result<Transformed<LogicalPlan>> {
     called(LogicalPlan::Sort(changed), 0..schema.fields().len(), &schema)
 }
 
+fn has_sides(join: &Join) -> bool {
+    matches!(join.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full)
+        && join.filter.is_some()
+}
+
+/// Queries in the condition of a join that ask for each row of one side are computed on that side: the engine takes them in
+/// lists and conditions only.
+fn joined(node: Join) -> Result<Transformed<LogicalPlan>> {
+    let mut sides = [Lifted::over(&node.left), Lifted { mark: "right ", ..Lifted::over(&node.right) }];
+    let Some(filter) = node.filter.clone() else { return Ok(Transformed::no(LogicalPlan::Join(node))) };
+    let filter = filter.transform_up(|expr| {
+        let Expr::ScalarSubquery(asked) = &expr else { return Ok(Transformed::no(expr)) };
+        let asks = |side: &&mut Lifted| {
+            let has = |asked: &Expr| {
+                matches!(asked, Expr::OuterReferenceColumn(_, column) if side.input.schema().has_column(column))
+            };
+            !asked.outer_ref_columns.is_empty() && asked.outer_ref_columns.iter().all(has)
+        };
+        match sides.iter_mut().find(asks) {
+            Some(side) => Ok(Transformed::yes(side.keep(expr))),
+            None => Ok(Transformed::no(expr)),
+        }
+    })?;
+    if !filter.transformed {
+        return Ok(Transformed::no(LogicalPlan::Join(node)));
+    }
+    let (left, right) = (node.left.schema().fields().len(), node.right.schema().fields().len());
+    let after = left + sides[0].values.len();
+    let [left_side, right_side] = [sides[0].input()?, sides[1].input()?];
+    let changed = Join::try_new(
+        left_side,
+        right_side,
+        node.on,
+        Some(filter.data),
+        node.join_type,
+        node.join_constraint,
+        node.null_equality,
+        node.null_aware,
+    )?;
+    called(LogicalPlan::Join(changed), (0..left).chain(after..after + right), &node.schema)
+}
+
 /// A question as a value, over rows of `outer`; anything else, and what cannot be counted, as it is.
 fn value(expr: Expr, outer: &DFSchema) -> Result<Transformed<Expr>> {
     let (value, negated) = match expr {
         Expr::Exists(asked) if has_groups_of_one(&asked.subquery) => return Ok(Transformed::no(Expr::Exists(asked))),
         Expr::Exists(Exists { subquery, negated }) => (exists(subquery)?, negated),
-        Expr::InSubquery(asked)
-            if asked.expr.is_volatile()
-                || asked.expr.exists(|part| Ok(is_question(part) || matches!(part, Expr::ScalarSubquery(_))))?
-                || has_groups_of_one(&asked.subquery) =>
-        {
-            return Ok(Transformed::no(Expr::InSubquery(asked)));
-        }
+        Expr::InSubquery(asked) if is_beyond(&asked)? => return Ok(Transformed::no(Expr::InSubquery(asked))),
         Expr::InSubquery(InSubquery { expr, subquery, negated }) => (among(&expr, subquery, outer)?, negated),
         other => return Ok(Transformed::no(other)),
     };
     Ok(Transformed::yes(if negated { not(value) } else { value }))
+}
+
+/// Whether a question cannot be put in other words.
+fn is_beyond(asked: &InSubquery) -> Result<bool> {
+    Ok(asked.expr.is_volatile()
+        || asked.expr.exists(|part| Ok(is_question(part) || matches!(part, Expr::ScalarSubquery(_))))?
+        || has_groups_of_one(&asked.subquery))
 }
 
 /// Whether a query is one row for all of its input, whatever that is.
@@ -264,18 +354,11 @@ fn is_some(fetch: Option<&Expr>) -> bool {
     fetch.is_none_or(|fetch| matches!(fetch, Expr::Literal(ScalarValue::Int64(Some(rows)), _) if *rows > 0))
 }
 
-fn among(expr: &Expr, asked: Subquery, outer: &DFSchema) -> Result<Expr> {
-    // A name of its own: an outer column may have the inner one's.
-    const ITEM: &str = "\0item";
-    let Some(column) = asked.subquery.schema().columns().into_iter().next() else {
-        return exists(asked);
-    };
-    if is_one_row(&asked.subquery) {
-        return Ok(binary_expr(expr.clone(), Operator::Eq, Expr::ScalarSubquery(asked)));
-    }
-    let may_be_null = asked.subquery.schema().field(0).is_nullable() || expr.nullable(outer)?;
-    let items = LogicalPlanBuilder::from(asked.subquery).project([Expr::Column(column).alias(ITEM)])?.build()?;
-    let item = || Expr::Column(Column::new_unqualified(ITEM));
+/// What a query has, under a name of its own (an outer column may have the inner one's), and what is looked for in it, as the
+/// query sees it. `None` for a query without columns.
+fn items(expr: &Expr, asked: &Subquery, outer: &DFSchema) -> Result<Option<(LogicalPlan, Expr)>> {
+    let Some(column) = asked.subquery.schema().columns().into_iter().next() else { return Ok(None) };
+    let items = LogicalPlanBuilder::from(Arc::clone(&asked.subquery)).project([Expr::Column(column).alias(ITEM)])?;
     let sought = expr.clone().transform_up(|expr| match expr {
         Expr::Column(column) => {
             let (_, field) = outer.qualified_field_from_column(&column)?;
@@ -283,7 +366,22 @@ fn among(expr: &Expr, asked: Subquery, outer: &DFSchema) -> Result<Expr> {
         }
         other => Ok(Transformed::no(other)),
     })?;
-    let equal = LogicalPlanBuilder::from(items.clone()).filter(binary_expr(item(), Operator::Eq, sought.data))?;
+    Ok(Some((items.build()?, sought.data)))
+}
+
+const ITEM: &str = "\0item";
+
+fn item() -> Expr {
+    Expr::Column(Column::new_unqualified(ITEM))
+}
+
+fn among(expr: &Expr, asked: Subquery, outer: &DFSchema) -> Result<Expr> {
+    let Some((items, sought)) = items(expr, &asked, outer)? else { return exists(asked) };
+    if is_one_row(&asked.subquery) {
+        return Ok(binary_expr(expr.clone(), Operator::Eq, Expr::ScalarSubquery(asked)));
+    }
+    let may_be_null = asked.subquery.schema().field(0).is_nullable() || expr.nullable(outer)?;
+    let equal = LogicalPlanBuilder::from(items.clone()).filter(binary_expr(item(), Operator::Eq, sought))?;
     let found = binary_expr(counted(equal)?, Operator::Gt, lit(0_i64));
     if !may_be_null {
         return Ok(found);
