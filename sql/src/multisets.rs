@@ -105,7 +105,7 @@ mod tests {
     async fn answer(sql: &str) -> String {
         let context = SessionContext::new();
         context.add_analyzer_rule(Arc::new(Multisets));
-        let sql = sql.replace(" T", &format!(" {T}")).replace(" U", &format!(" {U}"));
+        let sql = sql.replace("TABLE t", T).replace("TABLE u", U);
         let batches = context.sql(&sql).await.unwrap().collect().await.unwrap();
         let row = |batch: &arrow::array::RecordBatch, row: usize| {
             let values = batch.columns().iter().map(|column| array_value_to_string(column, row).unwrap());
@@ -121,18 +121,24 @@ mod tests {
 
     // What PostgreSQL 15 answers.
     #[rstest]
-    #[case("SELECT * FROM T EXCEPT ALL SELECT * FROM U", ":c 1:a 1:a 2:b")]
-    #[case("SELECT * FROM T INTERSECT ALL SELECT * FROM U", ":c 1:a 3:")]
-    #[case("SELECT * FROM U INTERSECT ALL SELECT * FROM T", ":c 1:a 3:")]
-    #[case("SELECT * FROM U EXCEPT ALL SELECT * FROM T", "3: 4:d")]
-    #[case("SELECT x FROM T EXCEPT ALL SELECT CAST(x AS SMALLINT) FROM U", " 1 1 2")]
-    #[case("SELECT * FROM T EXCEPT ALL (SELECT * FROM U EXCEPT ALL SELECT * FROM T)", ":c :c 1:a 1:a 1:a 2:b")]
-    #[case("(SELECT * FROM T EXCEPT ALL SELECT * FROM U) UNION ALL SELECT * FROM U WHERE x = 4", ":c 1:a 1:a 2:b 4:d")]
-    #[case("SELECT DISTINCT * FROM T EXCEPT ALL SELECT * FROM U", "2:b")]
-    #[case("SELECT * FROM T EXCEPT SELECT * FROM U", "2:b")]
-    #[case("SELECT * FROM T INTERSECT SELECT * FROM U", ":c 1:a 3:")]
-    #[case("SELECT count(*) FROM (SELECT * FROM T EXCEPT ALL SELECT * FROM T) e", "0")]
-    #[case("SELECT 1 WHERE 2 IN (SELECT x FROM T EXCEPT ALL SELECT x FROM U)", "1")]
+    #[case("SELECT * FROM TABLE t EXCEPT ALL SELECT * FROM TABLE u", "1:a 1:a 2:b :c")]
+    #[case("SELECT * FROM TABLE t INTERSECT ALL SELECT * FROM TABLE u", "1:a 3: :c")]
+    #[case("SELECT * FROM TABLE u INTERSECT ALL SELECT * FROM TABLE t", "1:a 3: :c")]
+    #[case("SELECT * FROM TABLE u EXCEPT ALL SELECT * FROM TABLE t", "3: 4:d")]
+    #[case("SELECT x FROM TABLE t EXCEPT ALL SELECT CAST(x AS SMALLINT) FROM TABLE u", " 1 1 2")]
+    #[case(
+        "SELECT * FROM TABLE t EXCEPT ALL (SELECT * FROM TABLE u EXCEPT ALL SELECT * FROM TABLE t)",
+        "1:a 1:a 1:a 2:b :c :c"
+    )]
+    #[case(
+        "(SELECT * FROM TABLE t EXCEPT ALL SELECT * FROM TABLE u) UNION ALL SELECT * FROM TABLE u WHERE x = 4",
+        "1:a 1:a 2:b 4:d :c"
+    )]
+    #[case("SELECT DISTINCT * FROM TABLE t EXCEPT ALL SELECT * FROM TABLE u", "2:b")]
+    #[case("SELECT * FROM TABLE t EXCEPT SELECT * FROM TABLE u", "2:b")]
+    #[case("SELECT * FROM TABLE t INTERSECT SELECT * FROM TABLE u", "1:a 3: :c")]
+    #[case("SELECT count(*) FROM (SELECT * FROM TABLE t EXCEPT ALL SELECT * FROM TABLE t) e", "0")]
+    #[case("SELECT 1 WHERE 2 IN (SELECT x FROM TABLE t EXCEPT ALL SELECT x FROM TABLE u)", "1")]
     #[tokio::test]
     async fn rows_are_counted(#[case] sql: &str, #[case] expected: &str) {
         assert_eq!(answer(sql).await, expected);

@@ -8,7 +8,7 @@
 
 use datafusion::{
     common::{
-        Column, DFSchema, DataFusionError, Result,
+        Column, DFSchema, Result,
         tree_node::{Transformed, TreeNode, TreeNodeRecursion},
     },
     functions_aggregate::expr_fn::count,
@@ -84,9 +84,8 @@ fn condition(expr: Expr, alone: bool, outer: &DFSchema) -> Result<Transformed<Ex
 }
 
 fn in_condition(asked: InSubquery, alone: bool, outer: &DFSchema) -> Result<Transformed<Expr>> {
-    let is_told = |asked: &InSubquery| Ok::<_, DataFusionError>(!asked.negated || !is_unknown_at_times(asked, outer)?);
     match is_correlated(&asked) {
-        true if is_told(&asked)? => Ok(Transformed::no(Expr::InSubquery(asked))),
+        true if !asked.negated => Ok(Transformed::no(Expr::InSubquery(asked))),
         true => nowhere(asked, outer),
         false if alone || !asked.negated => Ok(Transformed::no(Expr::InSubquery(asked))),
         false => value(Expr::InSubquery(asked), outer),
@@ -94,7 +93,8 @@ fn in_condition(asked: InSubquery, alone: bool, outer: &DFSchema) -> Result<Tran
 }
 
 /// `x NOT IN (q)` for each row, as a condition: there is nothing in `q` that is `x`, or of which that is not known. The engine's
-/// own join takes a NULL that `q` has for one row for one of all rows.
+/// own join takes a NULL that `q` has for one row for one of all rows, and a row for which `q` is empty for an unknown one where
+/// what `q` compares with is NULL.
 fn nowhere(asked: InSubquery, outer: &DFSchema) -> Result<Transformed<Expr>> {
     if is_beyond(&asked)? || is_one_row(&asked.subquery.subquery) {
         return value(Expr::InSubquery(asked), outer);
