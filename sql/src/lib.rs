@@ -18,6 +18,7 @@
 
 mod admission;
 mod answers;
+mod calendar;
 mod catalogs;
 mod cpu;
 mod dialect;

@@ -101,7 +101,8 @@ async fn a_row_of_work_has_a_version_where_it_changed_and_not_with_every_commit(
         assert_eq!(status, 200, "{sql}: {answer}");
     }
     for columns in ["", "&columns=name"] {
-        let path = format!("/api/v1/tables/work/a/t/rows/1?by=id&versions=10{columns}");
+        let (zone, table) = ("work", "a/t");
+        let path = format!("/api/v1/tables/{zone}/{table}/rows/1?by=id&versions=10{columns}");
         let (status, past) = get(&test, &path).await;
         assert_eq!(status, 200, "{past}");
         let states = past["versions"].as_array().unwrap();

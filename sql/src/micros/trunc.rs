@@ -16,12 +16,10 @@ use datafusion::{
     scalar::ScalarValue,
 };
 
-use crate::Error;
-
-const DAY: i64 = 86_400_000_000;
-
-/// Days from the first of the year 1, which is day 1, to 1970.
-const EPOCH: i64 = 719_163;
+use crate::{
+    Error,
+    calendar::{DAY, EPOCH},
+};
 
 /// `function`; for `date_trunc` one that reaches as far as tables do, for others that go by nanoseconds one that says where
 /// they do not.

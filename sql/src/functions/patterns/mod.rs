@@ -33,9 +33,7 @@ use self::{
     template::{Item, parts},
     write::Moment,
 };
-use crate::Error;
-
-const DAY: i64 = 86_400_000_000;
+use crate::{Error, calendar::DAY};
 
 /// How letters are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

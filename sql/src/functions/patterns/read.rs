@@ -4,14 +4,9 @@ use chrono::{Datelike, NaiveDate, Weekday};
 
 use super::{
     template::{Calendar, Field, Item, Sort, sort},
-    write::{DAYS, MONTHS, ROMAN},
+    write::ROMAN,
 };
-
-const DAY: i64 = 86_400_000_000;
-/// Days from the first of the year 1, which is day 1, to 1970.
-const EPOCH: i64 = 719_163;
-/// The Julian day of the first of January 1970.
-const JULIAN: i64 = 2_440_588;
+use crate::calendar::{DAY, EPOCH, JULIAN, MONTHS, WEEKDAYS};
 
 /// What is wrong with a text, in words that do not repeat it.
 type Wrong = String;
@@ -144,11 +139,11 @@ impl Reading<'_> {
                 set(&mut self.found.month, at as i64 + 1, name)?;
             }
             Field::DayName(_) => {
-                let day = self.word(&DAYS, name)? + 1;
+                let day = self.word(&WEEKDAYS, name)? + 1;
                 set(&mut self.found.weekday, day as i64, name)?;
             }
             Field::DayShort(_) => {
-                let day = self.word(&DAYS.map(|day| &day[..3]), name)? + 1;
+                let day = self.word(&WEEKDAYS.map(|day| &day[..3]), name)? + 1;
                 set(&mut self.found.weekday, day as i64, name)?;
             }
             Field::ZoneName(_) | Field::Offset => return Err(format!("{name} is only written, not read")),

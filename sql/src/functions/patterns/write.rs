@@ -6,30 +6,9 @@ use super::{
     Case,
     template::{Field, Item},
 };
+use crate::calendar::{DAY, EPOCH, JULIAN, MONTHS, WEEKDAYS};
 
-pub(super) const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-/// From Sunday.
-pub(super) const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 pub(super) const ROMAN: [&str; 12] = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
-
-const DAY: i64 = 86_400_000_000;
-/// Days from the first of the year 1, which is day 1, to 1970.
-const EPOCH: i64 = 719_163;
-/// The Julian day of the first of January 1970.
-const JULIAN: i64 = 2_440_588;
 
 /// A time or a length of time, in the numbers that patterns write.
 #[derive(Debug, Clone, Copy, Default)]
@@ -241,7 +220,7 @@ fn month_name(moment: &Moment) -> Option<&'static str> {
 }
 
 fn day_name(date: NaiveDate) -> &'static str {
-    DAYS[date.weekday().num_days_from_sunday() as usize]
+    WEEKDAYS[date.weekday().num_days_from_sunday() as usize]
 }
 
 impl Case {

@@ -11,22 +11,6 @@ mod zones;
 
 use chrono::NaiveDateTime;
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-/// From Sunday.
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const HALVES: [&str; 2] = ["AM", "PM"];
 const ERAS: [&str; 2] = ["BC", "AD"];
 

@@ -1,10 +1,11 @@
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 
 use super::{
-    ERAS, HALVES, Item, MONTHS, WEEKDAYS,
+    ERAS, HALVES, Item,
     moment::{Part, Said},
     zones,
 };
+use crate::calendar::{MONTHS, WEEKDAYS};
 
 /// The seconds since 1970 of what a text says.
 pub(super) fn parse(items: &[Item], text: &str, now: NaiveDateTime) -> Option<i64> {

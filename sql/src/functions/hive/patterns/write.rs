@@ -2,7 +2,8 @@ use std::fmt::Write;
 
 use chrono::{Datelike, Days, NaiveDate, NaiveDateTime, Timelike};
 
-use super::{ERAS, HALVES, Item, MONTHS, WEEKDAYS};
+use super::{ERAS, HALVES, Item};
+use crate::calendar::{MONTHS, WEEKDAYS};
 
 pub(super) fn write(items: &[Item], at: NaiveDateTime) -> String {
     let mut out = String::with_capacity(items.len() * 3);
