@@ -115,7 +115,7 @@ impl Planned {
     pub(crate) fn new(context: &Context, rule: &Rule) -> Self {
         let sessions = context.lake.sessions();
         let config = sessions.config().with_target_partitions(1);
-        let session = SessionContext::new_with_config_rt(config, sessions.runtime());
+        let session = SessionContext::new_with_state(sessions.builder(config).with_default_features().build());
         let unknown = Arc::new(UnknownCodes::default());
         for function in functions::for_mapping_counted(rule.source.id, Arc::clone(&rule.maps), Arc::clone(&unknown)) {
             session.register_udf(function);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use datafusion::{
     catalog::TableFunction,
-    execution::{FunctionRegistry, SessionState, SessionStateDefaults, session_state::SessionStateBuilder},
+    execution::{FunctionRegistry, SessionState, SessionStateDefaults},
     logical_expr::ScalarUDF,
 };
 use mavis_lake::Sessions;
@@ -35,9 +35,8 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
         .with_create_default_catalog_and_schema(false)
         .set_bool("datafusion.sql_parser.collect_spans", true)
         .set_bool("datafusion.sql_parser.map_string_types_to_utf8view", false);
-    let mut state = SessionStateBuilder::new()
-        .with_config(config)
-        .with_runtime_env(sessions.runtime())
+    let mut state = sessions
+        .builder(config)
         .with_expr_planners(SessionStateDefaults::default_expr_planners())
         .with_scalar_functions(scalar_functions())
         .with_higher_order_functions(SessionStateDefaults::default_higher_order_functions())

@@ -1,7 +1,10 @@
 //! Plain DataFusion sessions over one shared runtime: memory, spill, file metadata cache.
 //!
 //! Text columns come as `Utf8` and binary ones as `Binary`, never as views: the same types in [`crate::Lake::schema`],
-//! in plans, in hops, and on the wire.
+//! in plans, in hops, and on the wire. The engine's rules are mended where they lose rows: [`alike`], [`nulls`].
+
+mod alike;
+mod nulls;
 
 use std::{fmt, num::NonZeroUsize, sync::Arc};
 
@@ -103,6 +106,12 @@ impl Sessions {
         SessionContext::new_with_state(state(self.config(), self.child_runtime(memory_bytes)))
     }
 
+    /// What a session with another configuration, or other functions, is built from: no functions are in it yet.
+    #[must_use]
+    pub fn builder(&self, config: SessionConfig) -> SessionStateBuilder {
+        builder(config, self.runtime())
+    }
+
     /// The runtime with a memory child pool of at most `memory_bytes`: what is taken from it counts against both.
     #[must_use]
     pub fn child_runtime(&self, memory_bytes: usize) -> Arc<RuntimeEnv> {
@@ -143,5 +152,14 @@ fn config(partitions: usize) -> SessionConfig {
 }
 
 fn state(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionState {
-    SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build()
+    builder(config, runtime).with_default_features().build()
+}
+
+/// The engine with its rules mended, without functions.
+fn builder(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionStateBuilder {
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_physical_optimizer_rules(alike::physical_rules())
+        .with_analyzer_rule(Arc::new(nulls::NullsAsKeys))
 }

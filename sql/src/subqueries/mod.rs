@@ -6,6 +6,9 @@
 //! counting once more, where there may be NULLs. `x NOT IN (q)` that is asked anew for each row is a `NOT EXISTS`, and a query in
 //! the condition of a join is computed on the side that it asks about.
 
+mod domain;
+mod spread;
+
 use datafusion::{
     common::{
         Column, DFSchema, Result,
@@ -30,7 +33,7 @@ use std::sync::Arc;
 /// # Errors
 /// Those of building plans, which a plan of the planner's does not cause.
 pub(crate) fn as_values(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let plan = plan.transform_up_with_subqueries(|node| match node {
+    let plan = spread::spread(plan)?.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Projection(_) if asks(&node)? => listed(node),
         LogicalPlan::Aggregate(aggregate) if any(aggregate.group_expr.iter().chain(&aggregate.aggr_expr))? => {
             aggregated(aggregate)
