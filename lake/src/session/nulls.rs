@@ -120,11 +120,11 @@ mod tests {
     #[rstest]
     #[case("SELECT count(*) FROM TABLE a JOIN TABLE b ON a.x IS NOT DISTINCT FROM b.x", "7")]
     #[case("SELECT count(*) FROM TABLE a JOIN TABLE b ON a.x IS NOT DISTINCT FROM b.x WHERE a.g = b.g", "2")]
-    #[case("SELECT count(*) FROM TABLE a JOIN TABLE b ON a.x IS NOT DISTINCT FROM b.x AND a.g = b.g", "2")]
+    #[case("SELECT count(*) FROM TABLE a JOIN TABLE b ON (a.x IS NOT DISTINCT FROM b.x) AND a.g = b.g", "2")]
     #[case("SELECT count(*) FROM TABLE a, TABLE b WHERE a.s IS NOT DISTINCT FROM b.s", "6")]
     #[case("SELECT count(*) FROM TABLE a JOIN TABLE b ON a.x IS NOT DISTINCT FROM b.x JOIN TABLE c ON c.g = a.g", "3")]
     #[case("SELECT count(*) FROM TABLE a JOIN TABLE b ON a.g = b.g JOIN TABLE c ON c.x IS NOT DISTINCT FROM a.x", "3")]
-    #[case("SELECT count(*) FROM TABLE a LEFT JOIN TABLE b ON a.x IS NOT DISTINCT FROM b.x AND a.g > 3", "6")]
+    #[case("SELECT count(*) FROM TABLE a LEFT JOIN TABLE b ON (a.x IS NOT DISTINCT FROM b.x) AND a.g > 3", "6")]
     #[tokio::test]
     async fn nulls_meet_only_where_it_is_said(#[case] sql: &str, #[case] expected: &str) {
         assert_eq!(count(sql, true).await, expected);

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
 };
 
-use super::gathered;
+use super::{gathered, rows};
 
 /// Puts calls of Hive's functions as DataFusion has them.
 pub(super) fn rewrite<T: VisitMut>(part: &mut T) {
@@ -30,6 +30,7 @@ impl VisitorMut for Habits {
         grouping(&mut select.group_by);
         gathered::keep_names(&mut select.projection);
         apart(&mut select.projection);
+        select.selection.iter_mut().for_each(rows::choose);
         ControlFlow::Continue(())
     }
 
@@ -42,7 +43,7 @@ impl VisitorMut for Habits {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Never> {
-        if let Some(other) = operator(expr) {
+        if let Some(other) = operator(expr).or_else(|| rows::compared(expr)) {
             *expr = other;
         }
         if let Expr::Function(call) = expr

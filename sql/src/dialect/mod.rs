@@ -3,7 +3,7 @@
 //! [`syntax`] names what the parser accepts, [`parse`] turns text into one statement, [`statement`] lets through what
 //! reads and turns `SHOW` and `DESCRIBE` into queries on `information_schema`. [`chains`] puts lists in the place of long chains of
 //! OR, [`depth`] refuses what would end a stack,
-//! [`types`] reads types that the planner does not know,
+//! [`rows`] compares rows part by part, [`types`] reads types that the planner does not know,
 //! [`quoted`] tells who wrote a text in double quotes what those are.
 
 mod chains;
@@ -12,6 +12,7 @@ mod gathered;
 mod hive;
 mod parse;
 mod quoted;
+mod rows;
 mod show;
 mod statement;
 mod syntax;

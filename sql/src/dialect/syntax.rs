@@ -148,8 +148,17 @@ impl Dialect for Syntax {
         .then(|| Ok(self.prec_value(Precedence::MulDivModOp)))
     }
 
-    /// `a DIV b`, as Hive has it: whole, what is left over is dropped.
+    /// `a DIV b`, as Hive has it: whole, what is left over is dropped. And `a IS DISTINCT FROM b`, of which the parser takes
+    /// all that follows for `b`, `AND` and `OR` included.
     fn parse_infix(&self, parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Result<Expr, ParserError>> {
+        if parser.parse_keywords(&[Keyword::IS, Keyword::DISTINCT, Keyword::FROM]) {
+            let other = parser.parse_subexpr(self.prec_value(Precedence::Is));
+            return Some(other.map(|other| Expr::IsDistinctFrom(Box::new(expr.clone()), Box::new(other))));
+        }
+        if parser.parse_keywords(&[Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM]) {
+            let other = parser.parse_subexpr(self.prec_value(Precedence::Is));
+            return Some(other.map(|other| Expr::IsNotDistinctFrom(Box::new(expr.clone()), Box::new(other))));
+        }
         if !parser.parse_keyword(Keyword::DIV) {
             return None;
         }

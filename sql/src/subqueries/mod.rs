@@ -90,6 +90,7 @@ fn in_condition(asked: InSubquery, alone: bool, outer: &DFSchema) -> Result<Tran
     match is_correlated(&asked) {
         true if !asked.negated => Ok(Transformed::no(Expr::InSubquery(asked))),
         true => nowhere(asked, outer),
+        false if is_one_row(&asked.subquery.subquery) => value(Expr::InSubquery(asked), outer),
         false if alone || !asked.negated => Ok(Transformed::no(Expr::InSubquery(asked))),
         false => value(Expr::InSubquery(asked), outer),
     }

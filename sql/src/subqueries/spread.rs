@@ -36,12 +36,12 @@ use super::{
 pub(super) fn spread(plan: LogicalPlan) -> Result<LogicalPlan> {
     let names = Names::default();
     plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Filter(filter) if any([&filter.predicate])? => filtered(filter, &names),
-        LogicalPlan::Projection(list) if any(&list.expr)? => {
+        LogicalPlan::Filter(filter) if any([&filter.predicate], Place::Condition)? => filtered(filter, &names),
+        LogicalPlan::Projection(list) if any(&list.expr, Place::Value)? => {
             let node = LogicalPlan::Projection(list);
             let saved = NamePreserver::new(&node);
             let LogicalPlan::Projection(list) = node else { return Ok(Transformed::no(node)) };
-            let mut lifted = Lifted::over(list.input, &names);
+            let mut lifted = Lifted::over(list.input, Place::Value, &names);
             let exprs = list.expr.into_iter().map(|expr| {
                 let name = saved.save(&expr);
                 Ok(name.restore(lifted.lift(expr)?))
@@ -49,30 +49,30 @@ pub(super) fn spread(plan: LogicalPlan) -> Result<LogicalPlan> {
             let exprs = exprs.collect::<Result<Vec<Expr>>>()?;
             Ok(Transformed::yes(LogicalPlanBuilder::from(lifted.joined).project(exprs)?.build()?))
         }
-        LogicalPlan::Aggregate(node) if any(node.group_expr.iter().chain(&node.aggr_expr))? => {
-            let mut lifted = Lifted::over(node.input, &names);
+        LogicalPlan::Aggregate(node) if any(node.group_expr.iter().chain(&node.aggr_expr), Place::Value)? => {
+            let mut lifted = Lifted::over(node.input, Place::Value, &names);
             let (groups, aggregates) = (lifted.all(node.group_expr)?, lifted.all(node.aggr_expr)?);
             let changed = Aggregate::try_new(Arc::new(lifted.joined), groups, aggregates)?;
             called(LogicalPlan::Aggregate(changed), 0..node.schema.fields().len(), &node.schema)
         }
-        LogicalPlan::Window(node) if any(&node.window_expr)? => {
+        LogicalPlan::Window(node) if any(&node.window_expr, Place::Value)? => {
             let own = node.input.schema().fields().len();
-            let mut lifted = Lifted::over(node.input, &names);
+            let mut lifted = Lifted::over(node.input, Place::Value, &names);
             let windows = lifted.all(node.window_expr)?;
             let more = lifted.joined.schema().fields().len() - own;
             let changed = Window::try_new(windows, Arc::new(lifted.joined))?;
             let places = (0..own).chain(own + more..node.schema.fields().len() + more);
             called(LogicalPlan::Window(changed), places, &node.schema)
         }
-        LogicalPlan::Sort(node) if any(node.expr.iter().map(|key| &key.expr))? => {
+        LogicalPlan::Sort(node) if any(node.expr.iter().map(|key| &key.expr), Place::Value)? => {
             let schema = Arc::clone(node.input.schema());
-            let mut lifted = Lifted::over(node.input, &names);
+            let mut lifted = Lifted::over(node.input, Place::Value, &names);
             let keys = node.expr.into_iter().map(|key| Ok(SortExpr { expr: lifted.lift(key.expr)?, ..key }));
             let expr = keys.collect::<Result<_>>()?;
             let changed = Sort { expr, input: Arc::new(lifted.joined), fetch: node.fetch };
             called(LogicalPlan::Sort(changed), 0..schema.fields().len(), &schema)
         }
-        LogicalPlan::Join(mut join) if join.join_type == JoinType::Inner && any(&join.filter)? => {
+        LogicalPlan::Join(mut join) if join.join_type == JoinType::Inner && any(&join.filter, Place::Condition)? => {
             let (asks, plain) = conditions(join.filter.take())?;
             join.filter = conjunction(plain);
             let predicate = conjunction(asks).unwrap_or_else(|| lit(true));
@@ -90,9 +90,9 @@ pub(super) fn spread(plan: LogicalPlan) -> Result<LogicalPlan> {
     .data()
 }
 
-fn any<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<bool> {
+fn any<'a>(exprs: impl IntoIterator<Item = &'a Expr>, place: Place) -> Result<bool> {
     for expr in exprs {
-        if expr.exists(|expr| Ok(is_hard(expr)))? {
+        if expr.exists(|expr| Ok(is_hard(expr, place)))? {
             return Ok(true);
         }
     }
@@ -103,7 +103,7 @@ fn any<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Result<bool> {
 fn conditions(predicate: Option<Expr>) -> Result<(Vec<Expr>, Vec<Expr>)> {
     let (mut asks, mut plain) = (Vec::new(), Vec::new());
     for part in predicate.into_iter().flat_map(split_conjunction_owned) {
-        if any([&part])? { asks.push(part) } else { plain.push(part) }
+        if any([&part], Place::Condition)? { asks.push(part) } else { plain.push(part) }
     }
     Ok((asks, plain))
 }
@@ -116,7 +116,7 @@ fn filtered(node: Filter, names: &Names) -> Result<Transformed<LogicalPlan>> {
         Some(plain) => Arc::new(LogicalPlan::Filter(Filter::try_new(plain, node.input)?)),
         None => node.input,
     };
-    let mut lifted = Lifted::over(input, names);
+    let mut lifted = Lifted::over(input, Place::Condition, names);
     let predicate = conjunction(lifted.all(asks)?).unwrap_or_else(|| lit(true));
     let chosen = Filter::try_new(predicate, Arc::new(lifted.joined))?;
     called(LogicalPlan::Filter(chosen), 0..schema.fields().len(), &schema)
@@ -126,12 +126,13 @@ fn filtered(node: Filter, names: &Names) -> Result<Transformed<LogicalPlan>> {
 struct Lifted<'a> {
     rows: Arc<LogicalPlan>,
     joined: LogicalPlan,
+    place: Place,
     names: &'a Names,
 }
 
 impl<'a> Lifted<'a> {
-    fn over(rows: Arc<LogicalPlan>, names: &'a Names) -> Self {
-        Self { joined: rows.as_ref().clone(), rows, names }
+    fn over(rows: Arc<LogicalPlan>, place: Place, names: &'a Names) -> Self {
+        Self { joined: rows.as_ref().clone(), rows, place, names }
     }
 
     fn all(&mut self, exprs: Vec<Expr>) -> Result<Vec<Expr>> {
@@ -141,7 +142,7 @@ impl<'a> Lifted<'a> {
     /// The expression with what was answered in the place of questions.
     fn lift(&mut self, expr: Expr) -> Result<Expr> {
         let lifted = expr.transform_up(|expr| {
-            if !is_hard(&expr) {
+            if !is_hard(&expr, self.place) {
                 return Ok(Transformed::no(expr));
             }
             match self.answered(&expr)? {
@@ -309,19 +310,38 @@ fn has_one_row_at_most(plan: &LogicalPlan) -> bool {
     }
 }
 
+/// Where a question is asked.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// It chooses rows: a join does.
+    Condition,
+    /// It is a value, and counted.
+    Value,
+}
+
 /// Whether the engine does not answer a question rightly.
-fn is_hard(expr: &Expr) -> bool {
+fn is_hard(expr: &Expr, place: Place) -> bool {
     let Some(query) = asked(expr).filter(|query| !query.outer_ref_columns.is_empty()) else { return false };
     let plan = query.subquery.as_ref();
     match expr {
         Expr::ScalarSubquery(_) => !is_plain_value(plan),
         Expr::SetComparison(_) => true,
-        _ => !is_plain(plan, |_| true),
+        _ => !is_plain(plan, |part| place == Place::Condition || is_key(part)),
+    }
+}
+
+fn is_key(part: &Expr) -> bool {
+    match part {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => matches!(
+            (left.as_ref(), right.as_ref()),
+            (Expr::Column(_), Expr::OuterReferenceColumn(..)) | (Expr::OuterReferenceColumn(..), Expr::Column(_))
+        ),
+        _ => false,
     }
 }
 
 /// A query whose conditions ask, over one input that does not, and whose columns have names of their own.
-fn is_plain(plan: &LogicalPlan, fits: impl Fn(&Expr) -> bool) -> bool {
+fn is_plain(plan: &LogicalPlan, fits: impl Fn(&Expr) -> bool + Copy) -> bool {
     if plan.contains_outer_reference() && !matches!(plan, LogicalPlan::Filter(_)) {
         return false;
     }
@@ -354,13 +374,6 @@ fn is_plain_value(plan: &LogicalPlan) -> bool {
     if plan.contains_outer_reference() {
         return false;
     }
-    let is_key = |part: &Expr| match part {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => matches!(
-            (left.as_ref(), right.as_ref()),
-            (Expr::Column(_), Expr::OuterReferenceColumn(..)) | (Expr::OuterReferenceColumn(..), Expr::Column(_))
-        ),
-        _ => false,
-    };
     match plan {
         LogicalPlan::Projection(list) => is_plain_value(&list.input),
         LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => {
