@@ -3,8 +3,9 @@
 //! A statement is parsed by our [`dialect`] and refused unless it only reads. The tables that it names (and no others) are
 //! resolved against the catalog database and opened, each behind a guarded provider for the principal who asks
 //! ([`catalogs`], [`guard`], [`time_travel`]); [`names`] spells its identifiers as the tables do; [`planner`] plans it ([`micros`] and [`exact`]
-//! make its times reach as far as those of tables, and its arithmetic exact or refused, [`multisets`] counts rows where the
-//! standard does); the
+//! make its times reach as far as those of tables, and its arithmetic exact or refused, [`lengths`] compares
+//! intervals by how long they are, [`multisets`] counts rows where the standard does, [`subqueries`] answers queries that are asked
+//! for each row); the
 //! plan is walked once more and denied by default; and it runs within the limits of [`admission`] on threads of its own
 //! ([`run`], [`stream`]); what was answered before is answered from memory ([`answers`]). [`system`] has the tables about the lake itself, [`views`] those that SQL on FHIR
 //! defines.
@@ -33,6 +34,7 @@ mod guard;
 mod home;
 mod inferred;
 mod lateral;
+mod lengths;
 mod limits;
 mod listing;
 mod micros;

@@ -19,7 +19,7 @@ use datafusion::{
 };
 use mavis_lake::Sessions;
 
-use crate::{Error, exact::Exact, micros::Microseconds, multisets::Multisets, reduce::ReduceEarly};
+use crate::{Error, exact::Exact, lengths::Lengths, micros::Microseconds, multisets::Multisets, reduce::ReduceEarly};
 
 /// Functions that tell where a row is stored.
 const LEAKING: [&str; 2] = ["input_file_name", "file_row_index"];
@@ -47,6 +47,7 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
         .with_table_function_list(SessionStateDefaults::default_table_functions())
         .with_analyzer_rule(Arc::new(Microseconds))
         .with_analyzer_rule(Arc::new(Exact))
+        .with_analyzer_rule(Arc::new(Lengths))
         .with_analyzer_rule(Arc::new(Multisets))
         .with_optimizer_rule(Arc::new(ReduceEarly))
         .build();

@@ -35,7 +35,7 @@ use super::{
 /// Those of building plans; a question that cannot be answered without being asked anew for each row.
 pub(super) fn spread(plan: LogicalPlan) -> Result<LogicalPlan> {
     let names = Names::default();
-    plan.transform_up_with_subqueries(|node| match node {
+    plan.transform_up_with_subqueries(|node| match in_words_of_in(node)?.data {
         LogicalPlan::Filter(filter) if any([&filter.predicate], Place::Condition)? => filtered(filter, &names),
         LogicalPlan::Projection(list) if any(&list.expr, Place::Value)? => {
             let node = LogicalPlan::Projection(list);
@@ -88,6 +88,35 @@ pub(super) fn spread(plan: LogicalPlan) -> Result<LogicalPlan> {
         other => Ok(Transformed::no(other)),
     })
     .data()
+}
+
+/// `= ANY` and `<> ALL` are `IN` and `NOT IN`.
+fn in_words_of_in(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let mut has_any = false;
+    node.apply_expressions(|expr| {
+        has_any |= expr.exists(|expr| Ok(matches!(expr, Expr::SetComparison(_))))?;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if !has_any {
+        return Ok(Transformed::no(node));
+    }
+    let names = NamePreserver::new(&node);
+    node.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let put = expr.transform_up(|expr| match expr {
+            Expr::SetComparison(SetComparison { expr, subquery, op, quantifier })
+                if matches!(
+                    (op, quantifier),
+                    (Operator::Eq, SetQuantifier::Any) | (Operator::NotEq, SetQuantifier::All)
+                ) =>
+            {
+                let negated = quantifier == SetQuantifier::All;
+                Ok(Transformed::yes(Expr::InSubquery(InSubquery { expr, subquery, negated })))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        Ok(put.update_data(|expr| name.restore(expr)))
+    })
 }
 
 fn any<'a>(exprs: impl IntoIterator<Item = &'a Expr>, place: Place) -> Result<bool> {
@@ -221,7 +250,8 @@ impl<'a> Lifted<'a> {
         if value.is_volatile() || value.exists(|expr| Ok(asked(expr).is_some()))? {
             return Ok(None);
         }
-        let is_constant = value.column_refs().is_empty();
+        // (A domain has a value at least.)
+        let is_constant = value.column_refs().is_empty() && !query.outer_ref_columns.is_empty();
         let outer = self.outer(Some(value))?;
         let compared = (!is_constant).then_some(value);
         let domain = Domain::new(&outer, &query.outer_ref_columns, compared, self.names);
@@ -321,8 +351,11 @@ enum Place {
 
 /// Whether the engine does not answer a question rightly.
 fn is_hard(expr: &Expr, place: Place) -> bool {
-    let Some(query) = asked(expr).filter(|query| !query.outer_ref_columns.is_empty()) else { return false };
+    let Some(query) = asked(expr) else { return false };
     let plan = query.subquery.as_ref();
+    if query.outer_ref_columns.is_empty() {
+        return place == Place::Value && matches!(expr, Expr::SetComparison(_));
+    }
     match expr {
         Expr::ScalarSubquery(_) => !is_plain_value(plan),
         Expr::SetComparison(_) => true,
