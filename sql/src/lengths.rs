@@ -218,7 +218,8 @@ mod tests {
     async fn answer(sql: &str) -> String {
         let context = SessionContext::new();
         context.add_analyzer_rule(Arc::new(Lengths));
-        let batches = context.sql(&sql.replace("TIMES", TIMES)).await.unwrap().collect().await.unwrap();
+        let batches =
+            context.sql(&sql.replace("FROM TIMES", &format!("FROM {TIMES}"))).await.unwrap().collect().await.unwrap();
         let rows = batches
             .iter()
             .flat_map(|batch| (0..batch.num_rows()).map(|row| array_value_to_string(batch.column(0), row).unwrap()));

@@ -17,7 +17,7 @@ use datafusion::{
     },
     execution::{SendableRecordBatchStream, TaskContext},
     physical_expr::expressions::Column,
-    physical_optimizer::{PhysicalOptimizerRule, filter_pushdown::FilterPushdown, optimizer::PhysicalOptimizer},
+    physical_optimizer::{PhysicalOptimizerRule, filter_pushdown::FilterPushdown},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, PhysicalExpr, PlanProperties,
         aggregates::AggregateExec,
@@ -28,18 +28,12 @@ use datafusion::{
     },
 };
 
-type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+pub(super) type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
-/// The engine's rules, in its order, with those that move filters kept from columns that are called alike.
-pub(super) fn physical_rules() -> Vec<Rule> {
-    let moves_filters = FilterPushdown::new().name().to_owned();
-    let moves_more = FilterPushdown::new_post_optimization().name().to_owned();
-    let rules = PhysicalOptimizer::new().rules.into_iter();
-    rules
-        .map(|rule| -> Rule {
-            if rule.name() == moves_filters || rule.name() == moves_more { Arc::new(Careful { rule }) } else { rule }
-        })
-        .collect()
+/// A rule as it is, or kept from columns that are called alike where it moves filters.
+pub(super) fn careful(rule: Rule) -> Rule {
+    let moves = [FilterPushdown::new(), FilterPushdown::new_post_optimization()];
+    if moves.iter().any(|moves| moves.name() == rule.name()) { Arc::new(Careful { rule }) } else { rule }
 }
 
 /// A rule that moves filters, and stops where it would not know a column.
@@ -204,7 +198,7 @@ impl ExecutionPlan for Stop {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::physical_rules, *};
     use arrow::{
         array::{ArrayRef, Int64Array, RecordBatch},
         datatypes::{DataType, Field},

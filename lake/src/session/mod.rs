@@ -1,10 +1,12 @@
 //! Plain DataFusion sessions over one shared runtime: memory, spill, file metadata cache.
 //!
 //! Text columns come as `Utf8` and binary ones as `Binary`, never as views: the same types in [`crate::Lake::schema`],
-//! in plans, in hops, and on the wire. The engine's rules are mended where they lose rows: [`alike`], [`nulls`].
+//! in plans, in hops, and on the wire. The engine's rules are mended where they lose rows: [`alike`], [`nulls`],
+//! [`outer`].
 
 mod alike;
 mod nulls;
+mod outer;
 
 use std::{fmt, num::NonZeroUsize, sync::Arc};
 
@@ -16,6 +18,7 @@ use datafusion::{
         runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
         session_state::SessionStateBuilder,
     },
+    physical_optimizer::optimizer::PhysicalOptimizer,
     prelude::{SessionConfig, SessionContext},
 };
 
@@ -160,6 +163,12 @@ fn builder(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionStateBuild
     SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
-        .with_physical_optimizer_rules(alike::physical_rules())
+        .with_physical_optimizer_rules(physical_rules())
         .with_analyzer_rule(Arc::new(nulls::NullsAsKeys))
+}
+
+/// The engine's rules that make a plan run, in its order, mended.
+fn physical_rules() -> Vec<alike::Rule> {
+    let first: alike::Rule = Arc::new(outer::OuterSides);
+    std::iter::once(first).chain(PhysicalOptimizer::new().rules.into_iter().map(alike::careful)).collect()
 }
