@@ -1,8 +1,10 @@
 //! Aggregates of PostgreSQL that are a list of the group's values, and a function of that list; and calls whose values have names.
 
+use std::collections::HashSet;
+
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArgumentClause, FunctionArguments,
-    Ident, ObjectName, ObjectNamePart, SelectItem,
+    Ident, ObjectName, ObjectNamePart, OrderByExpr, SelectItem,
 };
 
 use super::hive::{call, values};
@@ -44,6 +46,32 @@ pub(super) fn keep_names(items: &mut [SelectItem]) {
             let alias = Ident::with_quote('"', of.to_string());
             *item = SelectItem::ExprWithAlias { expr: Expr::Function(of.clone()), alias };
         }
+    }
+}
+
+/// An order by the same value twice is one by it once; the engine stumbles over the second.
+pub(super) fn order_once(of: &mut Function) {
+    let once = |keys: &mut Vec<OrderByExpr>| {
+        let mut seen = HashSet::new();
+        keys.retain(|key| seen.insert(key.expr.to_string()));
+    };
+    once(&mut of.within_group);
+    if let FunctionArguments::List(list) = &mut of.args {
+        for clause in &mut list.clauses {
+            if let FunctionArgumentClause::OrderBy(keys) = clause {
+                once(keys);
+            }
+        }
+    }
+}
+
+/// `f(x) WITHIN GROUP (ORDER BY y)` as `f(x ORDER BY y)`.
+pub(super) fn order_within(of: &mut Function) {
+    let keys = std::mem::take(&mut of.within_group);
+    if let FunctionArguments::List(list) = &mut of.args
+        && !keys.is_empty()
+    {
+        list.clauses.push(FunctionArgumentClause::OrderBy(keys));
     }
 }
 
@@ -116,6 +144,10 @@ mod tests {
     #[case(
         "SELECT mode() WITHIN GROUP (ORDER BY x) AS m FROM t",
         "SELECT mode_of__(array_agg(x ORDER BY x)) AS m FROM t"
+    )]
+    #[case(
+        "SELECT listagg(x, ',') WITHIN GROUP (ORDER BY y, z, y DESC) FROM t",
+        "SELECT string_agg(x, ',' ORDER BY y, z) FROM t"
     )]
     #[case("SELECT make_interval(days => 3)", "SELECT make_interval(0, 0, 0, 3, 0, 0, 0)")]
     #[case("SELECT make_interval(1, 2)", "SELECT make_interval(1, 2)")]

@@ -49,6 +49,7 @@ impl VisitorMut for Habits {
         if let Expr::Function(call) = expr
             && let Some(name) = plain_name(call)
         {
+            gathered::order_once(call);
             match name.as_str() {
                 "collect_list" | "collect_set" => {
                     collect(call, name == "collect_set");
@@ -58,6 +59,10 @@ impl VisitorMut for Habits {
                 "nvl" | "ifnull" => rename(call, "coalesce"),
                 "explode" => rename(call, "unnest"),
                 "array" if matches!(call.args, FunctionArguments::List(_)) => rename(call, "make_array"),
+                "listagg" => {
+                    rename(call, "string_agg");
+                    gathered::order_within(call);
+                }
                 "sign" => rename(call, "signum"),
                 "sort_array" => sort_array(call),
                 "json_agg" | "jsonb_agg" | "json_object_agg" | "jsonb_object_agg" | "percentile_disc" | "mode"

@@ -87,7 +87,7 @@ pub(crate) fn table_function(state: &SessionState, name: &str) -> Option<Arc<Tab
 }
 
 /// What the dialect puts in other words, beside what is registered.
-const SPELLINGS: [(&str, &str); 16] = [
+const SPELLINGS: [(&str, &str); 17] = [
     ("array", "scalar"),
     ("collect_list", "aggregate"),
     ("collect_set", "aggregate"),
@@ -97,6 +97,7 @@ const SPELLINGS: [(&str, &str); 16] = [
     ("json_object_agg", "aggregate"),
     ("jsonb_agg", "aggregate"),
     ("jsonb_object_agg", "aggregate"),
+    ("listagg", "aggregate"),
     ("mod", "scalar"),
     ("mode", "aggregate"),
     ("percentile", "aggregate"),

@@ -121,8 +121,11 @@ fn in_words_of_in(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 
 fn any<'a>(exprs: impl IntoIterator<Item = &'a Expr>, place: Place) -> Result<bool> {
     for expr in exprs {
-        if expr.exists(|expr| Ok(is_hard(expr, place)))? {
-            return Ok(true);
+        for part in split_conjunction(expr) {
+            let place = place.within(part);
+            if part.exists(|expr| Ok(is_hard(expr, place)))? {
+                return Ok(true);
+            }
         }
     }
     Ok(false)
@@ -170,8 +173,9 @@ impl<'a> Lifted<'a> {
 
     /// The expression with what was answered in the place of questions.
     fn lift(&mut self, expr: Expr) -> Result<Expr> {
+        let place = self.place.within(&expr);
         let lifted = expr.transform_up(|expr| {
-            if !is_hard(&expr, self.place) {
+            if !is_hard(&expr, place) {
                 return Ok(Transformed::no(expr));
             }
             match self.answered(&expr)? {
@@ -347,6 +351,30 @@ enum Place {
     Condition,
     /// It is a value, and counted.
     Value,
+}
+
+impl Place {
+    /// Where a part of a condition asks: below anything but `AND`, `OR` and `NOT` the answer is wanted as a value.
+    fn within(self, part: &Expr) -> Self {
+        if self == Self::Condition && chooses(part) { Self::Condition } else { Self::Value }
+    }
+}
+
+fn chooses(part: &Expr) -> bool {
+    let is_question = |expr: &Expr| matches!(expr, Expr::Exists(_) | Expr::InSubquery(_));
+    match part {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And | Operator::Or, right }) => {
+            chooses(left) && chooses(right)
+        }
+        Expr::Not(inner) => is_question(inner) || chooses_nothing(inner),
+        question if is_question(question) => true,
+        other => chooses_nothing(other),
+    }
+}
+
+fn chooses_nothing(part: &Expr) -> bool {
+    let asks = |expr: &Expr| matches!(expr, Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_));
+    !part.exists(|expr| Ok(asks(expr))).unwrap_or(true)
 }
 
 /// Whether the engine does not answer a question rightly.
