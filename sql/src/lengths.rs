@@ -17,10 +17,11 @@ use datafusion::{
         exec_err,
         tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion},
     },
+    functions_aggregate::first_last::first_value_udaf,
     logical_expr::{
         Between, BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
         ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Sort, SortExpr, Volatility,
-        expr::{Case, InList},
+        expr::{AggregateFunction, AggregateFunctionParams, Case, InList},
         expr_rewriter::NamePreserver,
         utils::merge_schema,
     },
@@ -108,6 +109,18 @@ fn measured(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let pairs = when_then_expr.into_iter().map(|(when, then)| Ok((Box::new(length(*when, schema)?), then)));
             let when_then_expr = pairs.collect::<Result<_>>()?;
             Ok(Transformed::yes(Expr::Case(Case { expr: Some(of), when_then_expr, else_expr })))
+        }
+        // The longest is the first of those in order.
+        Expr::AggregateFunction(call)
+            if matches!(call.func.name(), "max" | "min") && call.params.args.first().is_some_and(is_length) =>
+        {
+            let AggregateFunctionParams { args, filter, .. } = call.params;
+            let keys = args.iter().map(|arg| {
+                Ok(SortExpr { expr: length(arg.clone(), schema)?, asc: call.func.name() == "min", nulls_first: false })
+            });
+            let keys = keys.collect::<Result<Vec<_>>>()?;
+            let first = AggregateFunction::new_udf(first_value_udaf(), args, false, filter, keys, None);
+            Ok(Transformed::yes(Expr::AggregateFunction(first)))
         }
         other => Ok(Transformed::no(other)),
     }
@@ -249,6 +262,11 @@ mod tests {
         "b | c | a"
     )]
     #[case("SELECT max(t) - min(t) > INTERVAL '300 days' FROM TIMES", "true")]
+    #[case(
+        "SELECT (max(x) = INTERVAL '40 days') AND (min(x) = INTERVAL '1 month') \
+         FROM (VALUES (INTERVAL '40 days'), (INTERVAL '1 month'), (NULL), (INTERVAL '800 hours')) v(x)",
+        "true"
+    )]
     #[tokio::test]
     async fn intervals_are_as_long_as_they_are(#[case] sql: &str, #[case] expected: &str) {
         assert_eq!(answer(sql).await, expected);

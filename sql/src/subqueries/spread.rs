@@ -49,24 +49,24 @@ pub(super) fn spread(plan: LogicalPlan) -> Result<LogicalPlan> {
             let exprs = exprs.collect::<Result<Vec<Expr>>>()?;
             Ok(Transformed::yes(LogicalPlanBuilder::from(lifted.joined).project(exprs)?.build()?))
         }
-        LogicalPlan::Aggregate(node) if any(node.group_expr.iter().chain(&node.aggr_expr), Place::Value)? => {
-            let mut lifted = Lifted::over(node.input, Place::Value, &names);
+        LogicalPlan::Aggregate(node) if any(node.group_expr.iter().chain(&node.aggr_expr), Place::Within)? => {
+            let mut lifted = Lifted::over(node.input, Place::Within, &names);
             let (groups, aggregates) = (lifted.all(node.group_expr)?, lifted.all(node.aggr_expr)?);
             let changed = Aggregate::try_new(Arc::new(lifted.joined), groups, aggregates)?;
             called(LogicalPlan::Aggregate(changed), 0..node.schema.fields().len(), &node.schema)
         }
-        LogicalPlan::Window(node) if any(&node.window_expr, Place::Value)? => {
+        LogicalPlan::Window(node) if any(&node.window_expr, Place::Within)? => {
             let own = node.input.schema().fields().len();
-            let mut lifted = Lifted::over(node.input, Place::Value, &names);
+            let mut lifted = Lifted::over(node.input, Place::Within, &names);
             let windows = lifted.all(node.window_expr)?;
             let more = lifted.joined.schema().fields().len() - own;
             let changed = Window::try_new(windows, Arc::new(lifted.joined))?;
             let places = (0..own).chain(own + more..node.schema.fields().len() + more);
             called(LogicalPlan::Window(changed), places, &node.schema)
         }
-        LogicalPlan::Sort(node) if any(node.expr.iter().map(|key| &key.expr), Place::Value)? => {
+        LogicalPlan::Sort(node) if any(node.expr.iter().map(|key| &key.expr), Place::Within)? => {
             let schema = Arc::clone(node.input.schema());
-            let mut lifted = Lifted::over(node.input, Place::Value, &names);
+            let mut lifted = Lifted::over(node.input, Place::Within, &names);
             let keys = node.expr.into_iter().map(|key| Ok(SortExpr { expr: lifted.lift(key.expr)?, ..key }));
             let expr = keys.collect::<Result<_>>()?;
             let changed = Sort { expr, input: Arc::new(lifted.joined), fetch: node.fetch };
@@ -351,12 +351,18 @@ enum Place {
     Condition,
     /// It is a value, and counted.
     Value,
+    /// It is a value of an aggregate, a window or an order, where the engine takes none.
+    Within,
 }
 
 impl Place {
     /// Where a part of a condition asks: below anything but `AND`, `OR` and `NOT` the answer is wanted as a value.
     fn within(self, part: &Expr) -> Self {
-        if self == Self::Condition && chooses(part) { Self::Condition } else { Self::Value }
+        match self {
+            Self::Condition if chooses(part) => Self::Condition,
+            Self::Condition | Self::Value => Self::Value,
+            Self::Within => Self::Within,
+        }
     }
 }
 
@@ -382,10 +388,10 @@ fn is_hard(expr: &Expr, place: Place) -> bool {
     let Some(query) = asked(expr) else { return false };
     let plan = query.subquery.as_ref();
     if query.outer_ref_columns.is_empty() {
-        return place == Place::Value && matches!(expr, Expr::SetComparison(_));
+        return place != Place::Condition && matches!(expr, Expr::SetComparison(_));
     }
     match expr {
-        Expr::ScalarSubquery(_) => !is_plain_value(plan),
+        Expr::ScalarSubquery(_) => place == Place::Within || !is_plain_value(plan),
         Expr::SetComparison(_) => true,
         _ => !is_plain(plan, |part| place == Place::Condition || is_key(part)),
     }

@@ -26,6 +26,25 @@ fn caught_up(primary: &OwnPostgres, standby: &OwnPostgres) {
     }
 }
 
+/// Waits until the standby has everything, or has stood still for a second: it waits for a reading then, which waits for us.
+fn come_to_a_reader(primary: &OwnPostgres, standby: &OwnPostgres) {
+    let until = primary.execute("SELECT pg_current_wal_lsn()");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let mut place = (String::new(), std::time::Instant::now());
+    while standby.execute(&format!("SELECT pg_last_wal_replay_lsn() >= '{until}'")) != "t" {
+        let now = standby.execute("SELECT pg_last_wal_replay_lsn()");
+        // (What it has received, and does not apply.)
+        let has_more = standby.execute("SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()") == "t";
+        if now != place.0 || !has_more {
+            place = (now, std::time::Instant::now());
+        } else if place.1.elapsed() >= std::time::Duration::from_secs(1) {
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "the standby does not follow");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 async fn assert_same(server: &Server, database: &OwnPostgres, after: &str) {
     let text = database.execute("SELECT coalesce(json_object_agg(id, v), '{}') FROM t");
     let truth: BTreeMap<i64, i64> = serde_json::from_str(&text).unwrap();
@@ -129,8 +148,7 @@ async fn a_standby_that_cancels_a_reading_is_read_again() {
         let changes = format!("UPDATE {table} SET v = v + 1; DELETE FROM {table} WHERE id % 10 = 0 AND id > 25000");
         primary.execute(&changes);
         primary.execute(&format!("VACUUM {table}"));
-        // The standby waits for the reading, which waits for us.
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        come_to_a_reader(&primary, &standby);
         gate.open();
         told(&server, &run, "the standby cancelled the reading").await;
         let (state, error) = ended(&server, &run).await;
