@@ -1,10 +1,11 @@
 //! Plain DataFusion sessions over one shared runtime: memory, spill, file metadata cache.
 //!
 //! Text columns come as `Utf8` and binary ones as `Binary`, never as views: the same types in [`crate::Lake::schema`],
-//! in plans, in hops, and on the wire. The engine's rules are mended where they lose rows: [`alike`], [`nulls`],
+//! in plans, in hops, and on the wire. The engine's rules are mended where they lose rows: [`alike`], [`groups`], [`nulls`],
 //! [`outer`].
 
 mod alike;
+mod groups;
 mod nulls;
 mod outer;
 
@@ -165,6 +166,7 @@ fn builder(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionStateBuild
         .with_runtime_env(runtime)
         .with_physical_optimizer_rules(physical_rules())
         .with_analyzer_rule(Arc::new(nulls::NullsAsKeys))
+        .with_analyzer_rule(Arc::new(groups::GroupsApart))
 }
 
 /// The engine's rules that make a plan run, in its order, mended.

@@ -50,11 +50,13 @@ pub(super) fn keep_names(items: &mut [SelectItem]) {
 }
 
 /// An order by the same value twice is one by it once; the engine stumbles over the second.
+pub(super) fn once(keys: &mut Vec<OrderByExpr>) {
+    let mut seen = HashSet::new();
+    keys.retain(|key| seen.insert(key.expr.to_string()));
+}
+
+/// The same for the orders of an aggregate.
 pub(super) fn order_once(of: &mut Function) {
-    let once = |keys: &mut Vec<OrderByExpr>| {
-        let mut seen = HashSet::new();
-        keys.retain(|key| seen.insert(key.expr.to_string()));
-    };
     once(&mut of.within_group);
     if let FunctionArguments::List(list) = &mut of.args {
         for clause in &mut list.clauses {

@@ -5,9 +5,10 @@ use std::{collections::HashSet, ops::ControlFlow};
 
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, CaseWhen, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, GroupByWithModifier, Ident, ObjectName, ObjectNamePart,
-    OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select, SelectItem, SetExpr, UnaryOperator, Value,
-    VisitMut, VisitorMut, helpers::attached_token::AttachedToken,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, GroupByWithModifier, Ident, Join, JoinConstraint,
+    JoinOperator, ObjectName, ObjectNamePart, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select,
+    SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
+    helpers::attached_token::AttachedToken,
 };
 
 use super::{gathered, rows};
@@ -31,6 +32,7 @@ impl VisitorMut for Habits {
         gathered::keep_names(&mut select.projection);
         apart(&mut select.projection);
         select.selection.iter_mut().for_each(rows::choose);
+        neighbours(&mut select.from);
         ControlFlow::Continue(())
     }
 
@@ -38,6 +40,9 @@ impl VisitorMut for Habits {
         let is_ordered = query.order_by.is_some();
         if let Some(exprs) = order(&mut query.body).filter(|exprs| !exprs.is_empty() && !is_ordered) {
             query.order_by = Some(OrderBy { kind: OrderByKind::Expressions(exprs), interpolate: None });
+        }
+        if let Some(OrderBy { kind: OrderByKind::Expressions(keys), .. }) = &mut query.order_by {
+            gathered::once(keys);
         }
         ControlFlow::Continue(())
     }
@@ -105,6 +110,29 @@ fn order(body: &mut SetExpr) -> Option<Vec<OrderByExpr>> {
             None
         }
         _ => None,
+    }
+}
+
+/// `FROM a, b JOIN LATERAL (...)` may ask about `a`, too: joins of the last go on from all before them. Where rows of `a` would
+/// be left out or missing by that, it stays.
+fn neighbours(from: &mut Vec<TableWithJoins>) {
+    let goes_on = |item: &TableWithJoins| {
+        let is_lateral = |relation: &TableFactor| {
+            matches!(relation, TableFactor::Derived { lateral: true, .. } | TableFactor::Function { lateral: true, .. })
+        };
+        let keeps = |join: &Join| {
+            use JoinOperator::{CrossJoin, Inner, Join, Left, LeftOuter};
+            matches!(join.join_operator, CrossJoin(_) | Inner(_) | Join(_) | Left(_) | LeftOuter(_))
+        };
+        item.joins.iter().any(|join| is_lateral(&join.relation)) && item.joins.iter().all(keeps)
+    };
+    while let Some(place) = from.iter().skip(1).position(goes_on) {
+        let next = from.remove(place + 1);
+        let relation = next.relation;
+        let join_operator = JoinOperator::CrossJoin(JoinConstraint::None);
+        let before = &mut from[place];
+        before.joins.push(Join { relation, global: false, join_operator });
+        before.joins.extend(next.joins);
     }
 }
 
