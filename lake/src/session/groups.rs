@@ -24,17 +24,30 @@ impl AnalyzerRule for GroupsApart {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let mut changed = false;
         plan.transform_up_with_subqueries(|node| match node {
             LogicalPlan::Aggregate(node)
                 if node.group_expr.len() > 1 && !has_sets(&node) && joins_groups(&node.input)? =>
             {
+                changed = true;
                 apart(node).map(Transformed::yes)
             }
             LogicalPlan::Distinct(Distinct::All(input))
                 if input.schema().fields().len() > 1 && joins_groups(&input)? =>
             {
+                changed = true;
                 let columns = input.schema().columns().into_iter().map(Expr::Column).collect();
                 apart(Aggregate::try_new(input, columns, Vec::new())?).map(Transformed::yes)
+            }
+            // They remember what the engine thought of the columns below.
+            LogicalPlan::Projection(_)
+            | LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Window(_)
+            | LogicalPlan::Join(_)
+            | LogicalPlan::Aggregate(_)
+                if changed =>
+            {
+                node.recompute_schema().map(Transformed::yes)
             }
             other => Ok(Transformed::no(other)),
         })

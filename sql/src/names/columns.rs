@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::{
     doubled::{Given, tell_apart},
     expr::{column, element, name_of, spell},
+    merged::written_out,
     query::Walk,
     scope::{Col, Relation, exact, means},
 };
@@ -15,10 +16,13 @@ use crate::Error;
 /// Spells a select list and tells the columns that it gives, as far as they have names. `apart`: what tells those of one
 /// name apart, where that is allowed.
 pub(super) fn projection(
-    items: &mut [SelectItem],
+    items: &mut Vec<SelectItem>,
     walk: &mut Walk<'_>,
     apart: Option<char>,
 ) -> Result<Vec<Col>, Error> {
+    if let Some(scope) = walk.scopes.last() {
+        written_out(items, scope);
+    }
     let mut columns = Vec::new();
     // Fields of columns, with the names they could have: the planner would call them `p.name[family]`.
     let mut fields: Vec<(usize, String)> = Vec::new();
@@ -26,12 +30,18 @@ pub(super) fn projection(
     for (position, item) in items.iter_mut().enumerate() {
         match item {
             SelectItem::UnnamedExpr(expr) => {
+                let was_column = matches!(expr, Expr::Identifier(_));
                 if let Some((name, data_type, is_nested)) = named(expr, walk)?.filter(|(name, ..)| !name.is_empty()) {
                     if is_nested {
                         fields.push((position, name.clone()));
                     } else {
                         let is_plain = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
                         given.push(Given { place: position, name: name.clone(), is_plain });
+                    }
+                    // A column that is one of two is still called as they are.
+                    if was_column && matches!(expr, Expr::Function(_)) {
+                        let alias = Ident::with_quote('"', &name);
+                        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
                     }
                     columns.push(Col { name, data_type });
                 }

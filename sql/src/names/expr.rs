@@ -4,6 +4,7 @@ use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, Query, Subscript, Value, VisitMut, VisitorMut};
 
 use super::{
+    merged::meant,
     query::Walk,
     scope::{Scope, field, look_up},
 };
@@ -55,6 +56,12 @@ impl VisitorMut for Speller<'_, '_> {
 
 /// Spells an expression that is a column, or a field of one, and tells its name and type; `None` for another expression.
 pub(super) fn column(scopes: &[Scope], expr: &mut Expr) -> Result<Option<(String, Option<DataType>, bool)>, Error> {
+    if let Expr::Identifier(ident) = expr
+        && let Some(out) = meant(scopes, ident)
+    {
+        *expr = out.expr;
+        return Ok(Some((out.name, out.data_type, false)));
+    }
     match expr {
         Expr::Identifier(ident) => {
             let found = look_up(scopes, std::slice::from_ref(ident))?;

@@ -5,11 +5,12 @@
 //! tables that a statement names, the caller binds them, and [`resolve`] walks the statement with the scopes that SQL
 //! has (FROM, aliases, CTEs, subqueries, outer queries), puts the bound names in, and spells every column as its table
 //! does. An unquoted identifier matches whatever its case; a quoted one only exactly. An identifier that is found nowhere
-//! is left as it is: the planner reports it.
+//! is left as it is: the planner reports it. What `USING` and `NATURAL` make one column is told by [`merged`].
 
 mod columns;
 mod doubled;
 mod expr;
+mod merged;
 mod query;
 mod scope;
 mod tables;

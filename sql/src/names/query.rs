@@ -11,6 +11,7 @@ use super::{
     columns::{projection, values_columns},
     doubled::{APART, check_order},
     expr::{column, name_of, spell},
+    merged::{self, Out},
     scope::{Col, Relation, Scope, exact, means},
     tables::TableKey,
 };
@@ -152,11 +153,18 @@ impl Walk<'_> {
         }
         let apart = self.apart.take();
         self.scopes.push(Scope::default());
+        let mut stars = Some(Vec::new());
         for item in &mut select.from {
-            self.table_with_joins(item)?;
+            let columns = self.table_with_joins(item)?;
+            stars = stars.zip(columns).map(|(stars, columns)| [stars, columns].concat());
         }
         for view in &mut select.lateral_views {
             self.lateral_view(view)?;
+            let columns = self.scopes.last().and_then(|scope| scope.relations.last()).and_then(merged::columns);
+            stars = stars.zip(columns).map(|(stars, columns)| [stars, columns].concat());
+        }
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.stars = stars;
         }
         lateral::carry(select);
         spell(&mut select.distinct, self)?;
@@ -215,16 +223,44 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn table_with_joins(&mut self, item: &mut TableWithJoins) -> Result<(), Error> {
-        self.factor(&mut item.relation)?;
+    /// The columns that come of it, where they are known.
+    fn table_with_joins(&mut self, item: &mut TableWithJoins) -> Result<Option<Vec<Out>>, Error> {
+        let mut columns = self.side(&mut item.relation)?;
         for join in &mut item.joins {
-            self.join(join)?;
+            columns = self.join(join, columns)?;
         }
-        Ok(())
+        Ok(columns)
     }
 
-    fn join(&mut self, join: &mut Join) -> Result<(), Error> {
-        self.factor(&mut join.relation)?;
+    fn side(&mut self, factor: &mut TableFactor) -> Result<Option<Vec<Out>>, Error> {
+        if let TableFactor::NestedJoin { table_with_joins, alias: None } = factor {
+            return self.table_with_joins(table_with_joins);
+        }
+        let before = self.scopes.last().map_or(0, |scope| scope.relations.len());
+        self.factor(factor)?;
+        let added = self.scopes.last().map(|scope| &scope.relations[before..]).unwrap_or_default();
+        let columns: Option<Vec<Vec<Out>>> = added.iter().map(merged::columns).collect();
+        Ok(columns.map(|columns| columns.concat()))
+    }
+
+    fn join(&mut self, join: &mut Join, left: Option<Vec<Out>>) -> Result<Option<Vec<Out>>, Error> {
+        let right = self.side(&mut join.relation)?;
+        if let (Some(left), Some(right)) = (left, right) {
+            let is_by_names = merged::is_by_names(&join.join_operator);
+            let columns = merged::join(&mut join.join_operator, left, right)?;
+            if is_by_names && let Some(scope) = self.scopes.last_mut() {
+                let new: Vec<Out> = merged::merged(&columns).cloned().collect();
+                scope.merged.retain(|old| new.iter().all(|new| new.name != old.name));
+                scope.merged.extend(new);
+            }
+            self.constraint(join)?;
+            return Ok(Some(columns));
+        }
+        self.constraint(join)?;
+        Ok(None)
+    }
+
+    fn constraint(&mut self, join: &mut Join) -> Result<(), Error> {
         let constraint = match &mut join.join_operator {
             JoinOperator::Join(c)
             | JoinOperator::Inner(c)
@@ -290,7 +326,9 @@ impl Walk<'_> {
                 self.add(Relation { qualifier, parts, columns: Some(columns) });
                 Ok(())
             }
-            TableFactor::NestedJoin { table_with_joins, alias: None } => self.table_with_joins(table_with_joins),
+            TableFactor::NestedJoin { table_with_joins, alias: None } => {
+                self.table_with_joins(table_with_joins).map(drop)
+            }
             TableFactor::UNNEST { alias, array_exprs, .. } => {
                 spell(array_exprs, self)?;
                 self.unknown(alias.as_mut());

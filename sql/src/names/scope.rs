@@ -1,6 +1,7 @@
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::Ident;
 
+use super::merged::Out;
 use crate::{Error, fault};
 
 /// A column that can be named.
@@ -36,6 +37,10 @@ pub(super) struct Scope {
     pub(super) outputs: Vec<Col>,
     /// ORDER BY looks at the outputs first, everything else at the tables.
     pub(super) outputs_first: bool,
+    /// Columns that joins by names made one of two.
+    pub(super) merged: Vec<Out>,
+    /// What `*` stands for; `None` where it is not known before planning.
+    pub(super) stars: Option<Vec<Out>>,
 }
 
 /// Whether an identifier means this name.

@@ -89,7 +89,7 @@ fn resolved(sql: &str) -> Result<String, Error> {
 )]
 #[case::two_spellings_told_apart_by_the_alias(
     "SELECT p.BIRTHDATE, r.BIRTHDATE FROM patient p JOIN hms.patient r USING (ID)",
-    r#"SELECT "p"."birthDate", "r"."birthdate" FROM "fhir"."r4"."patient" p JOIN "raw"."hms"."patient" r USING("id")"#
+    r#"SELECT "p"."birthDate", "r"."birthdate" FROM "fhir"."r4"."patient" p JOIN "raw"."hms"."patient" r ON ("p"."id" = "r"."id")"#
 )]
 #[case::two_spellings_told_apart_by_the_caller(
     "SELECT birthDate, birthdate FROM patient p, hms.patient r",
