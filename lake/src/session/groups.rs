@@ -73,10 +73,20 @@ fn joins_groups(plan: &LogicalPlan) -> Result<bool> {
 
 /// The same groups by keys that are called otherwise, and then as they were.
 fn apart(node: Aggregate) -> Result<LogicalPlan> {
+    // A key that is there twice is one column.
+    let mut groups: Vec<Expr> = Vec::with_capacity(node.group_expr.len());
+    for group in &node.group_expr {
+        if !groups.contains(group) {
+            groups.push(group.clone());
+        }
+    }
+    let own = groups.len();
+    if node.schema.fields().len() != own + node.aggr_expr.len() {
+        return Ok(LogicalPlan::Aggregate(node));
+    }
     let schema = node.schema;
-    let own = node.group_expr.len();
     let name = |place: usize| format!("\0key {place}");
-    let keys = node.group_expr.into_iter().enumerate().map(|(place, key)| key.unalias().alias(name(place))).collect();
+    let keys = groups.into_iter().enumerate().map(|(place, key)| key.unalias().alias(name(place))).collect();
     let grouped = Aggregate::try_new(node.input, keys, node.aggr_expr)?;
     let results = grouped.schema.columns();
     let columns = schema.iter().enumerate().map(|(place, (relation, field))| {
@@ -138,6 +148,11 @@ mod tests {
         "SELECT count(*) FROM (SELECT d.g, b.x, sum(b.id) AS s FROM (SELECT DISTINCT g FROM TABLE a) d \
          LEFT JOIN TABLE b ON b.g = d.g GROUP BY d.g, b.x) t",
         "9"
+    )]
+    #[case(
+        "SELECT b.g, b.g AS again, count(*) FROM TABLE b LEFT JOIN (SELECT id, count(*) AS n FROM TABLE a GROUP BY id) d ON d.id = b.id \
+         GROUP BY b.g, b.g ORDER BY 1",
+        "0:0:3 1:1:3 2:2:3 3:3:3"
     )]
     #[tokio::test]
     async fn all_keys_count(#[case] sql: &str, #[case] expected: &str) {
