@@ -2,29 +2,19 @@
 //! there: of a full join, whichever side has a row. `*` has them first. The engine takes the left one whatever the join is, and
 //! calls those of a second join ambiguous, so joins are put as `ON` here and the columns as what they are.
 
-use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, SelectItem, Value,
     WildcardAdditionalOptions,
 };
 
-use super::scope::{Relation, Scope, means};
+use super::scope::{Col, Out, Relation, Scope, means};
 use crate::{Error, fault};
-
-/// A column of a FROM as `*` has it.
-#[derive(Debug, Clone)]
-pub(super) struct Out {
-    pub(super) name: String,
-    pub(super) expr: Expr,
-    pub(super) data_type: Option<DataType>,
-    is_merged: bool,
-}
 
 /// The columns of a relation; `None` where they are not known before planning.
 pub(super) fn columns(relation: &Relation) -> Option<Vec<Out>> {
     let quoted = |name: &str| Ident::with_quote('"', name);
-    let out = |col: &super::scope::Col| {
+    let out = |col: &Col| {
         let column = quoted(&col.name);
         let expr = match &relation.qualifier {
             Some(table) => Expr::CompoundIdentifier(vec![quoted(table), column]),

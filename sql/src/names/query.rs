@@ -11,8 +11,8 @@ use super::{
     columns::{projection, values_columns},
     doubled::{APART, check_order},
     expr::{column, name_of, spell},
-    merged::{self, Out},
-    scope::{Col, Relation, Scope, exact, means},
+    merged,
+    scope::{Col, Out, Relation, Scope, exact, means},
     tables::TableKey,
 };
 use crate::{Error, fault, lateral};

@@ -1,7 +1,6 @@
 use arrow::datatypes::DataType;
-use datafusion::sql::sqlparser::ast::Ident;
+use datafusion::sql::sqlparser::ast::{Expr, Ident};
 
-use super::merged::Out;
 use crate::{Error, fault};
 
 /// A column that can be named.
@@ -27,6 +26,16 @@ pub(super) struct Relation {
     pub(super) parts: Vec<String>,
     /// `None` where the columns are not known before planning.
     pub(super) columns: Option<Vec<Col>>,
+}
+
+/// A column of a FROM as `*` has it.
+#[derive(Debug, Clone)]
+pub(super) struct Out {
+    pub(super) name: String,
+    pub(super) expr: Expr,
+    pub(super) data_type: Option<DataType>,
+    /// Whether it is one of two, by `USING` or `NATURAL`.
+    pub(super) is_merged: bool,
 }
 
 /// What the identifiers of one SELECT can mean.

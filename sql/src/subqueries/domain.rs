@@ -360,6 +360,25 @@ fn of_nothing(result: Expr, aggregate: &Expr, data_type: &DataType) -> Result<Ex
     Ok(if of_none.is_null() { result } else { coalesce(vec![result, lit(of_none)]) })
 }
 
+/// The columns of `plan` at `places`, called as in `schema`.
+pub(super) fn called(
+    plan: LogicalPlan,
+    places: impl Iterator<Item = usize>,
+    schema: &DFSchema,
+) -> Result<Transformed<LogicalPlan>> {
+    let columns = plan.schema().columns();
+    let named = places.zip(schema.iter()).map(|(place, (relation, field))| {
+        let column = &columns[place];
+        if column.name == *field.name() && column.relation.as_ref() == relation {
+            Expr::Column(column.clone())
+        } else {
+            Expr::Column(column.clone()).alias_qualified(relation.cloned(), field.name())
+        }
+    });
+    let named: Vec<Expr> = named.collect();
+    Ok(Transformed::yes(LogicalPlanBuilder::from(plan).project(named)?.build()?))
+}
+
 /// Whether a plan reads columns of the rows outside. (A `LATERAL` within it reads those of its neighbour.)
 pub(super) fn asks_outside(plan: &LogicalPlan) -> bool {
     if matches!(plan, LogicalPlan::Subquery(_)) {

@@ -4,10 +4,13 @@
 //! are counts here: `EXISTS (q)` is `(SELECT count(*) FROM q) > 0`, which becomes a join with groups, and of `x IN (q)` the
 //! rows that are equal are counted. Whether it is NULL (nothing is equal, and `x` or something of `q` is NULL) is told by
 //! counting once more, where there may be NULLs. `x NOT IN (q)` that is asked anew for each row is a `NOT EXISTS`, and a query in
-//! the condition of a join is computed on the side that it asks about.
+//! the condition of a join is computed on the side that it asks about. Before all that, [`spread`] answers what the engine does not
+//! join rightly.
 
 mod domain;
 mod spread;
+
+use std::sync::Arc;
 
 use datafusion::{
     common::{
@@ -26,7 +29,8 @@ use datafusion::{
     },
     scalar::ScalarValue,
 };
-use std::sync::Arc;
+
+use domain::called;
 
 /// A plan without `EXISTS` and `IN` where rows are not chosen by them.
 ///
@@ -201,25 +205,6 @@ impl Lifted {
         let all = own.chain(self.values.iter().cloned());
         Ok(Arc::new(LogicalPlanBuilder::from(Arc::clone(&self.input)).project(all)?.build()?))
     }
-}
-
-/// The columns of `plan` at `places`, called as in `schema`.
-fn called(
-    plan: LogicalPlan,
-    places: impl Iterator<Item = usize>,
-    schema: &DFSchema,
-) -> Result<Transformed<LogicalPlan>> {
-    let columns = plan.schema().columns();
-    let named = places.zip(schema.iter()).map(|(place, (relation, field))| {
-        let column = &columns[place];
-        if column.name == *field.name() && column.relation.as_ref() == relation {
-            Expr::Column(column.clone())
-        } else {
-            Expr::Column(column.clone()).alias_qualified(relation.cloned(), field.name())
-        }
-    });
-    let named: Vec<Expr> = named.collect();
-    Ok(Transformed::yes(LogicalPlanBuilder::from(plan).project(named)?.build()?))
 }
 
 fn aggregated(node: Aggregate) -> Result<Transformed<LogicalPlan>> {

@@ -24,10 +24,7 @@ use datafusion::{
     scalar::ScalarValue,
 };
 
-use super::{
-    called,
-    domain::{Domain, Names, Over, asked, asks_outside, meet},
-};
+use super::domain::{Domain, Names, Over, asked, asks_outside, called, meet};
 
 /// A plan in which only those questions are left that the engine joins rightly.
 ///
