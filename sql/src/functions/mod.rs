@@ -3,6 +3,7 @@
 mod ages;
 mod bounded;
 mod hive;
+mod intervals;
 mod json;
 mod ordered;
 mod own;
@@ -54,10 +55,12 @@ pub(crate) fn template(sessions: &Sessions) -> Result<SessionState, Error> {
     for function in hive::functions() {
         state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;
     }
-    let of_postgres = [ages::functions(), json::functions(), ordered::functions(), various::functions()];
+    let of_postgres =
+        [ages::functions(), intervals::functions(), json::functions(), ordered::functions(), various::functions()];
     for function in of_postgres.into_iter().flatten() {
         state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;
     }
+    state.register_expr_planner(Arc::new(intervals::Times)).map_err(|error| crate::fault::planning(&error))?;
     state.register_expr_planner(Arc::new(json::Arrows)).map_err(|error| crate::fault::planning(&error))?;
     for function in crate::postgres::shared() {
         state.register_udf(function).map_err(|error| crate::fault::planning(&error))?;
