@@ -56,10 +56,8 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     vec![Arc::clone(&MULTIPLIED), Arc::clone(&DIVIDED)]
 }
 
-static MULTIPLIED: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-    Own::new("interval_times__", takes, |_| INTERVAL, |all, _| each(all, |interval, number| times(interval, number)))
-        .made()
-});
+static MULTIPLIED: LazyLock<Arc<ScalarUDF>> =
+    LazyLock::new(|| Own::new("interval_times__", takes, |_| INTERVAL, |all, _| each(all, times)).made());
 
 static DIVIDED: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     let divided =
