@@ -3,8 +3,8 @@
 
 use datafusion::sql::sqlparser::{
     ast::{
-        BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectNamePart, Query, UnaryOperator,
-        Value,
+        BinaryOperator, CaseWhen, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Query,
+        SetExpr, TableFactor, UnaryOperator, Value, helpers::attached_token::AttachedToken,
     },
     parser::Parser,
 };
@@ -45,10 +45,10 @@ pub(super) fn compared(expr: &Expr) -> Option<Expr> {
             let each = list.iter().map(|item| Some(nested(by_parts(&of, &BinaryOperator::Eq, &row(item)?)?)));
             Some(or_not(joined(each.collect::<Option<_>>()?, &BinaryOperator::Or)?, *negated))
         }
-        Expr::InSubquery { expr, subquery, negated } => Some(or_not(among(&row(expr)?, subquery), *negated)),
-        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => Some(among(&row(left)?, query(right)?)),
+        Expr::InSubquery { expr, subquery, negated } => Some(or_not(among(&row(expr)?, subquery)?, *negated)),
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => among(&row(left)?, query(right)?),
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
-            Some(or_not(among(&row(left)?, query(right)?), true))
+            Some(or_not(among(&row(left)?, query(right)?)?, true))
         }
         _ => None,
     }
@@ -63,8 +63,8 @@ pub(super) fn choose(condition: &mut Expr) {
         }
         Expr::Nested(inner) => choose(inner),
         Expr::InSubquery { expr, subquery, negated } => {
-            if let Some(of) = row(expr) {
-                *condition = there_is(&of, subquery, *negated, *negated);
+            if let Some(chosen) = row(expr).and_then(|of| there_is(&of, subquery, *negated, *negated)) {
+                *condition = chosen;
             }
         }
         _ => {}
@@ -128,35 +128,40 @@ fn by_parts(left: &[Expr], op: &BinaryOperator, right: &[Expr]) -> Option<Expr> 
 }
 
 /// Whether a row is among those of a query: unknown where none is equal and one may be.
-fn among(of: &[Expr], query: &Query) -> Expr {
-    let then = |condition: Expr, result: Value| datafusion::sql::sqlparser::ast::CaseWhen {
-        condition,
-        result: Expr::value(result),
-    };
+fn among(of: &[Expr], query: &Query) -> Option<Expr> {
+    let then = |condition: Expr, result: Value| CaseWhen { condition, result: Expr::value(result) };
     let conditions = vec![
-        then(there_is(of, query, false, false), Value::Boolean(true)),
-        then(there_is(of, query, true, false), Value::Null),
+        then(there_is(of, query, false, false)?, Value::Boolean(true)),
+        then(there_is(of, query, true, false)?, Value::Null),
     ];
-    nested(Expr::Case {
-        case_token: datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
-        end_token: datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken::empty(),
+    Some(nested(Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
         operand: None,
         conditions,
         else_result: Some(Box::new(Expr::value(Value::Boolean(false)))),
-    })
+    }))
 }
 
-/// `EXISTS` of a row of the query that is equal, or (`perhaps`) of which it is not known that it is not.
-fn there_is(of: &[Expr], query: &Query, perhaps: bool, negated: bool) -> Expr {
+/// `EXISTS` of a row of the query that is equal, or (`perhaps`) of which it is not known that it is not. The query stands in it
+/// as it is: a text of it could be read as another, or not at all.
+fn there_is(of: &[Expr], query: &Query, perhaps: bool, negated: bool) -> Option<Expr> {
     let names: Vec<String> = (1..=of.len()).map(|place| format!("part_{place}__")).collect();
+    let mut exists = parsed(&format!("EXISTS (SELECT 1 FROM (SELECT 1) AS row__ ({}))", names.join(", ")))?;
     let parts = names.iter().zip(of).map(|(name, part)| {
-        if perhaps { format!("((row__.{name} = {part}) IS NOT FALSE)") } else { format!("(row__.{name} = {part})") }
+        let own = Expr::CompoundIdentifier(vec![Ident::new("row__"), Ident::new(name)]);
+        let equal =
+            nested(Expr::BinaryOp { left: Box::new(own), op: BinaryOperator::Eq, right: Box::new(part.clone()) });
+        if perhaps { nested(Expr::IsNotFalse(Box::new(equal))) } else { equal }
     });
-    let parts: Vec<String> = parts.collect();
-    let not = if negated { "NOT " } else { "" };
-    let text =
-        format!("{not}EXISTS (SELECT 1 FROM ({query}) AS row__ ({}) WHERE {})", names.join(", "), parts.join(" AND "));
-    parsed(&text).unwrap_or_else(|| Expr::value(Value::Null))
+    let condition = joined(parts.collect(), &BinaryOperator::And)?;
+    let Expr::Exists { subquery, negated: is_not } = &mut exists else { return None };
+    *is_not = negated;
+    let SetExpr::Select(select) = subquery.body.as_mut() else { return None };
+    let TableFactor::Derived { subquery: rows, .. } = &mut select.from.first_mut()?.relation else { return None };
+    **rows = query.clone();
+    select.selection = Some(condition);
+    Some(exists)
 }
 
 /// `(from, to) OVERLAPS (from, to)`: ends in either order, the earlier one within, the later one not; an end that is an
@@ -234,7 +239,7 @@ mod tests {
     #[case(
         "SELECT 1 FROM t WHERE (a, b) IN (SELECT x, y FROM u) AND c",
         "SELECT 1 FROM t WHERE EXISTS (SELECT 1 FROM (SELECT x, y FROM u) AS row__ (part_1__, part_2__) \
-         WHERE (row__.part_1__ = a) AND (row__.part_2__ = b)) AND c"
+         WHERE ((row__.part_1__ = a) AND (row__.part_2__ = b))) AND c"
     )]
     #[case("SELECT (a, b), row(1, 2)", "SELECT (a, b), row(1, 2)")]
     #[case("SELECT (a, b) = (c, d, e)", "SELECT (a, b) = (c, d, e)")]
@@ -242,5 +247,15 @@ mod tests {
         let mut statement = parse(sql).unwrap();
         hive::rewrite(&mut statement);
         assert_eq!(statement.to_string(), expected);
+    }
+
+    #[test]
+    fn a_query_stands_as_it_is_however_deep() {
+        let deep = format!("{}1{}", "(".repeat(20), ")".repeat(20));
+        let sql = format!("SELECT 1 FROM t WHERE (a, b) IN (SELECT x, y FROM u WHERE x = {deep})");
+        let mut statement = parse(&sql).unwrap();
+        hive::rewrite(&mut statement);
+        let text = statement.to_string();
+        assert!(text.contains("EXISTS") && text.contains(&deep), "{text}");
     }
 }
